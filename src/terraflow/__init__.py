@@ -1,0 +1,1 @@
+"""The platform: services, settings, storage, tracking and serving, independent of any project."""

@@ -1,0 +1,276 @@
+"""Layers of configuration, merged and checked: the only reader of files in config/ and of the shell.
+
+Precedence, highest first: command line, shell, config/local/, config/, default. Importing this
+module needs nothing beyond the standard library, so that it also serves before any package is
+installed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from terraflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    Model = TypeVar("Model", bound=BaseModel)
+
+__all__ = [
+    "Layer",
+    "cache_dir",
+    "config_dir",
+    "file_layers",
+    "host_environment",
+    "project_root",
+    "read_toml",
+    "user_path",
+    "validate",
+]
+
+PREFIX = "TERRAFLOW_"
+#: Variables that steer TerraFlow without being a setting: the folder that is read instead of
+#: config/, and what `terraflow.services.environment` tells the supervisors.
+CONTROL_VARIABLES = (
+    "TERRAFLOW_CONFIG_DIR",
+    "TERRAFLOW_RESOLVED",
+    "TERRAFLOW_ECHO",
+    "TERRAFLOW_AFTER_",
+    "TERRAFLOW_ROOT",
+    "TERRAFLOW_ARTIFACTS_URI",
+)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Values of one source.
+
+    Attributes
+    ----------
+    source : str
+        What to name in an error: a file, "shell" or "command line".
+    values : dict
+        Nested like the TOML file.
+    names : dict
+        How the source itself calls a key, where that differs: ("mlflow", "port") to
+        "TERRAFLOW_MLFLOW_PORT".
+    """
+
+    source: str
+    values: dict[str, Any]
+    names: Mapping[tuple[str, ...], str]
+
+
+def project_root() -> Path:
+    """Folder of the checkout: it holds Procfile and config/.
+
+    Returns
+    -------
+    Path
+        Absolute.
+    """
+    return Path(__file__).resolve().parents[2]
+
+
+def config_dir() -> Path:
+    """Folder of the configuration files, config/ unless TERRAFLOW_CONFIG_DIR names another."""
+    return Path(os.environ.get("TERRAFLOW_CONFIG_DIR") or project_root() / "config").resolve()
+
+
+def cache_dir() -> Path:
+    """Folder of the user's cache for what is built once and shared by all checkouts."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "terraflow"
+
+
+def user_path(path: str | Path) -> Path:
+    """Resolve a path as the user typed it.
+
+    Parameters
+    ----------
+    path : str or Path
+        Relative to the folder the user stands in. pixi runs tasks in the project's folder and
+        leaves the user's in INIT_CWD.
+
+    Returns
+    -------
+    Path
+        Absolute.
+    """
+    return (Path(os.environ.get("INIT_CWD") or Path.cwd()) / Path(path).expanduser()).resolve()
+
+
+def host_environment() -> dict[str, str]:
+    """Return a copy of the shell's variables, for processes that are started from here."""
+    return dict(os.environ)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, unreadable or no TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"Configuration file {path} does not exist; name an existing TOML file."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}; correct that line.") from error
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read: {error.strerror}; check its mode.") from error
+
+
+def file_layers(name: str) -> list[Layer]:
+    """Read config/NAME and config/local/NAME, lowest precedence first; either may be missing."""
+    folder = config_dir()
+    paths = [folder / name, folder / "local" / name]
+    return [Layer(str(path), read_toml(path), {}) for path in paths if path.exists()]
+
+
+def shell_layer(keys: Iterable[tuple[str, ...]]) -> Layer:
+    """Read TERRAFLOW_* variables.
+
+    Parameters
+    ----------
+    keys : iterable of tuple of str
+        Every known key, such as ("mlflow", "port").
+
+    Raises
+    ------
+    ConfigError
+        A variable that starts with TERRAFLOW_ is not known; all such are named.
+    """
+    names = {PREFIX + "_".join(key).upper(): key for key in keys}
+    values: dict[str, Any] = {}
+    problems = []
+    for variable in sorted(name for name in os.environ if name.startswith(PREFIX)):
+        if variable in names:
+            _put(values, names[variable], os.environ[variable])
+        elif not variable.startswith(CONTROL_VARIABLES):
+            problems.append(
+                f"shell: {variable} is not a setting{_nearest(variable, names)}; unset it"
+            )
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return Layer("shell", values, {key: name for name, key in names.items()})
+
+
+def command_line_layer(assignments: Iterable[str]) -> Layer:
+    """Turn words such as "mlflow.port=5050" into a layer.
+
+    Raises
+    ------
+    ConfigError
+        A word has no "=".
+    """
+    values: dict[str, Any] = {}
+    for word in assignments:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {word} has no value; write KEY=VALUE, as in mlflow.port=5050.")
+        _put(values, tuple(key.strip().split(".")), value.strip())
+    return Layer("command line", values, {})
+
+
+def validate(model: type[Model], layers: Iterable[Layer]) -> Model:
+    """Merge layers and check them against a model.
+
+    Parameters
+    ----------
+    model : type of pydantic model
+        Its fields are the known keys.
+    layers : iterable of Layer
+        Lowest precedence first.
+
+    Raises
+    ------
+    ConfigError
+        One line for every wrong key: source, key, what is wrong.
+    """
+    from pydantic import ValidationError  # noqa: PLC0415 - see the module's docstring
+
+    merged: dict[str, Any] = {}
+    origin: dict[tuple[str, ...], Layer] = {}
+    for layer in layers:
+        _merge(merged, layer.values, layer, origin, ())
+    try:
+        return model.model_validate(merged)
+    except ValidationError as error:
+        problems = [_problem(item, origin, model) for item in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(problems))) from error
+
+
+def _put(values: dict[str, Any], key: tuple[str, ...], value: str) -> None:
+    for part in key[:-1]:
+        values = values.setdefault(part, {})
+    values[key[-1]] = value
+
+
+def _merge(
+    target: dict[str, Any],
+    values: Mapping[str, Any],
+    layer: Layer,
+    origin: dict[tuple[str, ...], Layer],
+    path: tuple[str, ...],
+) -> None:
+    for key, value in values.items():
+        origin[(*path, key)] = layer
+        if isinstance(value, dict) and isinstance(target.get(key), dict):
+            _merge(target[key], value, layer, origin, (*path, key))
+        elif isinstance(value, dict):
+            target[key] = {}
+            _merge(target[key], value, layer, origin, (*path, key))
+        else:
+            target[key] = value
+
+
+def _problem(
+    item: Any, origin: dict[tuple[str, ...], Layer], model: type[BaseModel]
+) -> str:
+    location = tuple(str(part) for part in item["loc"])
+    layer = None
+    for end in range(len(location), 0, -1):
+        if layer := origin.get(location[:end]):
+            break
+    key = ".".join(location)
+    if layer:
+        key = next((layer.names[location[:end]] for end in range(len(location), 0, -1)
+                    if location[:end] in layer.names), key)
+    source = layer.source if layer else "configuration"
+    if item["type"] == "extra_forbidden":
+        known = _fields(model, location[:-1])
+        return f"{source}: {key} is not a known key{_nearest(location[-1], known)}; remove it"
+    if item["type"] == "missing":
+        return f"{source}: {key} is missing; add it"
+    message = item["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    return f"{source}: {key} = {item['input']!r} is wrong: {message}" if key else (
+        f"{source}: {message}"
+    )
+
+
+def _fields(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(part)
+        inner = field.annotation if field else None
+        if not hasattr(inner, "model_fields"):
+            return []
+        model = inner  # type: ignore[assignment]
+    return list(model.model_fields)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {matches[0]}?)" if matches else ""

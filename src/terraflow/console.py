@@ -1,0 +1,66 @@
+"""What the user sees: lines, tables, and errors without a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from terraflow.errors import TerraFlowError
+
+__all__ = ["report_errors", "say", "table"]
+
+
+def say(line: str = "") -> None:
+    """Print a line at once, also into a pipe."""
+    print(line, flush=True)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; the last column is never cut."""
+    rows = [header, *rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header) - 1)]
+    for row in rows:
+        say("  ".join([*(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=False)), row[-1]]))
+
+
+@contextlib.contextmanager
+def report_errors(log_dir: Path | None = None) -> Iterator[None]:
+    """Turn an error into an exit code: the one boundary of every command.
+
+    A `TerraFlowError` is printed as it is, exit code 1. Ctrl+C exits with 130. Anything else is
+    ours: its full traceback goes to a log file, whose path is printed, exit code 2.
+
+    Parameters
+    ----------
+    log_dir : Path, optional
+        Folder of the log file; without it the traceback is printed.
+    """
+    try:
+        yield
+    except TerraFlowError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if log_dir is None:
+            raise
+        log = log_dir / "errors.log"
+        try:
+            log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with log.open("a") as file:
+                file.write(f"--- {datetime.now().astimezone().isoformat()} {sys.argv}\n")
+                file.write(traceback.format_exc())
+        except OSError:
+            raise error from None
+        print(
+            f"{type(error).__name__}: {error}\nThis is an error of TerraFlow's own, or of a "
+            f"library; please report it with the traceback in {log}.",
+            file=sys.stderr,
+        )
+        sys.exit(2)

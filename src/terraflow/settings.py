@@ -1,0 +1,248 @@
+"""The one settings object: ports, folders, stores; resolved once, read by all."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from terraflow import config
+from terraflow.files import write_private
+
+__all__ = ["Settings", "load", "resolve_ports"]
+
+FILE = "terraflow.toml"
+LOOPBACK = "127.0.0.1"
+
+Port = Annotated[int, Field(ge=0, le=65535, description="0 means any free port")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Airflow(_Section):
+    """Airflow's API server and scheduler."""
+
+    port: Port = 8080
+    parallelism: int = Field(4, ge=1, description="tasks that may run at once")
+
+
+class Mlflow(_Section):
+    """MLflow's tracking server and registry."""
+
+    port: Port = 5000
+
+
+class Jupyter(_Section):
+    """JupyterLab."""
+
+    port: Port = 8895
+
+
+class Minio(_Section):
+    """MinIO's S3 interface and its console."""
+
+    port: Port = 9000
+    console_port: Port = 9001
+
+
+class S3(_Section):
+    """Buckets, and the endpoint when store is "s3"; credentials come from the AWS chain."""
+
+    endpoint: str | None = Field(None, description="empty for Amazon's own; http://host:port else")
+    region: str = "us-east-1"
+    artifact_bucket: str = "mlflow"
+    data_bucket: str = "eo-data"
+
+
+class Serving(_Section):
+    """The model server."""
+
+    port: Port = 5002
+
+
+class Settings(_Section):
+    """All settings of the stack.
+
+    Attributes
+    ----------
+    store : {"minio", "local", "s3"} or None
+        Where artifacts and data are kept. None takes MinIO where its binary can be had, else local
+        files.
+    host : str
+        Interface that services listen on.
+    var, artifacts : Path
+        Folders of all state, and of artifacts when store is "local"; relative to the checkout.
+    """
+
+    store: Literal["minio", "local", "s3"] | None = None
+    host: str = LOOPBACK
+    var: Path = Path("var")
+    artifacts: Path = Path("mlflow-artifacts")
+    airflow: Airflow = Airflow()
+    mlflow: Mlflow = Mlflow()
+    jupyter: Jupyter = Jupyter()
+    minio: Minio = Minio()
+    s3: S3 = S3()
+    serving: Serving = Serving()
+
+    @field_validator("host")
+    @classmethod
+    def _loopback_only(cls, host: str) -> str:
+        if host != LOOPBACK:
+            raise ValueError(
+                f"only {LOOPBACK} is accepted, since MLflow has no authentication here; "
+                "reach it from elsewhere through an SSH tunnel"
+            )
+        return host
+
+    @field_validator("var", "artifacts")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return config.project_root() / path.expanduser()
+
+    @model_validator(mode="after")
+    def _distinct_ports(self) -> Settings:
+        counts = Counter(port for _, port in self.ports() if port)
+        if twice := [port for port, count in counts.items() if count > 1]:
+            keys = [key for key, port in self.ports() if port in twice]
+            raise ValueError(f"{', '.join(keys)} share a port; give each its own, or 0")
+        return self
+
+    def ports(self) -> list[tuple[str, int]]:
+        """List (key, port) of every port, such as ("mlflow.port", 5000)."""
+        return [
+            ("airflow.port", self.airflow.port),
+            ("mlflow.port", self.mlflow.port),
+            ("jupyter.port", self.jupyter.port),
+            ("minio.port", self.minio.port),
+            ("minio.console_port", self.minio.console_port),
+            ("serving.port", self.serving.port),
+        ]
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of locks, of the services' states and of the running stack's settings."""
+        return self.var / "run"
+
+    @property
+    def log_dir(self) -> Path:
+        """Folder of the services' logs."""
+        return self.var / "log"
+
+    @property
+    def airflow_url(self) -> str:
+        """Address of Airflow's API server."""
+        return f"http://{self.host}:{self.airflow.port}"
+
+    @property
+    def mlflow_url(self) -> str:
+        """Tracking URI."""
+        return f"http://{self.host}:{self.mlflow.port}"
+
+    @property
+    def jupyter_url(self) -> str:
+        """Address of JupyterLab."""
+        return f"http://{self.host}:{self.jupyter.port}"
+
+    @property
+    def s3_endpoint(self) -> str | None:
+        """S3 endpoint of the store; None for Amazon's own, or for local files."""
+        if self.store == "minio":
+            return f"http://{self.host}:{self.minio.port}"
+        return self.s3.endpoint if self.store == "s3" else None
+
+    @property
+    def data_uri(self) -> str:
+        """Root of the project's data: an s3:// URI, or a folder."""
+        if self.store == "local":
+            return str(self.var / "eo-data")
+        return f"s3://{self.s3.data_bucket}"
+
+    @property
+    def artifacts_uri(self) -> str:
+        """Where MLflow's server keeps artifacts: an s3:// URI, or a folder."""
+        if self.store == "local":
+            return str(self.artifacts)
+        return f"s3://{self.s3.artifact_bucket}"
+
+    def to_environment(self) -> dict[str, str]:
+        """Write every setting as a TERRAFLOW_* variable, so that a child resolves the same."""
+        variables = {}
+        for key in _keys(Settings):
+            value: Any = self
+            for part in key:
+                value = getattr(value, part)
+            if value is not None:
+                variables[config.PREFIX + "_".join(key).upper()] = str(value)
+        return variables
+
+    def save(self) -> None:
+        """Write the settings of the starting stack for the tasks that use it."""
+        write_private(self.run_dir / "settings.json", self.model_dump_json(indent=1))
+
+
+def load(assignments: Iterable[str] = (), *, running: bool = True) -> Settings:
+    """Resolve the settings.
+
+    Parameters
+    ----------
+    assignments : iterable of str
+        Words of the command line such as "mlflow.port=5050".
+    running : bool
+        Take a running stack's ports and store, as it resolved them at its start.
+
+    Raises
+    ------
+    ConfigError
+        One line for every bad key or variable.
+    """
+    settings = config.validate(
+        Settings,
+        [
+            *config.file_layers(FILE),
+            config.shell_layer(_keys(Settings)),
+            config.command_line_layer(assignments),
+        ],
+    )
+    saved = settings.run_dir / "settings.json"
+    if running and saved.exists():
+        return Settings.model_validate(json.loads(saved.read_text()))
+    return settings
+
+
+def resolve_ports(settings: Settings) -> Settings:
+    """Replace every port 0 by a free one.
+
+    Returns
+    -------
+    Settings
+        A copy; no port is 0 in it.
+    """
+    values = settings.model_dump()
+    with ExitStack() as held:  # all are held until all are chosen, so that none comes twice
+        for key, port in settings.ports():
+            if port == 0:
+                sock = held.enter_context(socket.socket())
+                sock.bind((settings.host, 0))
+                section, name = key.split(".")
+                values[section][name] = sock.getsockname()[1]
+    return Settings.model_validate(values)
+
+
+def _keys(model: type[BaseModel], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    keys: list[tuple[str, ...]] = []
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            keys += _keys(inner, (*path, name))
+        else:
+            keys.append((*path, name))
+    return keys

@@ -1,0 +1,325 @@
+"""Idempotent first-time work: folders, secrets, generated configuration, databases, buckets."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from terraflow import config, minio, probes
+from terraflow.console import say
+from terraflow.errors import ConfigError, ServiceError, TerraFlowError
+from terraflow.files import make_dir, write_private
+from terraflow.lock import Lock
+from terraflow.services import environment
+from terraflow.settings import Settings, resolve_ports
+
+__all__ = ["ADMIN", "decide_store", "prepare", "read_secrets"]
+
+ADMIN = "admin"
+START_S = 30.0
+
+
+def prepare(settings: Settings) -> None:
+    """Do whatever is not done yet; each step says so when it takes long.
+
+    Parameters
+    ----------
+    settings : Settings
+        With its store decided and no port 0.
+
+    Raises
+    ------
+    StorageError
+        A folder can't be written.
+    ServiceError
+        A migration failed, or MinIO does not start.
+    """
+    for folder in ("airflow/logs", "jupyter/runtime", "mlflow", "minio/data", "log", "run"):
+        make_dir(settings.var / folder)
+    if settings.store == "local":
+        make_dir(settings.artifacts)
+        make_dir(Path(settings.data_uri))
+    lock = Lock(settings.run_dir / "setup.lock")
+    if not lock.acquire():
+        say(f"Waiting for the setup that process {lock.holder()} is running")
+        lock.wait()
+    try:
+        _write_configuration(settings, read_secrets(settings))
+        _migrate(settings)
+        _make_buckets(settings)
+    finally:
+        lock.release()
+
+
+def decide_store(settings: Settings, *, build: bool = True) -> Settings:
+    """Settle where artifacts and data are kept.
+
+    Without a setting it is MinIO where its binary can be had, else local files. That choice is
+    remembered in var/, so that no later start loses sight of what is stored.
+
+    Parameters
+    ----------
+    build : bool
+        Build MinIO if need be.
+
+    Raises
+    ------
+    ServiceError
+        store = "minio" is set, or was chosen before, and there is no way to a binary.
+    """
+    remembered = settings.var / "store"
+    store = settings.store
+    if not store and remembered.exists():
+        store = remembered.read_text().strip()  # type: ignore[assignment]
+    if store == "minio" or (not store and (minio.find() or minio.can_build())):
+        if not build and not minio.find():
+            raise ServiceError("There is no MinIO binary yet; run `invoke setup` first.")
+        try:
+            minio.ensure(say)
+            store = "minio"
+        except TerraFlowError as error:
+            if store:
+                raise
+            say(str(error))
+    if not store:
+        say(
+            f'MinIO can\'t be had here, so store = "local": artifacts go to {settings.artifacts}, '
+            f"data to {settings.var / 'eo-data'}; for MinIO, {minio.REMEDIES}."
+        )
+        store = "local"
+    if not settings.store:
+        write_private(remembered, store)
+    return settings.model_copy(update={"store": store})
+
+
+def read_secrets(settings: Settings) -> dict[str, str]:
+    """Read the generated secrets; generate them the first time.
+
+    Returns
+    -------
+    dict
+        airflow_password, airflow_secret, airflow_fernet_key, jupyter_token, minio_user,
+        minio_password.
+
+    Raises
+    ------
+    ConfigError
+        The file of secrets is damaged.
+    """
+    path = settings.var / "secrets.json"
+    if not path.exists():
+        values = {
+            "airflow_password": secrets.token_urlsafe(18),
+            "airflow_secret": secrets.token_urlsafe(48),
+            "airflow_fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "jupyter_token": secrets.token_urlsafe(32),
+            "minio_user": "terraflow-" + secrets.token_hex(4),
+            "minio_password": secrets.token_urlsafe(30),
+        }
+        write_private(path, json.dumps(values, indent=1))
+    try:
+        loaded: dict[str, str] = json.loads(path.read_text())
+    except ValueError as error:
+        raise ConfigError(
+            f"{path} is not valid JSON ({error}); restore it, or run `invoke reset`."
+        ) from error
+    return loaded
+
+
+def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:
+    """Write what the services read their secrets from: none passes through the environment."""
+    var, root = settings.var, config.project_root()
+    database = f"sqlite:///{var / 'airflow' / 'airflow.db'}"
+    passwords = var / "airflow" / "passwords.json"
+    airflow = {
+        "core": {
+            "dags_folder": root / "dags",
+            "executor": "LocalExecutor",
+            "parallelism": settings.airflow.parallelism,
+            "load_examples": False,
+            "dags_are_paused_at_creation": False,
+            "fernet_key": secret["airflow_fernet_key"],
+            "execution_api_server_url": f"{settings.airflow_url}/execution/",
+            "simple_auth_manager_users": f"{ADMIN}:ADMIN",
+            "simple_auth_manager_passwords_file": passwords,
+        },
+        "database": {"sql_alchemy_conn": database},
+        "api": {
+            "base_url": settings.airflow_url,
+            "host": settings.host,
+            "port": settings.airflow.port,
+            "workers": 1,
+            "secret_key": secret["airflow_secret"],
+            "instance_name": "TerraFlow",
+        },
+        "api_auth": {"jwt_secret": secret["airflow_secret"]},
+        "logging": {"base_log_folder": var / "airflow" / "logs", "colored_console_log": False},
+        "dag_processor": {"refresh_interval": 15, "min_file_process_interval": 15},
+        "usage_data_collection": {"enabled": False},
+    }
+    lines = []
+    for section, values in airflow.items():
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {str(value).replace('%', '%%')}" for key, value in values.items()]
+    write_private(var / "airflow" / "airflow.cfg", "\n".join(lines) + "\n")
+    write_private(passwords, json.dumps({ADMIN: secret["airflow_password"]}))
+    jupyter = {
+        "IdentityProvider": {"token": secret["jupyter_token"]},
+        "ServerApp": {"allow_root": True, "quit_button": False},
+        "LabApp": {"news_url": None, "check_for_updates_class": "jupyterlab.NeverCheckForUpdate"},
+    }
+    write_private(var / "jupyter" / "jupyter_server_config.json", json.dumps(jupyter))
+    user, password = secret["minio_user"], secret["minio_password"]
+    write_private(
+        var / "minio" / "config.env",
+        f"MINIO_ROOT_USER={user}\nMINIO_ROOT_PASSWORD={password}\nMINIO_UPDATE=off\n"
+        "MINIO_BROWSER_LOGIN_ANIMATION=off\n",
+    )
+    write_private(
+        var / "minio" / "credentials",
+        f"[default]\naws_access_key_id = {user}\naws_secret_access_key = {password}\n",
+    )
+
+
+def _migrate(settings: Settings) -> None:
+    """Bring both databases to the installed versions; each is replaced when that is complete."""
+    variable = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+    jobs = {}
+    for name, package in (("airflow", "apache-airflow"), ("mlflow", "mlflow")):
+        database = settings.var / name / f"{name}.db"
+        stamp = database.with_suffix(".version")
+        if database.exists() and stamp.exists() and stamp.read_text() == version(package):
+            continue
+        draft = database.with_suffix(".migrating")
+        draft.unlink(missing_ok=True)
+        if database.exists():
+            shutil.copy2(database, draft)
+        say(f"{package}: preparing its database (about 10 seconds)")
+        command = {
+            "airflow": ["airflow", "db", "migrate"],
+            "mlflow": ["mlflow", "db", "upgrade", f"sqlite:///{draft}"],
+        }[name]
+        log = settings.log_dir / f"{name}-migration.log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                command,
+                env=environment(settings) | {variable: f"sqlite:///{draft}"},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        jobs[name] = (process, draft, database, stamp, version(package), log)
+    try:
+        for name, (process, draft, database, stamp, installed, log) in jobs.items():
+            if code := process.wait():
+                last = " | ".join(log.read_text().strip().splitlines()[-3:])
+                raise ServiceError(
+                    f"Preparing {name}'s database failed with code {code}: {last}; see {log}."
+                )
+            draft.chmod(0o600)
+            draft.replace(database)
+            write_private(stamp, installed)
+    finally:
+        for process, *_ in jobs.values():
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def _make_buckets(settings: Settings) -> None:
+    """Make the buckets; MinIO is started for that on its own port and stopped again."""
+    if settings.store == "local":
+        return
+    stamp = settings.var / settings.store / "buckets"  # type: ignore[operator]
+    wanted = f"{settings.s3.artifact_bucket} {settings.s3.data_bucket} "
+    wanted += settings.s3.endpoint or "" if settings.store == "s3" else ""
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    if settings.store == "s3":
+        _create_buckets(settings)
+    else:
+        say("MinIO: making its buckets")
+        with _temporary_minio(settings) as temporary:
+            _create_buckets(temporary)
+    write_private(stamp, wanted)
+
+
+def _create_buckets(settings: Settings) -> None:
+    import boto3  # noqa: PLC0415 - slow, and needed only the first time
+    from botocore.config import Config  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    keys = {}
+    if settings.store == "minio":
+        secret = read_secrets(settings)
+        keys = {
+            "aws_access_key_id": secret["minio_user"],
+            "aws_secret_access_key": secret["minio_password"],
+        }
+    client = boto3.client(
+        "s3",
+        endpoint_url=settings.s3_endpoint,
+        region_name=settings.s3.region,
+        config=Config(connect_timeout=5, retries={"max_attempts": 2}),
+        **keys,
+    )
+    for bucket in (settings.s3.artifact_bucket, settings.s3.data_bucket):
+        try:
+            client.head_bucket(Bucket=bucket)
+        except ClientError as missing:
+            if missing.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                raise _no_bucket(settings, bucket, missing) from missing
+            try:
+                client.create_bucket(Bucket=bucket)
+            except (BotoCoreError, ClientError) as error:
+                raise _no_bucket(settings, bucket, error) from error
+        except BotoCoreError as error:
+            raise _no_bucket(settings, bucket, error) from error
+
+
+def _no_bucket(settings: Settings, bucket: str, error: Exception) -> ServiceError:
+    return ServiceError(
+        f"Bucket {bucket} at {settings.s3_endpoint or 'Amazon S3'} can't be used: {error}; check "
+        "[s3] in config/terraflow.toml and the AWS credentials of this shell."
+    )
+
+
+@contextmanager
+def _temporary_minio(settings: Settings):  # type: ignore[no-untyped-def]
+    free = settings.model_copy(
+        update={"minio": settings.minio.model_copy(update={"port": 0, "console_port": 0})}
+    )
+    temporary = resolve_ports(free)
+    log = settings.log_dir / "minio-setup.log"
+    address = f"{settings.host}:{temporary.minio.port}"
+    console = f"{settings.host}:{temporary.minio.console_port}"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [
+                str(minio.find()), "server", "--quiet", "--address", address,
+                "--console-address", console, str(settings.var / "minio" / "data"),
+            ],
+            env=environment(temporary), stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        _await(lambda: probes.answers(f"http://{address}/minio/health/ready"), process, log)
+        yield temporary
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _await(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            last = " | ".join(log.read_text().strip().splitlines()[-3:])
+            raise ServiceError(f"MinIO did not start within {START_S:.0f} s: {last}; see {log}.")
+        time.sleep(0.1)

@@ -1,0 +1,83 @@
+"""What runs: one small file per service in var/run, written by its supervisor, read by all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from terraflow.files import write_private
+from terraflow.lock import Lock
+
+__all__ = ["ServiceState", "manager_pid", "read_all", "read_state"]
+
+Phase = Literal["waiting", "running", "restarting", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """State of one service, as its supervisor sees it.
+
+    Attributes
+    ----------
+    pid : int or None
+        Process of the service itself, while there is one.
+    supervisor_pid, manager_pid : int
+        Process that restarts the service; process that started all supervisors (honcho).
+    restarts : int
+        Since the stack was started.
+    started_at : float
+        Seconds since the epoch, of the present process.
+    reason : str
+        Why the service is not running.
+    """
+
+    service: str
+    phase: Phase
+    pid: int | None
+    supervisor_pid: int
+    manager_pid: int
+    restarts: int = 0
+    started_at: float = 0.0
+    reason: str = ""
+
+    def write(self, run_dir: Path) -> None:
+        """Replace the service's file."""
+        write_private(run_dir / f"{self.service}.json", json.dumps(asdict(self)))
+
+
+def read_state(run_dir: Path, service: str) -> ServiceState | None:
+    """Read the state of a service; "stopped" where its supervisor is gone; None where none was."""
+    try:
+        state = ServiceState(**json.loads((run_dir / f"{service}.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    if state.phase != "stopped" and not Lock(run_dir / f"{service}.lock").is_held():
+        return replace(state, phase="stopped", pid=None, reason="its supervisor is gone")
+    return state
+
+
+def read_all(run_dir: Path) -> dict[str, ServiceState]:
+    """Read the states of all services that were ever started here."""
+    names = sorted(path.stem for path in run_dir.glob("*.lock"))
+    states = {name: read_state(run_dir, name) for name in names}
+    return {name: state for name, state in states.items() if state}
+
+
+def manager_pid(run_dir: Path, service: str | None = None) -> int | None:
+    """Process id of the honcho whose services run here, or None.
+
+    Parameters
+    ----------
+    service : str, optional
+        Look at this service only; else at all but the model server, which is started on its own.
+    """
+    states = read_all(run_dir)
+    for name, state in states.items():
+        wanted = name == service if service else name != "model-server"
+        if wanted and state.phase != "stopped" and psutil.pid_exists(state.manager_pid):
+            return state.manager_pid
+    return None

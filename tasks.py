@@ -1,0 +1,162 @@
+"""The tasks of TerraFlow: `invoke --list`. Each parses, calls the platform and prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from invoke import Collection, Context, task
+
+from terraflow.console import report_errors, say
+
+Body = TypeVar("Body", bound=Callable[..., Any])
+
+
+def command(**options: Any) -> Callable[[Body], Any]:
+    """Make a task whose errors become a sentence and an exit code."""
+
+    def decorate(body: Body) -> Any:
+        @wraps(body)
+        def run(*args: Any, **kwargs: Any) -> None:
+            from terraflow.config import project_root
+
+            with report_errors(project_root() / "var" / "log"):
+                if code := body(*args, **kwargs):
+                    sys.exit(code)
+
+        return task(**options)(run)
+
+    return decorate
+
+
+@command(iterable=["set_"], help={"set_": "a setting, as in --set mlflow.port=0"})
+def setup(c: Context, set_: list[str]) -> None:
+    """Do the first-time work; safe to repeat."""
+    from terraflow import settings, setup
+
+    resolved = setup.decide_store(settings.load(set_))
+    setup.prepare(resolved)
+    say(f"Set up: state in {resolved.var}, store {resolved.store} ({resolved.artifacts_uri}).")
+
+
+@command(
+    iterable=["set_"],
+    help={
+        "detach": "return when all is ready",
+        "only": "services, as in --only mlflow,minio",
+        "set_": "a setting, as in --set mlflow.port=0",
+    },
+)
+def up(c: Context, set_: list[str], only: str = "", detach: bool = False) -> int:
+    """Start the stack and say when it is ready."""
+    from terraflow import stack
+
+    return stack.up(set_, only=[name for name in only.split(",") if name], detach=detach)
+
+
+@command()
+def down(c: Context) -> None:
+    """Stop the stack and the model server."""
+    from terraflow import settings, stack
+
+    say("Stopped." if stack.down(settings.load()) else "Nothing was running.")
+
+
+@command(help={"json": "for programs", "show_credentials": "how to log in"})
+def status(c: Context, json: bool = False, show_credentials: bool = False) -> None:
+    """Show state, pid, memory, restarts and URL of each service."""
+    from terraflow import report, settings
+
+    report.print_status(settings.load(), as_json=json, credentials=show_credentials)
+
+
+@command(positional=["service"], help={"service": "one service or group", "follow": "go on"})
+def logs(c: Context, service: str = "", follow: bool = False) -> None:
+    """Print the end of the logs."""
+    from terraflow import settings, stack
+
+    stack.logs(settings.load(), service, follow=follow)
+
+
+@command(help={"yes": "do not ask"})
+def reset(c: Context, yes: bool = False) -> None:
+    """Delete all state, after asking."""
+    from terraflow import report, settings, stack
+
+    done = stack.reset(settings.load(), lambda loss: report.confirm(loss, yes=yes))
+    say("Deleted." if done else "Nothing was deleted.")
+
+
+@command()
+def doctor(c: Context) -> int:
+    """Check what the stack needs; each failure has its remedy."""
+    from terraflow import doctor, settings
+
+    return doctor.report(settings.load)
+
+
+@command(
+    help={
+        "config": "a project file instead of config/land_cover.toml",
+        "airflow": "run it as a DAG and wait for it",
+    }
+)
+def train(c: Context, config: str = "", airflow: bool = False) -> int:
+    """Train the land cover model."""
+    from land_cover import job
+
+    return job.run(config, airflow=airflow)
+
+
+@command(
+    help={
+        "run_id": "the run whose model to serve",
+        "model": "any model URI, as models:/land-cover@champion or s3://...",
+        "detach": "return when it answers",
+    }
+)
+def serve(c: Context, run_id: str = "", model: str = "", detach: bool = False) -> int:
+    """Serve a model over HTTP."""
+    from terraflow import serving, settings
+
+    return serving.serve(settings.load(), run_id=run_id, model_uri=model, detach=detach)
+
+
+@command(help={"input": "CSV or JSON with the model's columns"})
+def predict(c: Context, input: str) -> None:
+    """Ask the running model server and print class names."""
+    from terraflow import serving, settings
+
+    for name in serving.predict(settings.load(), input):
+        say(name)
+
+
+@command(help={"k": "only tests that match, as pytest's -k", "m": "as pytest's -m"})
+def test(c: Context, k: str = "", m: str = "") -> int:
+    """Run the tests."""
+    from terraflow import develop
+
+    return develop.run_tests(k, m)
+
+
+@command(help={"fix": "mend what can be mended"})
+def lint(c: Context, fix: bool = False) -> int:
+    """Check style and types."""
+    from terraflow import develop
+
+    return develop.lint(fix=fix)
+
+
+@command()
+def lock(c: Context) -> int:
+    """Rewrite requirements.lock."""
+    from terraflow import develop
+
+    return develop.lock()
+
+
+namespace = Collection(
+    setup, up, down, status, logs, reset, doctor, train, serve, predict, test, lint, lock
+)
