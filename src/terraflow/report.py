@@ -6,12 +6,13 @@ import json
 import sys
 from dataclasses import asdict
 
-from terraflow import setup, stack
+from terraflow import stack
 from terraflow.console import say, table
+from terraflow.credentials import ADMIN, read_secrets
 from terraflow.errors import ConfigError
 from terraflow.settings import Settings
 
-__all__ = ["confirm", "credentials", "print_status"]
+__all__ = ["confirm", "print_status"]
 
 
 def print_status(settings: Settings, *, as_json: bool, credentials: bool) -> None:
@@ -39,9 +40,9 @@ def print_status(settings: Settings, *, as_json: bool, credentials: bool) -> Non
 def _credentials(settings: Settings) -> dict[str, str]:
     if not (settings.var / "secrets.json").exists():
         raise ConfigError("There are no credentials yet; `invoke setup` generates them.")
-    secret = setup.read_secrets(settings)
+    secret = read_secrets(settings)
     return {
-        "airflow user": setup.ADMIN,
+        "airflow user": ADMIN,
         "airflow password": secret["airflow_password"],
         "jupyter": f"{settings.jupyter_url}/lab?token={secret['jupyter_token']}",
         "minio user": secret["minio_user"],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from terraflow import config, minio, probes
+from terraflow.credentials import store_environment
 from terraflow.errors import ConfigError
 from terraflow.settings import Settings, load
 from terraflow.state import ServiceState
@@ -159,30 +160,6 @@ def environment(settings: Settings) -> dict[str, str]:
         if urls:
             own["TERRAFLOW_AFTER_" + service.name.replace("-", "_").upper()] = " ".join(urls)
     return own | store_environment(settings)
-
-
-def store_environment(settings: Settings) -> dict[str, str]:
-    """Variables by which boto3, MLflow and GDAL find the S3 store."""
-    if settings.store == "local":
-        return {}
-    variables = {"AWS_DEFAULT_REGION": settings.s3.region, "AWS_REGION": settings.s3.region}
-    if settings.store == "minio":
-        credentials = str(settings.var / "minio" / "credentials")
-        variables |= {
-            "AWS_SHARED_CREDENTIALS_FILE": credentials,
-            "CPL_AWS_CREDENTIALS_FILE": credentials,
-            "AWS_CONFIG_FILE": os.devnull,
-        }
-    if endpoint := settings.s3_endpoint:
-        scheme, _, host = endpoint.partition("://")
-        variables |= {
-            "MLFLOW_S3_ENDPOINT_URL": endpoint,
-            "AWS_ENDPOINT_URL_S3": endpoint,
-            "AWS_S3_ENDPOINT": host,
-            "AWS_HTTPS": "YES" if scheme == "https" else "NO",
-            "AWS_VIRTUAL_HOSTING": "FALSE",
-        }
-    return variables
 
 
 def _exec_supervisor(arguments: list[str]) -> NoReturn:

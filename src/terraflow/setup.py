@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import secrets
 import shutil
 import subprocess
 import time
@@ -15,15 +13,15 @@ from pathlib import Path
 
 from terraflow import config, minio, probes
 from terraflow.console import say
-from terraflow.errors import ConfigError, ServiceError, TerraFlowError
+from terraflow.credentials import ADMIN, read_secrets
+from terraflow.errors import ServiceError, TerraFlowError
 from terraflow.files import make_dir, write_private
 from terraflow.lock import Lock
 from terraflow.services import environment
 from terraflow.settings import Settings, resolve_ports
 
-__all__ = ["ADMIN", "decide_store", "prepare", "read_secrets"]
+__all__ = ["decide_store", "prepare"]
 
-ADMIN = "admin"
 START_S = 30.0
 
 
@@ -98,40 +96,6 @@ def decide_store(settings: Settings, *, build: bool = True) -> Settings:
     if not settings.store:
         write_private(remembered, store)
     return settings.model_copy(update={"store": store})
-
-
-def read_secrets(settings: Settings) -> dict[str, str]:
-    """Read the generated secrets; generate them the first time.
-
-    Returns
-    -------
-    dict
-        airflow_password, airflow_secret, airflow_fernet_key, jupyter_token, minio_user,
-        minio_password.
-
-    Raises
-    ------
-    ConfigError
-        The file of secrets is damaged.
-    """
-    path = settings.var / "secrets.json"
-    if not path.exists():
-        values = {
-            "airflow_password": secrets.token_urlsafe(18),
-            "airflow_secret": secrets.token_urlsafe(48),
-            "airflow_fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            "jupyter_token": secrets.token_urlsafe(32),
-            "minio_user": "terraflow-" + secrets.token_hex(4),
-            "minio_password": secrets.token_urlsafe(30),
-        }
-        write_private(path, json.dumps(values, indent=1))
-    try:
-        loaded: dict[str, str] = json.loads(path.read_text())
-    except ValueError as error:
-        raise ConfigError(
-            f"{path} is not valid JSON ({error}); restore it, or run `invoke reset`."
-        ) from error
-    return loaded
 
 
 def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:

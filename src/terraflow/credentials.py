@@ -1,0 +1,74 @@
+"""Generated secrets, and how clients find the store with them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+
+from terraflow.errors import ConfigError
+from terraflow.files import write_private
+from terraflow.settings import Settings
+
+__all__ = ["ADMIN", "read_secrets", "store_environment"]
+
+ADMIN = "admin"
+
+
+def read_secrets(settings: Settings) -> dict[str, str]:
+    """Read the generated secrets; generate them the first time.
+
+    Returns
+    -------
+    dict
+        airflow_password, airflow_secret, airflow_fernet_key, jupyter_token, minio_user,
+        minio_password.
+
+    Raises
+    ------
+    ConfigError
+        The file of secrets is damaged.
+    """
+    path = settings.var / "secrets.json"
+    if not path.exists():
+        values = {
+            "airflow_password": secrets.token_urlsafe(18),
+            "airflow_secret": secrets.token_urlsafe(48),
+            "airflow_fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "jupyter_token": secrets.token_urlsafe(32),
+            "minio_user": "terraflow-" + secrets.token_hex(4),
+            "minio_password": secrets.token_urlsafe(30),
+        }
+        write_private(path, json.dumps(values, indent=1))
+    try:
+        loaded: dict[str, str] = json.loads(path.read_text())
+    except ValueError as error:
+        raise ConfigError(
+            f"{path} is not valid JSON ({error}); restore it, or run `invoke reset`."
+        ) from error
+    return loaded
+
+
+def store_environment(settings: Settings) -> dict[str, str]:
+    """Variables by which boto3, MLflow and GDAL find the S3 store."""
+    if settings.store == "local":
+        return {}
+    variables = {"AWS_DEFAULT_REGION": settings.s3.region, "AWS_REGION": settings.s3.region}
+    if settings.store == "minio":
+        credentials = str(settings.var / "minio" / "credentials")
+        variables |= {
+            "AWS_SHARED_CREDENTIALS_FILE": credentials,
+            "CPL_AWS_CREDENTIALS_FILE": credentials,
+            "AWS_CONFIG_FILE": os.devnull,
+        }
+    if endpoint := settings.s3_endpoint:
+        scheme, _, host = endpoint.partition("://")
+        variables |= {
+            "MLFLOW_S3_ENDPOINT_URL": endpoint,
+            "AWS_ENDPOINT_URL_S3": endpoint,
+            "AWS_S3_ENDPOINT": host,
+            "AWS_HTTPS": "YES" if scheme == "https" else "NO",
+            "AWS_VIRTUAL_HOSTING": "FALSE",
+        }
+    return variables

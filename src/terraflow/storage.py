@@ -1,0 +1,185 @@
+"""URIs to bytes: local files or S3 objects behind one interface; a name appears when it is whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import HTTPStore, LocalStore, S3Store
+
+from terraflow.credentials import read_secrets, store_environment
+from terraflow.errors import StorageError
+from terraflow.settings import Settings
+
+__all__ = ["Storage", "join"]
+
+
+def join(uri: str, *parts: str) -> str:
+    """Append parts to a URI or path."""
+    return "/".join([uri.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+class Storage:
+    """Objects of the configured store, local files, and read-only HTTP.
+
+    Parameters
+    ----------
+    settings : Settings
+        Tell endpoint and credentials of s3:// URIs.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def read(self, uri: str) -> bytes:
+        """Read a whole object.
+
+        Raises
+        ------
+        StorageError
+            It is missing or can't be read.
+        """
+        store, key = self._open(uri)
+        try:
+            return bytes(obstore.get(store, key).bytes())
+        except (BaseError, OSError) as error:
+            raise _failed("read", uri, error) from error
+
+    def write(self, uri: str, data: bytes | Path) -> str:
+        """Write a whole object, from memory or from a local file.
+
+        Returns
+        -------
+        str
+            The URI.
+
+        Raises
+        ------
+        StorageError
+            It can't be written; nothing then has the name.
+        """
+        store, key = self._open(uri)
+        try:
+            obstore.put(store, key, data)
+        except (BaseError, OSError) as error:
+            raise _failed("written", uri, error) from error
+        return uri
+
+    def exists(self, uri: str) -> bool:
+        """Tell whether there is such an object.
+
+        Raises
+        ------
+        StorageError
+            The store does not answer.
+        """
+        store, key = self._open(uri)
+        try:
+            obstore.head(store, key)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except (BaseError, OSError) as error:
+            raise _failed("read", uri, error) from error
+        return True
+
+    def upload_folder(self, folder: Path, uri: str, *, last: str) -> str:
+        """Copy a folder; the file named `last` comes last, as the mark that all is there.
+
+        Returns
+        -------
+        str
+            URI of the file named `last`.
+        """
+        paths = [p for p in sorted(folder.rglob("*")) if p.is_file() and p != folder / last]
+        for path in [*paths, folder / last]:
+            self.write(join(uri, path.relative_to(folder).as_posix()), path)
+        return join(uri, last)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Give a temporary folder beside the store's state, removed at the end."""
+        folder = self.settings.var / "tmp"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as name:
+                yield Path(name)
+        except OSError as error:
+            raise _failed("written", error.filename or str(folder), error) from error
+
+    @contextmanager
+    def gdal(self) -> Iterator[None]:
+        """Let GDAL read s3:// URIs of the store."""
+        import rasterio  # noqa: PLC0415 - slow, and not needed for bytes
+        from rasterio.session import AWSSession  # noqa: PLC0415
+
+        options = {
+            key: value
+            for key, value in store_environment(self.settings).items()
+            if key in ("AWS_HTTPS", "AWS_VIRTUAL_HOSTING", "AWS_S3_ENDPOINT")
+        }
+        session = None
+        if self.settings.store == "minio":
+            secret = read_secrets(self.settings)
+            session = AWSSession(
+                aws_access_key_id=secret["minio_user"],
+                aws_secret_access_key=secret["minio_password"],
+                region_name=self.settings.s3.region,
+            )
+        with rasterio.Env(session=session, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", **options):
+            yield
+
+    def _open(self, uri: str) -> tuple[Any, str]:
+        scheme, found, rest = uri.partition("://")
+        if not found or scheme == "file":
+            path = Path(rest if found else uri).absolute()
+            return LocalStore("/"), path.as_posix().lstrip("/")
+        if scheme in ("http", "https"):
+            base, _, key = uri.rpartition("/")
+            return HTTPStore(base, client_options={"allow_http": True}), key
+        if scheme != "s3":
+            raise StorageError(
+                f"{uri} can't be opened: {scheme} is not known; use a path, s3://, http:// or "
+                "https://."
+            )
+        bucket, _, key = rest.partition("/")
+        return self._s3(bucket), key
+
+    def _s3(self, bucket: str) -> Any:
+        settings = self.settings
+        options: dict[str, Any] = {
+            "region": settings.s3.region,
+            "client_options": {"allow_http": True, "timeout": "60s"},
+            "retry_config": {"max_retries": 3},
+        }
+        if endpoint := settings.s3_endpoint:
+            options |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
+        if settings.store == "minio":
+            secret = read_secrets(settings)
+            options |= {
+                "access_key_id": secret["minio_user"],
+                "secret_access_key": secret["minio_password"],
+            }
+        else:
+            from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
+
+            options["credential_provider"] = Boto3CredentialProvider()
+        return S3Store(bucket, **options)
+
+
+def _failed(what: str, uri: str, error: Exception) -> StorageError:
+    text = str(error).splitlines()[0]
+    if isinstance(error, FileNotFoundError):
+        return StorageError(f"{uri} does not exist; check the path or URI.")
+    remedy = "check that the store runs (`invoke status`) and the credentials"
+    full = ("No space left", "os error 28", "StorageFull", "minimum free drive")
+    if isinstance(error, OSError) and error.errno:
+        text, remedy = os.strerror(error.errno), "check the path and its mode"
+    if any(sign in str(error) for sign in full):
+        text, remedy = "the disk is full", "free space and run it again"
+    return StorageError(f"{uri} can't be {what}: {text}; {remedy}.")
