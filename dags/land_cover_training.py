@@ -1,0 +1,50 @@
+"""Train the land cover model: ingest, preprocess, train."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
+
+
+def _run(step: str, value: dict[str, Any]) -> dict[str, Any]:
+    from land_cover.job import run_step
+    from terraflow.errors import TerraFlowError
+
+    config = get_current_context()["params"]["config"]
+    try:
+        return run_step(step, config, value)
+    except TerraFlowError as error:  # another try would end the same way
+        raise AirflowFailException(str(error)) from error
+
+
+@dag(
+    schedule=None,
+    catchup=False,
+    max_active_runs=1,
+    params={"config": ""},
+    default_args={"retries": 1, "retry_delay": timedelta(seconds=10)},
+    tags=["land cover"],
+    doc_md=__doc__,
+)
+def land_cover_training() -> None:
+    """Wire the steps of `land_cover`; each passes URIs on."""
+
+    @task
+    def ingest() -> dict[str, Any]:
+        return _run("ingest", {})
+
+    @task
+    def preprocess(selection: dict[str, Any]) -> dict[str, Any]:
+        return _run("preprocess", selection)
+
+    @task
+    def train(prepared: dict[str, Any]) -> dict[str, Any]:
+        return _run("train", prepared)
+
+    train(preprocess(ingest()))
+
+
+land_cover_training()

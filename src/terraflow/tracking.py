@@ -1,0 +1,195 @@
+"""MLflow runs that end in a true state, and the model registry."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import mlflow
+import psutil
+from mlflow.entities import Run, ViewType
+from mlflow.environment_variables import (
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT,
+)
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from requests.exceptions import RequestException
+
+from terraflow import probes
+from terraflow.config import project_root
+from terraflow.errors import ConfigError, ServiceError, StorageError
+from terraflow.settings import Settings
+
+__all__ = ["connect", "find_run", "latest_runs", "provenance", "register", "run_url", "start_run"]
+
+#: Outlasts the restart of a killed MLflow server: pauses of 2, 4, 8, 16 and 32 s.
+RETRIES = 5
+_HOST_TAG, _PID_TAG = "terraflow.host", "terraflow.pid"
+
+
+def connect(settings: Settings) -> None:
+    """Point MLflow at the running server.
+
+    Raises
+    ------
+    ServiceError
+        It does not answer.
+    """
+    if not probes.answers(f"{settings.mlflow_url}/health"):
+        raise ServiceError(
+            f"MLflow does not answer at {settings.mlflow_url}; start the stack with `invoke up`, "
+            "or see `invoke status`."
+        )
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(RETRIES)
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    mlflow.set_tracking_uri(settings.mlflow_url)
+
+
+@contextmanager
+def start_run(
+    settings: Settings, experiment: str, *, name: str, tags: dict[str, str]
+) -> Iterator[Run]:
+    """Open a run that ends FINISHED, or FAILED without artifacts.
+
+    Runs that a killed process of this machine left open are ended first.
+
+    Parameters
+    ----------
+    experiment : str
+        Made if it does not exist.
+    tags : dict
+        Beside them the run holds code commit and lock digest.
+
+    Raises
+    ------
+    ServiceError, StorageError
+        MLflow does not answer, or could not store what it was sent.
+    """
+    connect(settings)
+    own = {_HOST_TAG: socket.gethostname(), _PID_TAG: str(os.getpid())}
+    run = None
+    try:
+        mlflow.set_experiment(experiment)
+        _end_abandoned_runs()
+        with mlflow.start_run(run_name=name, tags=tags | own | provenance()) as run:
+            yield run
+    except (MlflowException, RequestException) as error:
+        if run:
+            _delete_artifacts(run)
+        text = str(error).splitlines()[0]
+        raise StorageError(
+            f"MLflow at {settings.mlflow_url} could not store the run: {text}; look at `invoke "
+            "logs mlflow` (is the disk full?) and run it again."
+        ) from error
+    except BaseException:
+        if run:
+            _delete_artifacts(run)
+        raise
+
+
+def _delete_artifacts(run: Run) -> None:
+    """Remove what may be half-written: a failed run keeps its parameters, not its artifacts."""
+    with suppress(MlflowException, RequestException, OSError):
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)
+        client = mlflow.MlflowClient()
+        for model in mlflow.search_logged_models(
+            experiment_ids=[run.info.experiment_id], output_format="list",
+            filter_string=f"source_run_id = '{run.info.run_id}'",
+        ):  # fmt: skip
+            get_artifact_repository(model.artifact_location).delete_artifacts("")
+            client.delete_logged_model(model.model_id)
+        get_artifact_repository(run.info.artifact_uri).delete_artifacts("")
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(RETRIES)
+
+
+def _end_abandoned_runs() -> None:
+    client = mlflow.MlflowClient()
+    for run in _search("attributes.status = 'RUNNING'", limit=100):
+        tags = run.data.tags
+        same_host = tags.get(_HOST_TAG) == socket.gethostname()
+        if same_host and not psutil.pid_exists(int(tags.get(_PID_TAG, "0"))):
+            client.set_tag(run.info.run_id, "terraflow.ended", "its process was killed")
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def provenance() -> dict[str, str]:
+    """Code commit ("+changes" if the tree differs from it) and digest of requirements.lock."""
+    root = project_root()
+    tags = {}
+    lock = root / "requirements.lock"
+    if lock.exists():
+        tags["lock_digest"] = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
+    with suppress(OSError, subprocess.CalledProcessError):
+        commit = _git("rev-parse", "HEAD")
+        tags["code_commit"] = commit + ("+changes" if _git("status", "--porcelain") else "")
+    return tags
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(
+        ["git", *words], cwd=project_root(), check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def register(model_uri: str, name: str, alias: str) -> str:
+    """Register a model under a name and point an alias at it.
+
+    Returns
+    -------
+    str
+        The new version.
+    """
+    version = mlflow.register_model(model_uri, name, await_registration_for=60)
+    mlflow.MlflowClient().set_registered_model_alias(name, alias, version.version)
+    return str(version.version)
+
+
+def run_url(settings: Settings, run: Run) -> str:
+    """Address of the run's page."""
+    return f"{settings.mlflow_url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+
+
+def latest_runs(limit: int = 5) -> list[tuple[str, str]]:
+    """List the latest runs of all experiments as (run id, start in UTC)."""
+    return [
+        (run.info.run_id, f"{datetime.fromtimestamp(run.info.start_time / 1000, UTC):%Y-%m-%d %H:%M}")
+        for run in _search("", limit)
+    ]
+
+
+def find_run(settings: Settings, run_id: str) -> Run:
+    """Look a run up.
+
+    Raises
+    ------
+    ConfigError
+        There is none; the message lists the latest ones.
+    """
+    connect(settings)
+    try:
+        return mlflow.get_run(run_id)
+    except MlflowException as error:
+        known = ", ".join(f"{run} ({start} UTC)" for run, start in latest_runs())
+        raise ConfigError(
+            f"There is no run {run_id!r} at {settings.mlflow_url}; the latest are: "
+            f"{known or 'none yet, `invoke train` makes one'}."
+        ) from error
+
+
+def _search(query: str, limit: int) -> list[Any]:
+    client = mlflow.MlflowClient()
+    ids = [e.experiment_id for e in client.search_experiments(view_type=ViewType.ACTIVE_ONLY)]
+    return list(client.search_runs(
+        ids, query, max_results=limit, order_by=["attributes.start_time DESC"]
+    ))  # fmt: skip
