@@ -26,6 +26,7 @@ __all__ = [
     "Layer",
     "cache_dir",
     "config_dir",
+    "export",
     "file_layers",
     "host_environment",
     "project_root",
@@ -109,6 +110,11 @@ def user_path(path: str | Path) -> Path:
 def host_environment() -> dict[str, str]:
     """Return a copy of the shell's variables, for processes that are started from here."""
     return dict(os.environ)
+
+
+def export(variables: Mapping[str, str]) -> None:
+    """Set variables for libraries of this process that read nothing else."""
+    os.environ.update(variables)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

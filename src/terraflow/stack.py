@@ -26,7 +26,7 @@ from terraflow.services import MODEL_SERVER, SERVICES, Service, environment, is_
 from terraflow.settings import Settings, load, resolve_ports
 from terraflow.state import ServiceState, manager_pid, read_all, read_state
 
-__all__ = ["ServiceStatus", "down", "logs", "reset", "status", "up", "wait_until_ready"]
+__all__ = ["ServiceStatus", "check_port", "check_ports", "down", "logs", "reset", "status", "up", "wait_until_ready"]
 
 START_S = 300.0
 STOP_S = 10.0
@@ -132,19 +132,27 @@ def _is_alive(pid: int) -> bool:
 
 def check_ports(settings: Settings, services: Iterable[Service]) -> None:
     """Raise `ServiceError` that names every taken port, its holder and how to change it."""
-    ports = dict(settings.ports())
     problems = []
     for service in services:
         for key in service.ports:
-            if _is_taken(settings.host, ports[key]):
-                section, name = key.split(".")
-                problems.append(
-                    f"Port {ports[key]} ({service.name}) is taken by {_holder(ports[key])}; end "
-                    f"that, or set TERRAFLOW_{section.upper()}_{name.upper()} (0 means any free "
-                    f"port), or {name} in [{section}] of config/local/terraflow.toml."
-                )
+            try:
+                check_port(settings, key, service.name)
+            except ServiceError as error:
+                problems.append(str(error))
     if problems:
         raise ServiceError("\n".join(problems))
+
+
+def check_port(settings: Settings, key: str, service: str) -> None:
+    """Raise `ServiceError` if the port of a settings key, such as "mlflow.port", is taken."""
+    port = dict(settings.ports())[key]
+    if _is_taken(settings.host, port):
+        section, name = key.split(".")
+        raise ServiceError(
+            f"Port {port} ({service}) is taken by {_holder(port)}; end that, or set "
+            f"TERRAFLOW_{section.upper()}_{name.upper()} (0 means any free port), or {name} in "
+            f"[{section}] of config/local/terraflow.toml."
+        )
 
 
 def _is_taken(host: str, port: int) -> bool:
