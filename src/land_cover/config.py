@@ -63,11 +63,14 @@ class Labels(_Section):
     classes : dict or None
         Value of `class_field` to class name; values not listed are left out. None takes the values
         as they are.
+    samples_per_class : int or None
+        At most so many pixels of each class, drawn at random; None takes all.
     """
 
     source: str = SIMULATED
     class_field: str
     classes: dict[str, str] | None = None
+    samples_per_class: int | None = Field(None, ge=1)
 
 
 class Features(_Section):

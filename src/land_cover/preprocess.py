@@ -203,6 +203,9 @@ def _sample(
             f"({', '.join(counts.index) or 'none'}); at least 2 classes are needed; check "
             "[labels] class_field and classes, and that the labels overlap the images."
         )
+    if limit := project.labels.samples_per_class:
+        drawn = table.sample(frac=1, random_state=project.seed).groupby("class_name").head(limit)
+        table = drawn.sort_index()
     blocks = table["block"].nunique()
     if blocks < project.validation.folds:
         raise DataError(

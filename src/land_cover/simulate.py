@@ -87,9 +87,14 @@ def _write_area(folder: Path, random: np.random.Generator) -> None:
     catalogue = pystac.Catalog(
         "simulated-sentinel-2", "Simulated images in the form of Sentinel-2 L2A; not measured."
     )
-    vigour = random.normal(1.0, 0.08, PARCELS)  # parcels of one class differ
+    # parcels of one class differ: in their season by weeks, in their brightness, band by band
+    delay = random.normal(0, 0.8, PARCELS)
+    brightness = random.normal(1.0, 0.22, (PARCELS, len(BANDS_M)))
     for date in DATES:
-        item = _write_scene(folder, date, parcels, classes, vigour, random)
+        spectra = np.array(
+            [_spectrum(classes[i], date.month - delay[i]) for i in range(PARCELS)]
+        )
+        item = _write_scene(folder, date, parcels, classes, spectra * brightness, random)
         catalogue.add_item(item)
     catalogue.normalize_hrefs(str(folder))
     catalogue.make_all_asset_hrefs_relative()
@@ -131,7 +136,7 @@ def _write_scene(
     date: datetime,
     parcels: npt.NDArray[np.int32],
     classes: npt.NDArray[np.int64],
-    vigour: npt.NDArray[np.float64],
+    spectra: npt.NDArray[np.float64],
     random: np.random.Generator,
 ) -> pystac.Item:
     identifier = f"SIMULATED_{date:%Y%m%d}"
@@ -141,10 +146,9 @@ def _write_scene(
     if date.month % 2:  # every other date an orbit's edge leaves a gap
         gap[:, : random.integers(20, 90)] = True
     item = _item(identifier, date, cloud_cover=float(100 * cloud.mean()))
-    spectra = np.array([_spectrum(name, date.month) for name in SPECTRA])  # (class, band)
     for index, (band, gsd) in enumerate(BANDS_M.items()):
-        reflectance = spectra[classes, index][parcels] * vigour[parcels]
-        reflectance += random.normal(0, 0.012, reflectance.shape)
+        reflectance = spectra[:, index][parcels]
+        reflectance += random.normal(0, 0.02, reflectance.shape)
         reflectance = np.where(cloud, random.uniform(0.5, 0.8), reflectance)
         digital = np.clip(np.rint((reflectance - OFFSET) / SCALE), 1, 65535).astype("uint16")
         digital[gap] = NODATA
@@ -166,8 +170,8 @@ def _clouds(random: np.random.Generator) -> npt.NDArray[np.bool_]:
     return cloud
 
 
-def _spectrum(name: str, month: int) -> npt.NDArray[np.float64]:
-    start, height, best = SPECTRA[name]
+def _spectrum(number: int, month: float) -> npt.NDArray[np.float64]:
+    start, height, best = list(SPECTRA.values())[number]
     season = np.exp(-(((month - best) / 1.6) ** 2))
     result: npt.NDArray[np.float64] = (1 - season) * np.array(start) + season * np.array(height)
     return result

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from terraflow import config
 from terraflow.files import write_private
+from terraflow.state import manager_pid
 
 __all__ = ["Settings", "load", "resolve_ports"]
 
@@ -138,6 +139,11 @@ class Settings(_Section):
         return self.var / "log"
 
     @property
+    def store_file(self) -> Path:
+        """File that remembers which store was chosen where none is set."""
+        return self.var / "store"
+
+    @property
     def airflow_url(self) -> str:
         """Address of Airflow's API server."""
         return f"http://{self.host}:{self.airflow.port}"
@@ -212,9 +218,12 @@ def load(assignments: Iterable[str] = (), *, running: bool = True) -> Settings:
             config.command_line_layer(assignments),
         ],
     )
-    saved = settings.run_dir / "settings.json"
-    if running and saved.exists():
+    if running and manager_pid(settings.run_dir):
+        saved = settings.run_dir / "settings.json"
         return Settings.model_validate(json.loads(saved.read_text()))
+    if not settings.store and settings.store_file.exists():
+        chosen = settings.store_file.read_text().strip()
+        return settings.model_copy(update={"store": chosen})
     return settings
 
 

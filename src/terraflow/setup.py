@@ -61,7 +61,8 @@ def decide_store(settings: Settings, *, build: bool = True) -> Settings:
     """Settle where artifacts and data are kept.
 
     Without a setting it is MinIO where its binary can be had, else local files. That choice is
-    remembered in var/, so that no later start loses sight of what is stored.
+    remembered in var/ and read by `settings.load`, so that no later start loses sight of what is
+    stored.
 
     Parameters
     ----------
@@ -73,10 +74,7 @@ def decide_store(settings: Settings, *, build: bool = True) -> Settings:
     ServiceError
         store = "minio" is set, or was chosen before, and there is no way to a binary.
     """
-    remembered = settings.var / "store"
     store = settings.store
-    if not store and remembered.exists():
-        store = remembered.read_text().strip()  # type: ignore[assignment]
     if store == "minio" or (not store and (minio.find() or minio.can_build())):
         if not build and not minio.find():
             raise ServiceError("There is no MinIO binary yet; run `invoke setup` first.")
@@ -94,7 +92,7 @@ def decide_store(settings: Settings, *, build: bool = True) -> Settings:
         )
         store = "local"
     if not settings.store:
-        write_private(remembered, store)
+        write_private(settings.store_file, store)
     return settings.model_copy(update={"store": store})
 
 

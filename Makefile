@@ -1,0 +1,43 @@
+# Without pixi: a virtual environment from requirements.lock, then the tasks. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TASKS := setup up down status logs reset doctor train serve predict lint lock
+
+# A Python that was named must be the environment's; without a name the environment stays as it is.
+ifneq ($(origin PYTHON),file)
+ifneq ($(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null),$(shell cat $(VENV)/.python 2>/dev/null))
+$(shell rm -f $(VENV)/.ready)
+endif
+endif
+
+.PHONY: help test minio $(TASKS)
+help: $(VENV)/.ready
+	@$(BIN)/invoke --list
+
+# Words for a task: make train ARGS="--config x"
+$(TASKS): environment
+	@$(BIN)/invoke $@ $(ARGS) || [ $$? -eq 130 ]
+
+test: environment
+	@$(BIN)/invoke test $(ARGS)
+
+# MinIO is built with Go while the packages are being installed.
+.PHONY: environment
+environment:
+	@[ $(VENV)/.ready -nt requirements.lock ] && [ $(VENV)/.ready -nt pyproject.toml ] \
+		|| $(MAKE) --no-print-directory -j2 $(VENV)/.ready minio
+
+minio:
+	@PYTHONPATH=src $(PYTHON) -m terraflow.minio || echo "Going on without MinIO."
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else "TerraFlow needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is %d.%d; name another with PYTHON=..., as in make up PYTHON=python3.12" % v)'
+	@echo "Python packages: installing requirements.lock into $(VENV), 1 to 3 minutes the first time"
+	@rm -f $@ && $(PYTHON) -m venv --clear $(VENV)
+	@awk '/^[a-z]/ { wanted = /^uv==/ } wanted' requirements.lock > $(VENV)/uv.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.lock
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' > $(VENV)/.python
+	@touch $@ && echo "Python packages: installed"
