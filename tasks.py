@@ -7,7 +7,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
-from invoke import Collection, Context, task
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.tasks import task
 
 from terraflow.console import report_errors, say
 
@@ -67,25 +69,27 @@ def down(c: Context) -> None:
 @command(help={"json": "for programs", "show_credentials": "how to log in"})
 def status(c: Context, json: bool = False, show_credentials: bool = False) -> None:
     """Show state, pid, memory, restarts and URL of each service."""
-    from terraflow import report, settings
+    from terraflow import settings
+    from terraflow import status as services
 
-    report.print_status(settings.load(), as_json=json, credentials=show_credentials)
+    services.print_status(settings.load(), as_json=json, credentials=show_credentials)
 
 
 @command(positional=["service"], help={"service": "one service or group", "follow": "go on"})
 def logs(c: Context, service: str = "", follow: bool = False) -> None:
     """Print the end of the logs."""
-    from terraflow import settings, stack
+    from terraflow import settings
+    from terraflow import status as services
 
-    stack.logs(settings.load(), service, follow=follow)
+    services.print_logs(settings.load(), service, follow=follow)
 
 
 @command(help={"yes": "do not ask"})
 def reset(c: Context, yes: bool = False) -> None:
     """Delete all state, after asking."""
-    from terraflow import report, settings, stack
+    from terraflow import console, settings, stack
 
-    done = stack.reset(settings.load(), lambda loss: report.confirm(loss, yes=yes))
+    done = stack.reset(settings.load(), lambda loss: console.confirm(loss, yes=yes))
     say("Deleted." if done else "Nothing was deleted.")
 
 

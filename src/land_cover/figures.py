@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import colormaps
-from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.colors import BoundaryNorm, ListedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -48,7 +47,7 @@ def map_figure(numbers: npt.NDArray[np.uint8], classes: list[str], note: str) ->
     note : str
         Second line of the title.
     """
-    palette = ["white", *(colormaps["tab10"](i % 10) for i in range(len(classes)))]
+    palette = ["white", *(to_hex(f"C{i % 10}") for i in range(len(classes)))]
     figure = Figure(figsize=(8, 6.5), layout="constrained")
     axes = figure.subplots()
     bounds = np.arange(len(palette) + 1) - 0.5

@@ -78,9 +78,7 @@ def _all_items(catalogue: str, storage: Storage) -> list[pystac.Item]:
         ) from error
 
 
-def _select(
-    items: list[pystac.Item], project: ProjectConfig, catalogue: str
-) -> list[pystac.Item]:
+def _select(items: list[pystac.Item], project: ProjectConfig, catalogue: str) -> list[pystac.Item]:
     start, end = project.data.start, project.data.end
     times = {item.id: _time(item) for item in items}
     chosen = [item for item in items if start <= times[item.id].date() <= end]

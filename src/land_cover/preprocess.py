@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
-import odc.geo.xr  # noqa: F401 - gives arrays their .odc
+import odc.geo.xr
 import pandas as pd
 import rasterio
 import xarray as xr
@@ -97,8 +98,8 @@ def compute_features(cube: xr.Dataset, project: ProjectConfig) -> xr.DataArray:
     NDVI: Rouse et al. 1974, NASA SP-351; NDWI: McFeeters 1996, doi:10.1080/01431169608948714.
     """
     layers: dict[str, xr.DataArray] = {}
-    for name, values in _with_indices(cube, project.features.indices).items():
-        values = values.compute()
+    for name, lazy in _with_indices(cube, project.features.indices).items():
+        values = lazy.compute()
         # GDAL's and numpy's all-NaN medians are what "never clear" means here
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "All-NaN slice|Degrees of freedom|Mean of empty")
@@ -108,13 +109,15 @@ def compute_features(cube: xr.Dataset, project: ProjectConfig) -> xr.DataArray:
             layers[f"{name}_std"] = values.std("time")
     features = xr.concat(list(layers.values()), dim="feature", coords="minimal", compat="override")
     features = features.assign_coords(feature=list(layers)).astype("float32")
-    if not bool(np.isfinite(features).all("feature").any()):
+    if not bool(features.notnull().all("feature").any()):
         raise DataError(
             f"None of the {features.sizes['y']} x {features.sizes['x']} pixels is clear on any of "
             f"the {cube.sizes['time']} dates; check [cloud_mask] clear, or widen the dates."
         )
     geobox: GeoBox = cube.odc.geobox
-    return features.drop_vars(["time", "spatial_ref"], errors="ignore").odc.assign_crs(geobox.crs)
+    features = features.drop_vars(["time", "spatial_ref"], errors="ignore")
+    located: xr.DataArray = features.odc.assign_crs(geobox.crs)
+    return located
 
 
 def read_features(uri: str, storage: Storage) -> xr.DataArray:
@@ -128,7 +131,7 @@ def read_features(uri: str, storage: Storage) -> xr.DataArray:
     )
 
 
-def _with_indices(cube: xr.Dataset, indices: list[str]) -> dict[str, xr.DataArray]:
+def _with_indices(cube: xr.Dataset, indices: Sequence[str]) -> dict[str, xr.DataArray]:
     pairs = {"ndvi": ("nir", "red"), "ndwi": ("green", "nir")}
     bands = {str(name): cube[name] for name in cube.data_vars}
     for index in indices:
@@ -186,9 +189,9 @@ def _sample(
 ) -> gpd.GeoDataFrame:
     """Take every labelled pixel whose features are all there."""
     geobox: GeoBox = features.odc.geobox
-    rows, columns = np.nonzero((numbers > 0) & np.isfinite(features).all("feature").values)
+    rows, columns = np.nonzero((numbers > 0) & features.notnull().all("feature").values)
     values = features.values[:, rows, columns].T
-    x, y = geobox.affine * (columns + 0.5, rows + 0.5)
+    x, y = rasterio.transform.xy(geobox.affine, rows, columns)
     size = project.validation.block_size_px
     across = -(-geobox.width // size)
     table = pd.DataFrame(values, columns=list(features.feature.values))

@@ -91,10 +91,15 @@ def _write_area(folder: Path, random: np.random.Generator) -> None:
     delay = random.normal(0, 0.8, PARCELS)
     brightness = random.normal(1.0, 0.22, (PARCELS, len(BANDS_M)))
     for date in DATES:
-        spectra = np.array(
-            [_spectrum(classes[i], date.month - delay[i]) for i in range(PARCELS)]
+        spectra = np.array([_spectrum(classes[i], date.month - delay[i]) for i in range(PARCELS)])
+        item = _write_scene(
+            folder,
+            date,
+            parcels=parcels,
+            classes=classes,
+            spectra=spectra * brightness,
+            random=random,
         )
-        item = _write_scene(folder, date, parcels, classes, spectra * brightness, random)
         catalogue.add_item(item)
     catalogue.normalize_hrefs(str(folder))
     catalogue.make_all_asset_hrefs_relative()
@@ -102,9 +107,9 @@ def _write_area(folder: Path, random: np.random.Generator) -> None:
 
 
 def _voronoi(random: np.random.Generator) -> npt.NDArray[np.int32]:
-    """Number the parcels: int32, shape (y, x)."""
+    """Draw parcels and number them: int32, shape (y, x)."""
     centres = random.uniform(0, SIZE_PX, (PARCELS, 2))
-    grid = np.stack(np.mgrid[:SIZE_PX, :SIZE_PX], axis=-1).reshape(-1, 2)
+    grid = np.mgrid[:SIZE_PX, :SIZE_PX].reshape(2, -1).T
     nearest = NearestNeighbors(n_neighbors=1).fit(centres).kneighbors(grid, return_distance=False)
     numbers: npt.NDArray[np.int32] = nearest.reshape(SIZE_PX, SIZE_PX).astype("int32")
     return numbers
@@ -134,6 +139,7 @@ def _write_labels(
 def _write_scene(
     folder: Path,
     date: datetime,
+    *,
     parcels: npt.NDArray[np.int32],
     classes: npt.NDArray[np.int64],
     spectra: npt.NDArray[np.float64],
@@ -179,9 +185,7 @@ def _spectrum(number: int, month: float) -> npt.NDArray[np.float64]:
 
 def _item(identifier: str, date: datetime, *, cloud_cover: float) -> pystac.Item:
     edge = SIZE_PX * PIXEL_M
-    bounds = transform_bounds(
-        CRS, "EPSG:4326", WEST_M, NORTH_M - edge, WEST_M + edge, NORTH_M
-    )
+    bounds = transform_bounds(CRS, "EPSG:4326", WEST_M, NORTH_M - edge, WEST_M + edge, NORTH_M)
     return pystac.Item(
         identifier,
         geometry=mapping(box(*bounds)),

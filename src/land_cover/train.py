@@ -131,9 +131,7 @@ def cross_validate(
     Roberts et al. 2017, doi:10.1111/ecog.02881, on blocking; Congalton 1991,
     doi:10.1016/0034-4257(91)90048-B, on user's and producer's accuracy.
     """
-    folds = StratifiedGroupKFold(
-        project.validation.folds, shuffle=True, random_state=project.seed
-    )
+    folds = StratifiedGroupKFold(project.validation.folds, shuffle=True, random_state=project.seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")
         predicted = cross_val_predict(_model(project), features, classes, groups=blocks, cv=folds)

@@ -1,4 +1,4 @@
-"""Layers of configuration, merged and checked: the only reader of files in config/ and of the shell.
+"""Layers of configuration, merged and checked: the only reader of config/ and of the shell.
 
 Precedence, highest first: command line, shell, config/local/, config/, default. Importing this
 module needs nothing beyond the standard library, so that it also serves before any package is
@@ -185,7 +185,9 @@ def command_line_layer(assignments: Iterable[str]) -> Layer:
     for word in assignments:
         key, equals, value = word.partition("=")
         if not equals:
-            raise ConfigError(f"--set {word} has no value; write KEY=VALUE, as in mlflow.port=5050.")
+            raise ConfigError(
+                f"--set {word} has no value; write KEY=VALUE, as in mlflow.port=5050."
+            )
         _put(values, tuple(key.strip().split(".")), value.strip())
     return Layer("command line", values, {})
 
@@ -242,9 +244,7 @@ def _merge(
             target[key] = value
 
 
-def _problem(
-    item: Any, origin: dict[tuple[str, ...], Layer], model: type[BaseModel]
-) -> str:
+def _problem(item: Any, origin: dict[tuple[str, ...], Layer], model: type[BaseModel]) -> str:
     location = tuple(str(part) for part in item["loc"])
     layer = None
     for end in range(len(location), 0, -1):
@@ -252,8 +252,14 @@ def _problem(
             break
     key = ".".join(location)
     if layer:
-        key = next((layer.names[location[:end]] for end in range(len(location), 0, -1)
-                    if location[:end] in layer.names), key)
+        key = next(
+            (
+                layer.names[location[:end]]
+                for end in range(len(location), 0, -1)
+                if location[:end] in layer.names
+            ),
+            key,
+        )
     source = layer.source if layer else "configuration"
     if item["type"] == "extra_forbidden":
         known = _fields(model, location[:-1])
@@ -262,8 +268,10 @@ def _problem(
         return f"{source}: {key} is missing; add it"
     message = item["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    return f"{source}: {key} = {item['input']!r} is wrong: {message}" if key else (
-        f"{source}: {message}"
+    return (
+        f"{source}: {key} = {item['input']!r} is wrong: {message}"
+        if key
+        else (f"{source}: {message}")
     )
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from terraflow.errors import TerraFlowError
+from terraflow.errors import ConfigError, TerraFlowError
 
-__all__ = ["report_errors", "say", "table"]
+__all__ = ["confirm", "report_errors", "say", "table"]
 
 
 def say(line: str = "") -> None:
@@ -68,3 +68,19 @@ def report_errors(log_dir: Path | None = None) -> Iterator[None]:
             file=sys.stderr,
         )
         sys.exit(2)
+
+
+def confirm(loss: str, *, yes: bool) -> bool:
+    """Say what will be lost and ask; without a terminal only `yes` is a yes.
+
+    Raises
+    ------
+    ConfigError
+        There is nobody to ask.
+    """
+    say(loss)
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise ConfigError("There is no terminal to ask; repeat with --yes to delete it.")
+    return input("Delete it? [y/N] ").strip().lower() in ("y", "yes")

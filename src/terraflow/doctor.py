@@ -11,10 +11,11 @@ from pathlib import Path
 
 import psutil
 
-from terraflow import minio, stack
+from terraflow import minio
 from terraflow.console import say
 from terraflow.errors import ServiceError, TerraFlowError
 from terraflow.files import make_dir
+from terraflow.ports import check_port
 from terraflow.services import SERVICES
 from terraflow.settings import Settings
 from terraflow.state import manager_pid
@@ -91,8 +92,8 @@ def check_disk(folder: Path) -> Check:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 2**30
-    return Check("disk", free >= DISK_GB, f"{free:.1f} GB free at {folder}",
-                 f"Free at least {DISK_GB:.0f} GB, or set TERRAFLOW_VAR to another disk.")  # fmt: skip
+    remedy = f"Free at least {DISK_GB:.0f} GB, or set TERRAFLOW_VAR to a folder of a larger disk."
+    return Check("disk", free >= DISK_GB, f"{free:.1f} GB free at {folder}", remedy)
 
 
 def check_memory(available_gb: float) -> Check:
@@ -131,7 +132,7 @@ def _check_ports(settings: Settings) -> list[Check]:
         for key in service.ports:
             port = dict(settings.ports())[key]
             try:
-                stack.check_port(settings, key, service.name)
+                check_port(settings, key, service.name)
                 checks.append(Check(f"port {port}", True, f"free for {service.name}"))
             except ServiceError as error:
                 checks.append(Check(f"port {port}", False, f"taken ({service.name})", str(error)))

@@ -123,8 +123,8 @@ def _follow(client: httpx.Client, path: str, result_task: str) -> Any:
 def _why(client: httpx.Client, path: str, task: dict[str, Any] | None) -> str:
     if not task:
         return "The DAG run failed before any task did; see `invoke logs airflow-scheduler`."
-    content = _call(client, "GET", f"{path}/taskInstances/{task['task_id']}/logs/"
-                    f"{task['try_number']}", params={"full_content": "true"})["content"]  # fmt: skip
+    logs = f"{path}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
+    content = _call(client, "GET", logs, params={"full_content": "true"})["content"]
     lines = [_line(entry) for entry in content]
     tail = "\n".join(f"    {line}" for line in lines if line.strip())
     tail = "\n".join(tail.splitlines()[-LOG_LINES:])

@@ -20,7 +20,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.scoring_server import infer_and_parse_data, predictions_to_json
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import DataType, Schema
 
 __all__ = ["InputError", "check_table", "create_app", "parse_table"]
 
@@ -127,12 +127,13 @@ def check_table(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     InputError
         No row; a column missing, unknown or empty; a value of another type.
     """
-    names = schema.input_names()
+    names = [str(name) for name in schema.input_names()]
     listed = ", ".join(names[:5]) + (f", ... ({len(names)} in all)" if len(names) > 5 else "")
     if table.empty:
         raise InputError(f"There is no row; send at least one with the columns {listed}.")
     columns = [str(column) for column in table.columns]
-    if missing := [name for name in schema.required_input_names() if name not in columns]:
+    required = {spec.name for spec in schema.inputs if spec.required}
+    if missing := [name for name in names if name in required and name not in columns]:
         raise InputError(f"Missing column {_some(missing)}; the model needs {listed}.")
     if extra := [name for name in columns if name not in names]:
         raise InputError(f"Unknown column {_some(extra)}; remove it, the model needs {listed}.")
@@ -142,7 +143,7 @@ def check_table(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def _typed(column: pd.Series, spec: ColSpec) -> pd.Series:
+def _typed(column: pd.Series, spec: Any) -> pd.Series:
     if spec.required and column.isna().any():
         row = int(np.flatnonzero(column.isna())[0])
         raise InputError(f"Column {spec.name} has no value in row {row}; give one.")

@@ -49,13 +49,13 @@ class Service:
     after: tuple[str, ...] = ()
 
     def address(self, settings: Settings) -> str:
-        """Base URL, or "" where it listens on no port."""
+        """Return the base URL, or "" where it listens on no port."""
         if not self.ports:
             return ""
         return f"http://{settings.host}:{dict(settings.ports())[self.ports[0]]}"
 
     def url(self, settings: Settings) -> str:
-        """Page for a user: MinIO's is its console."""
+        """Return the page for a user: MinIO's is its console."""
         if len(self.ports) > 1:
             return f"http://{settings.host}:{dict(settings.ports())[self.ports[1]]}"
         return self.address(settings)
@@ -137,7 +137,9 @@ def environment(settings: Settings) -> dict[str, str]:
         "TERRAFLOW_RESOLVED": "1",
         "TERRAFLOW_ROOT": str(config.project_root()),
         "TERRAFLOW_ARTIFACTS_URI": settings.artifacts_uri,
-        "PATH": os.pathsep.join([binaries, own.get("PATH", os.defpath), str(minio.cached().parent)]),
+        "PATH": os.pathsep.join(
+            [binaries, own.get("PATH", os.defpath), str(minio.cached().parent)]
+        ),
         "PYTHONUNBUFFERED": "1",
         "NO_COLOR": "1",
         "AIRFLOW_HOME": str(var / "airflow"),

@@ -16,9 +16,9 @@ from terraflow.console import say
 from terraflow.credentials import store_environment
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.files import write_private
+from terraflow.ports import check_port
 from terraflow.services import MODEL_SERVER, environment
 from terraflow.settings import Settings, resolve_ports
-from terraflow.stack import check_port
 from terraflow.state import manager_pid, read_state
 
 __all__ = ["curl_line", "model_server_url", "predict", "serve"]
@@ -196,9 +196,7 @@ def _start(settings: Settings, uri: str, *, detach: bool) -> subprocess.Popen[by
     )
 
 
-def _wait_until_it_answers(
-    settings: Settings, process: subprocess.Popen[bytes], url: str
-) -> None:
+def _wait_until_it_answers(settings: Settings, process: subprocess.Popen[bytes], url: str) -> None:
     deadline = time.monotonic() + START_S
     while not probes.answers(f"{url}/health"):
         state = read_state(settings.run_dir, MODEL_SERVER)

@@ -20,7 +20,7 @@ from terraflow.lock import Lock
 from terraflow.services import environment
 from terraflow.settings import Settings, resolve_ports
 
-__all__ = ["decide_store", "prepare"]
+__all__ = ["decide_store", "expected_store", "prepare"]
 
 START_S = 30.0
 
@@ -75,7 +75,7 @@ def decide_store(settings: Settings, *, build: bool = True) -> Settings:
         store = "minio" is set, or was chosen before, and there is no way to a binary.
     """
     store = settings.store
-    if store == "minio" or (not store and (minio.find() or minio.can_build())):
+    if expected_store(settings) == "minio":
         if not build and not minio.find():
             raise ServiceError("There is no MinIO binary yet; run `invoke setup` first.")
         try:
@@ -96,12 +96,17 @@ def decide_store(settings: Settings, *, build: bool = True) -> Settings:
     return settings.model_copy(update={"store": store})
 
 
+def expected_store(settings: Settings) -> str:
+    """Tell what `decide_store` will choose, unless building MinIO fails."""
+    return settings.store or ("minio" if minio.find() or minio.can_build() else "local")
+
+
 def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:
     """Write what the services read their secrets from: none passes through the environment."""
     var, root = settings.var, config.project_root()
     database = f"sqlite:///{var / 'airflow' / 'airflow.db'}"
     passwords = var / "airflow" / "passwords.json"
-    airflow = {
+    airflow: dict[str, dict[str, object]] = {
         "core": {
             "dags_folder": root / "dags",
             "executor": "LocalExecutor",

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -22,37 +19,16 @@ from terraflow.console import say, table
 from terraflow.errors import ServiceError, StorageError, TerraFlowError
 from terraflow.files import make_dir
 from terraflow.lock import Lock
-from terraflow.services import MODEL_SERVER, SERVICES, Service, environment, is_ready, select
+from terraflow.ports import check_ports
+from terraflow.services import MODEL_SERVER, Service, environment, is_ready, select
 from terraflow.settings import Settings, load, resolve_ports
-from terraflow.state import ServiceState, manager_pid, read_all, read_state
+from terraflow.state import manager_pid, read_all, read_state
 
-__all__ = ["ServiceStatus", "check_port", "check_ports", "down", "logs", "reset", "status", "up", "wait_until_ready"]
+__all__ = ["down", "reset", "up", "wait_until_ready"]
 
 START_S = 300.0
 STOP_S = 10.0
 REMIND_S = 10.0
-
-
-@dataclass(frozen=True)
-class ServiceStatus:
-    """One row of `status`.
-
-    Attributes
-    ----------
-    state : str
-        ready, starting, waiting, restarting, failed or stopped.
-    memory_mb : float
-        Proportional set size of the service's processes and of their supervisor; resident where
-        the system does not tell the proportional one.
-    """
-
-    service: str
-    state: str
-    pid: int | None
-    memory_mb: float
-    restarts: int
-    url: str
-    reason: str
 
 
 def up(assignments: Iterable[str] = (), *, only: Iterable[str] = (), detach: bool = False) -> int:
@@ -75,8 +51,8 @@ def up(assignments: Iterable[str] = (), *, only: Iterable[str] = (), detach: boo
     make_dir(settings.run_dir)
     lock = _claim(settings)
     settings = resolve_ports(settings)
-    check_ports(settings, select(settings.model_copy(update={"store": settings.store or "minio"}),
-                                 only))
+    expected = settings.model_copy(update={"store": setup.expected_store(settings)})
+    check_ports(settings, select(expected, only))
     settings = setup.decide_store(settings)
     services = select(settings, only)
     setup.prepare(settings)
@@ -128,53 +104,6 @@ def _is_alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
-
-
-def check_ports(settings: Settings, services: Iterable[Service]) -> None:
-    """Raise `ServiceError` that names every taken port, its holder and how to change it."""
-    problems = []
-    for service in services:
-        for key in service.ports:
-            try:
-                check_port(settings, key, service.name)
-            except ServiceError as error:
-                problems.append(str(error))
-    if problems:
-        raise ServiceError("\n".join(problems))
-
-
-def check_port(settings: Settings, key: str, service: str) -> None:
-    """Raise `ServiceError` if the port of a settings key, such as "mlflow.port", is taken."""
-    port = dict(settings.ports())[key]
-    if _is_taken(settings.host, port):
-        section, name = key.split(".")
-        raise ServiceError(
-            f"Port {port} ({service}) is taken by {_holder(port)}; end that, or set "
-            f"TERRAFLOW_{section.upper()}_{name.upper()} (0 means any free port), or {name} in "
-            f"[{section}] of config/local/terraflow.toml."
-        )
-
-
-def _is_taken(host: str, port: int) -> bool:
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind((host, port))
-        except OSError:
-            return True
-    with socket.socket() as sock:
-        sock.settimeout(0.5)
-        return sock.connect_ex((host, port)) == 0
-
-
-def _holder(port: int) -> str:
-    with contextlib.suppress(psutil.Error):  # other users' sockets are hidden on some systems
-        for connection in psutil.net_connections("tcp"):
-            here = connection.laddr and connection.laddr.port == port
-            if here and connection.status == psutil.CONN_LISTEN and connection.pid:
-                process = psutil.Process(connection.pid)
-                return f"process {connection.pid} ({' '.join(process.cmdline())[:80]})"
-    return "a process of another user"
 
 
 def _watch_in_child(settings: Settings, services: list[Service], began: float) -> None:
@@ -287,78 +216,6 @@ def down(settings: Settings) -> bool:
         f"{', '.join(s.service for s in running) or 'The setup'} did not stop within {STOP_S:.0f} "
         f"s; end process {', '.join(str(s.supervisor_pid) for s in running) or lock.holder()}."
     )
-
-
-def status(settings: Settings) -> list[ServiceStatus]:
-    """Look at every service: its processes, and whether it answers now."""
-    states = read_all(settings.run_dir)
-    rows = []
-    for service in SERVICES.values():
-        if service.name == "minio" and settings.store not in ("minio", None):
-            continue
-        state = states.get(service.name)
-        ready = is_ready(service, settings, state)
-        rows.append(_row(service.name, state, ready, service.url(settings)))
-    if (state := states.get(MODEL_SERVER)) and state.phase != "stopped":
-        from terraflow.serving import model_server_url  # noqa: PLC0415 - only where one runs
-
-        url = model_server_url(settings)
-        rows.append(_row(MODEL_SERVER, state, bool(url), url))
-    return rows
-
-
-def _row(name: str, state: ServiceState | None, ready: bool, url: str) -> ServiceStatus:
-    if not state or state.phase == "stopped":
-        return ServiceStatus(name, "stopped", None, 0.0, state.restarts if state else 0, "",
-                             state.reason if state else "")  # fmt: skip
-    phase = {"running": "ready" if ready else "starting"}.get(state.phase, state.phase)
-    memory = _memory_mb(state.supervisor_pid)
-    return ServiceStatus(name, phase, state.pid, memory, state.restarts, url, state.reason)
-
-
-def _memory_mb(pid: int) -> float:
-    total = 0
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(pid)
-        for member in [process, *process.children(recursive=True)]:
-            total += _pss(member.pid) or member.memory_info().rss
-    return total / 2**20
-
-
-def _pss(pid: int) -> int:
-    try:
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
-        return 0
-    found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0
-
-
-def logs(settings: Settings, service: str = "", *, follow: bool = False) -> None:
-    """Print the last lines of one log or of all, and what is added to them.
-
-    Raises
-    ------
-    ServiceError
-        There is no log of that name.
-    """
-    found = {path.stem: path for path in sorted(settings.log_dir.glob("*.log"))}
-    wanted = {n: p for n, p in found.items() if not service or n == service
-              or n.startswith(f"{service}-")}  # fmt: skip
-    if not wanted:
-        raise ServiceError(
-            f"There is no log of {service or 'any service'} in {settings.log_dir}; choose among "
-            f"{', '.join(found) or 'none: nothing was started yet'}."
-        )
-    files = {name: path.open(errors="replace") for name, path in wanted.items()}
-    for name, file in files.items():
-        for line in file.readlines()[-40:]:
-            say(f"{name:<22}| {line.rstrip()}")
-    while follow:
-        for name, file in files.items():
-            for line in file.readlines():
-                say(f"{name:<22}| {line.rstrip()}")
-        time.sleep(0.5)
 
 
 def reset(settings: Settings, confirm: Callable[[str], bool]) -> bool:

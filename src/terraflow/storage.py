@@ -1,4 +1,4 @@
-"""URIs to bytes: local files or S3 objects behind one interface; a name appears when it is whole."""
+"""URIs to bytes, local or S3, behind one interface; a name appears when its object is whole."""
 
 from __future__ import annotations
 

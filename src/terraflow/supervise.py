@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -120,7 +121,7 @@ class Supervisor:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if _LINUX else None,
+                preexec_fn=_die_with_parent if _LINUX else None,  # noqa: PLW1509 - no thread here
             )
         except OSError as error:
             self.child = None
@@ -157,16 +158,12 @@ class Supervisor:
     def _end_leftovers(self) -> None:
         """Kill what the service left behind: a new one would find its port or files taken."""
         if self.child:
-            try:
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.child.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
         for process in psutil.Process().children(recursive=True):
-            try:
+            with suppress(psutil.Error):
                 process.kill()
                 process.wait(timeout=1)
-            except psutil.Error:
-                pass
         if self.log:
             self.log.close()
             self.log = None
@@ -242,7 +239,7 @@ class Supervisor:
         )
         try:
             state.write(self.run_dir)
-        except Exception as error:  # noqa: BLE001 - a full disk must not end the service
+        except Exception as error:
             self._print(f"{error}\n".encode())
         if phase in ("restarting", "failed"):
             self._print(f"{self.name} {reason}\n".encode())

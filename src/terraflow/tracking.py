@@ -163,7 +163,10 @@ def run_url(settings: Settings, run: Run) -> str:
 def latest_runs(limit: int = 5) -> list[tuple[str, str]]:
     """List the latest runs of all experiments as (run id, start in UTC)."""
     return [
-        (run.info.run_id, f"{datetime.fromtimestamp(run.info.start_time / 1000, UTC):%Y-%m-%d %H:%M}")
+        (
+            run.info.run_id,
+            f"{datetime.fromtimestamp(run.info.start_time / 1000, UTC):%Y-%m-%d %H:%M}",
+        )
         for run in _search("", limit)
     ]
 
