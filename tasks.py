@@ -75,13 +75,22 @@ def status(c: Context, json: bool = False, show_credentials: bool = False) -> No
     services.print_status(settings.load(), as_json=json, credentials=show_credentials)
 
 
-@command(positional=["service"], help={"service": "one service or group", "follow": "go on"})
-def logs(c: Context, service: str = "", follow: bool = False) -> None:
+def given(task: str, word: str) -> list[str]:
+    """Make an argument positional if a word is given for it: invoke has no optional ones."""
+    after = sys.argv[sys.argv.index(task) + 1 :] if task in sys.argv else []
+    return [word] if any(not word.startswith("-") for word in after) else []
+
+
+@command(
+    positional=given("logs", "service"),
+    help={"service": "one service or group, as in logs mlflow", "follow": "go on as they grow"},
+)
+def logs(c: Context, service: str | None = None, follow: bool = False) -> None:
     """Print the end of the logs."""
     from terraflow import settings
     from terraflow import status as services
 
-    services.print_logs(settings.load(), service, follow=follow)
+    services.print_logs(settings.load(), service or "", follow=follow)
 
 
 @command(help={"yes": "do not ask"})

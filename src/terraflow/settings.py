@@ -25,7 +25,7 @@ Port = Annotated[int, Field(ge=0, le=65535, description="0 means any free port")
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class Airflow(_Section):

@@ -92,6 +92,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Run until told to stop; return the exit code."""
+        os.umask(0o077)  # services write secrets of their own, JupyterLab's page with its token
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         self._catch_signals()
         if _LINUX:  # grandchildren whose parent died become ours, so that they can be ended

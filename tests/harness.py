@@ -1,0 +1,147 @@
+"""The stack as a user meets it: commands in a shell, on free ports, with state of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+PORTS = ("AIRFLOW_PORT", "MLFLOW_PORT", "JUPYTER_PORT", "MINIO_PORT", "MINIO_CONSOLE_PORT",
+         "SERVING_PORT")  # fmt: skip
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """Return the condition's first true value."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not true within {seconds} s"
+        time.sleep(0.1)
+    return value
+
+
+class Stack:
+    """One state folder; every command is a process of its own."""
+
+    def __init__(self, folder: Path, **variables: str) -> None:
+        self.var = folder / "var"
+        self.artifacts = folder / "artifacts"
+        self.config = folder / "config"
+        self.config.mkdir(parents=True, exist_ok=True)
+        source = ROOT / "config" / "land_cover.toml"
+        (self.config / "land_cover.toml").write_bytes(source.read_bytes())
+        hidden = ("TERRAFLOW_", "AWS_", "MLFLOW_", "AIRFLOW", "INIT_CWD")
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+        self.environment |= {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "TERRAFLOW_VAR": str(self.var),
+            "TERRAFLOW_ARTIFACTS": str(self.artifacts),
+            "TERRAFLOW_CONFIG_DIR": str(self.config),
+            **{f"TERRAFLOW_{name}": "0" for name in PORTS},
+            **variables,
+        }
+
+    def run(self, *words: str, timeout: float = 300, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run `invoke WORDS`; what it prints on both streams is in stdout."""
+        return subprocess.run(
+            [sys.executable, "-m", "invoke", *words],
+            cwd=ROOT,
+            env=self.environment | more,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def start(self, *words: str, log: Path, command: str = "invoke") -> subprocess.Popen[bytes]:
+        """Start a command as a terminal would: in a process group of its own."""
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", command, *words],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def ok(self, *words: str, timeout: float = 300, **more: str) -> str:
+        """Run a command that must succeed; return what it printed."""
+        done = self.run(*words, timeout=timeout, **more)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def fails(self, *words: str, code: int = 1, **more: str) -> str:
+        """Run a command that must fail without a traceback; return what it printed."""
+        done = self.run(*words, **more)
+        assert done.returncode == code, done.stdout
+        assert "Traceback" not in done.stdout
+        return done.stdout
+
+    def services(self, **more: str) -> dict[str, dict[str, Any]]:
+        """What `status --json` says, by service."""
+        document = json.loads(self.ok("status", "--json", **more))
+        return {row["service"]: row for row in document["services"]}
+
+    def credentials(self) -> dict[str, str]:
+        """What `status --show-credentials` says."""
+        document = json.loads(self.ok("status", "--json", "--show-credentials"))
+        return dict(document["credentials"])
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that the running stack resolved."""
+        return dict(json.loads((self.var / "run" / "settings.json").read_text()))
+
+    def url(self, service: str) -> str:
+        """Address of a service."""
+        return f"http://127.0.0.1:{self.settings()[service]['port']}"
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that has this state folder in its environment."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                mine = process.environ().get("TERRAFLOW_VAR") == str(self.var)
+                if mine and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def wait_until_gone(self, seconds: float) -> None:
+        """Fail if a process is left after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while left := self.processes():
+            told = [" ".join(p.cmdline()) for p in left if p.is_running()]
+            assert time.monotonic() < deadline, told
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        """Stop whatever still runs."""
+        self.run("down")
+        for process in self.processes():
+            process.kill()
+
+
+def interrupt(process: subprocess.Popen[bytes]) -> None:
+    """Press Ctrl+C."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def run_id(output: str) -> str:
+    """Find the run id in what `train` printed."""
+    found = re.search(r"^Run (\w+)", output, re.MULTILINE)
+    assert found, output
+    return found[1]

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from harness import Stack
+
+from terraflow import minio
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.services)
+
+
+@pytest.fixture(scope="session")
+def minio_binary() -> Path:
+    """Real MinIO; built here if Go is there."""
+    if not (minio.find() or minio.can_build()):
+        pytest.skip("there is no minio binary on PATH and no Go to build it")
+    return minio.ensure(print)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, minio_binary: Path) -> Iterator[Stack]:
+    """All services, running."""
+    one = Stack(tmp_path_factory.mktemp("stack"), TERRAFLOW_STORE="minio")
+    try:
+        one.ok("up", "--detach")
+        yield one
+    finally:
+        one.close()
+
+
+@pytest.fixture
+def new_stack(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
+    """Make stacks that are not started yet; whatever they leave is stopped."""
+    made: list[Stack] = []
+
+    def make(name: str = "stack", **variables: str) -> Stack:
+        made.append(Stack(tmp_path / name, **variables))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
