@@ -45,6 +45,8 @@ def serve(settings: Settings, *, run_id: str, model_uri: str, detach: bool) -> i
     """
     if bool(run_id) == bool(model_uri):
         raise ConfigError("Name one model: --run-id ID, or --model models:/NAME@ALIAS.")
+    config.export(store_environment(settings))
+    uri, payload = _find_model(settings, run_id, model_uri)
     if pid := manager_pid(settings.run_dir, MODEL_SERVER):
         raise ServiceError(
             f"A model server already runs here at {_recorded_url(settings)} (pid {pid}); stop it "
@@ -52,8 +54,6 @@ def serve(settings: Settings, *, run_id: str, model_uri: str, detach: bool) -> i
         )
     settings = resolve_ports(settings)
     check_port(settings, "serving.port", MODEL_SERVER)
-    config.export(store_environment(settings))
-    uri, payload = _find_model(settings, run_id, model_uri)
     url = f"http://{settings.host}:{settings.serving.port}"
     write_private(_url_file(settings), url)
     say(f"Starting the model server with {uri}")
