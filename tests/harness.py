@@ -50,7 +50,9 @@ class Stack:
             **variables,
         }
 
-    def run(self, *words: str, timeout: float = 300, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, timeout: float = 300, **more: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run `invoke WORDS`; what it prints on both streams is in stdout."""
         return subprocess.run(
             [sys.executable, "-m", "invoke", *words],

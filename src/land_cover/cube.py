@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import odc.stac
 import pystac
+import rasterio
 import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -15,7 +16,7 @@ from terraflow.errors import DataError
 
 from .config import ProjectConfig
 
-__all__ = ["band_scaling", "load_clear", "native_geobox"]
+__all__ = ["band_scaling", "find_unreadable", "load_clear", "native_geobox"]
 
 CHUNK_PX = 2048
 
@@ -110,6 +111,25 @@ def band_scaling(item: pystac.Item, asset: str) -> tuple[float, float, float | N
             if value is not None:
                 band[key] = float(value)
     return band.get("scale", 1.0), band.get("offset", 0.0), band.get("nodata")
+
+
+def find_unreadable(items: list[pystac.Item], project: ProjectConfig) -> tuple[str, str] | None:
+    """Read the items' images one by one, after loading them together has failed.
+
+    Returns
+    -------
+    tuple of str or None
+        Address and error of the first that can't be read.
+    """
+    for item in items:
+        for asset in (*project.data.bands.values(), project.cloud_mask.asset):
+            href = item.assets[asset].href
+            try:
+                with rasterio.open(href) as file:
+                    file.checksum(1)
+            except (rasterio.errors.RasterioError, OSError) as error:
+                return href, str(error.__cause__ or error)
+    return None
 
 
 def _scaled(data: xr.DataArray, items: list[pystac.Item], asset: str) -> xr.DataArray:

@@ -71,7 +71,7 @@ def _all_items(catalogue: str, storage: Storage) -> list[pystac.Item]:
     try:
         root = pystac.Catalog.from_file(catalogue, stac_io=_StacIO(storage))
         return list(root.get_items(recursive=True))
-    except (StorageError, pystac.STACError, ValueError, KeyError) as error:
+    except (StorageError, pystac.STACError, pystac.STACTypeError, ValueError, KeyError) as error:
         raise DataError(
             f"Catalogue {catalogue} can't be read: {error} Expected a static STAC catalogue; "
             "check [data] catalogue in the configuration."

@@ -19,7 +19,7 @@ from terraflow.errors import DataError
 from terraflow.storage import Storage, join
 
 from .config import ProjectConfig
-from .cube import load_clear
+from .cube import find_unreadable, load_clear
 from .ingest import Selection, read_items
 from .labels import burn_labels
 
@@ -52,9 +52,9 @@ def preprocess(project: ProjectConfig, selection: Selection, storage: Storage) -
         try:
             features = compute_features(load_clear(items, project), project)
         except (rasterio.errors.RasterioError, OSError) as error:
+            name, why = find_unreadable(items, project) or (selection["items"], error)
             raise DataError(
-                f"An image of {selection['items']} can't be read: {error}; check that the file is "
-                "whole and can be reached."
+                f"{name} can't be read: {why}; check that the file is whole and can be reached."
             ) from error
     with storage.scratch() as folder:
         labels = burn_labels(selection["labels"], project.labels, features.odc.geobox, storage)

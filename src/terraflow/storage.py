@@ -82,7 +82,7 @@ class Storage:
         store, key = self._open(uri)
         try:
             obstore.head(store, key)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return False
         except (BaseError, OSError) as error:
             raise _failed("read", uri, error) from error

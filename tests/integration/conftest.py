@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness import Stack
 
+from harness import Stack
 from terraflow import minio
 
 

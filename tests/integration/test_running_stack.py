@@ -16,8 +16,8 @@ import mlflow
 import psutil
 import pytest
 from botocore.exceptions import ClientError
-from harness import ROOT, Stack, wait_for
 
+from harness import ROOT, Stack, wait_for
 from terraflow.services import SERVICES
 
 
@@ -72,7 +72,9 @@ def test_secrets_are_private_and_in_no_log_argument_or_environment(stack: Stack)
         assert not any(value in shown for value in hidden), process.cmdline()
 
 
-def test_secrets_differ_between_stacks(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_secrets_differ_between_stacks(
+    stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     other = Stack(tmp_path_factory.mktemp("other"), TERRAFLOW_STORE="local")
     other.ok("setup")
     first = json.loads((stack.var / "secrets.json").read_text())
@@ -182,5 +184,3 @@ def test_idle_stack_rests(stack: Stack) -> None:
     before = seconds()
     time.sleep(10)
     assert (seconds() - before) / 10 < 1.0  # not a speed test: a loop that spins takes a core
-
-

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import httpx
 import mlflow
 import pytest
-from harness import Stack, run_id
 from mlflow.entities import Run
+
+from harness import Stack, run_id
 
 SLOVENIA = """
 name = "slovenia"
@@ -98,7 +100,9 @@ def test_train_logs_all_that_a_reader_needs(run: Run, stack: Stack) -> None:
     assert {"f1_forest", "users_accuracy_forest", "macro_f1"} <= set(run.data.metrics)
     assert run.data.params["block_size_px"] == "17"
     assert run.inputs.dataset_inputs[0].dataset.name == "slovenia samples"
-    picture = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="confusion.png")
+    picture = mlflow.artifacts.download_artifacts(
+        run_id=run.info.run_id, artifact_path="confusion.png"
+    )
     assert Path(picture).read_bytes()[:4] == b"\x89PNG"
 
 
@@ -127,6 +131,16 @@ def test_serve_printed_curl_line_works_as_it_stands(server: str) -> None:
     answer = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
     [name] = json.loads(answer.stdout)["predictions"]
     assert name in {"forest", "grassland", "shrubland", "artificial_surface"}
+
+
+def test_serve_takes_a_model_from_s3(stack: Stack, run: Run) -> None:
+    model = mlflow.search_logged_models(
+        experiment_ids=[run.info.experiment_id], output_format="list"
+    )[0]
+    uri = model.artifact_location.replace("mlflow-artifacts:/", "s3://mlflow/")
+    said = stack.fails("serve", "--model", uri)  # the port's server is there already
+    assert "A model server already runs here" in said
+    assert "can't be read" in stack.fails("serve", "--model", uri + "x")
 
 
 def test_serve_twice_is_refused(stack: Stack, server: str, trained: str) -> None:
@@ -224,6 +238,21 @@ def test_serve_unknown_model_is_a_sentence(stack: Stack, run: Run) -> None:
 
 def test_serve_without_a_model_tells_how_to_name_one(stack: Stack) -> None:
     assert "--run-id ID, or --model" in stack.fails("serve")
+
+
+def test_train_labels_outside_the_images_gives_both_extents(
+    stack: Stack, config: Path, run: Run
+) -> None:
+    labels = geopandas.read_file(DATA / "reference" / "land_use.gpkg")
+    labels.geometry = labels.translate(xoff=50_000)
+    labels.to_file(stack.config / "shifted.gpkg")
+    wrong = stack.config / "wrong.toml"
+    wrong.write_text(config.read_text().replace(f"{DATA}/reference/land_use.gpkg", "shifted.gpkg"))
+    before = {r.info.run_id for r in all_runs()}
+    said = stack.fails("train", "--config", str(wrong)).splitlines()[-1]
+    assert "lies in the images: labels span 515" in said
+    assert "images 465181, 5079245, 466181, 5080255" in said
+    assert {r.info.run_id for r in all_runs()} == before
 
 
 @pytest.mark.parametrize(

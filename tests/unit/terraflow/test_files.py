@@ -25,7 +25,9 @@ def test_write_private_that_fails_keeps_the_old_file_and_leaves_nothing(tmp_path
 
 def test_make_dir_under_a_file_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "var").write_text("")
-    with pytest.raises(StorageError, match=r"run can't be written: Not a directory; .*TERRAFLOW_VAR"):
+    with pytest.raises(
+        StorageError, match=r"run can't be written: Not a directory; .*TERRAFLOW_VAR"
+    ):
         make_dir(tmp_path / "var" / "run")
 
 

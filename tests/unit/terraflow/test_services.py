@@ -29,9 +29,7 @@ def test_procfile_has_the_services_of_the_table() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_procfile_line_runs_its_service_under_the_supervisor(
-    name: str, settings: Settings
-) -> None:
+def test_procfile_line_runs_its_service_under_the_supervisor(name: str, settings: Settings) -> None:
     words = shlex.split(PROCFILE[name])
     assert words[:5] == ["exec", "python", "-m", "terraflow.supervise", name]
     variables = environment(with_store(settings, "minio"))
