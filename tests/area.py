@@ -50,7 +50,8 @@ class Area:
         write_raster(folder / "mask.tif", mask)
         item = pystac.Item(
             day, None, None, datetime.fromisoformat(day).replace(tzinfo=UTC),
-            {"proj:code": CRS, "proj:shape": list(red.shape), "proj:transform": list(TRANSFORM)[:6]},
+            {"proj:code": CRS, "proj:shape": list(red.shape),
+             "proj:transform": list(TRANSFORM)[:6]},
             stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
         )  # fmt: skip
         extra = {"raster:bands": [{"scale": scale, "offset": offset, "nodata": 0}]}

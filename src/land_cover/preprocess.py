@@ -142,7 +142,7 @@ def _with_indices(cube: xr.Dataset, indices: Sequence[str]) -> dict[str, xr.Data
                 f"{', '.join(map(str, cube.data_vars))}."
             )
         total = bands[first] + bands[second]
-        bands[index] = ((bands[first] - bands[second]) / total).where(total > 0)
+        bands[index] = (bands[first] - bands[second]) / total.where(total > 0)
     return bands
 
 

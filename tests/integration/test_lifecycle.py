@@ -165,7 +165,7 @@ def test_up_killed_during_setup_leaves_no_half_database(
 ) -> None:
     stack = new_stack(TERRAFLOW_STORE="local")
     up = stack.start("up", "--only", "mlflow", log=tmp_path / "up.log")
-    wait_for(lambda: (stack.var / "mlflow" / "mlflow.migrating").exists())
+    wait_for((stack.var / "mlflow" / "mlflow.migrating").exists)
     up.kill()
     up.wait()
     assert not (stack.var / "mlflow" / "mlflow.db").exists()
@@ -400,7 +400,8 @@ def _answers(url: str) -> bool:
 def test_make_with_too_old_a_python_is_one_line(tmp_path: Path) -> None:
     old = tmp_path / "python3"
     real = sys.executable
-    old.write_text(f"#!/bin/sh\nexec {real} -c \"import sys; sys.version_info = (3, 9, 2); exec(sys.argv[1])\" \"$2\"\n")  # fmt: skip
+    code = "import sys; sys.version_info = (3, 9, 2); exec(sys.argv[1])"
+    old.write_text(f'#!/bin/sh\nexec {real} -c "{code}" "$2"\n')
     old.chmod(0o755)
     copy = tmp_path / "copy"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".venv", "var", ".git", "mlflow-*"))

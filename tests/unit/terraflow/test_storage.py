@@ -87,7 +87,13 @@ def test_read_over_http_and_a_server_that_is_gone(storage: Storage, tmp_path: Pa
 
 
 def test_scratch_is_removed_after_an_error(storage: Storage) -> None:
-    with pytest.raises(ValueError, match="x"), storage.scratch() as folder:
-        kept = folder
-        raise ValueError("x")
-    assert not kept.exists()
+    kept = []
+
+    def fail() -> None:
+        with storage.scratch() as folder:
+            kept.append(folder)
+            raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x"):
+        fail()
+    assert not kept[0].exists()
