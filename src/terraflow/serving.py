@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import signal
@@ -146,8 +147,7 @@ def _find_model(settings: Settings, run_id: str, model_uri: str) -> tuple[str, d
     elif model_uri.startswith(("models:", "runs:")):
         tracking.connect(settings)
     try:
-        folder = mlflow.artifacts.download_artifacts(f"{model_uri.rstrip('/')}/MLmodel")
-        model = mlflow.models.Model.load(str(Path(folder)))
+        model = mlflow.models.Model.load(model_uri)
     except (MlflowException, OSError, ValueError) as error:
         text = str(error).splitlines()[0]
         hint = f"; run {run_id} logged no model named model" if run_id else ""
@@ -161,21 +161,21 @@ def _find_model(settings: Settings, run_id: str, model_uri: str) -> tuple[str, d
             f"Model {model_uri} has no signature with column names; log it with one "
             "(mlflow.models.infer_signature) and serve that."
         )
-    return model_uri, {"dataframe_split": _example(settings, model_uri, model, schema)}
+    return model_uri, {"dataframe_split": _example(model_uri, model, schema)}
 
 
-def _example(settings: Settings, model_uri: str, model: Any, schema: Any) -> dict[str, Any]:
+def _example(model_uri: str, model: Any, schema: Any) -> dict[str, Any]:
+    """Take the first row of the model's input example, or make one of the signature's types."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+    from mlflow.models.utils import load_serving_example  # noqa: PLC0415
+
     names = schema.input_names()
     row = [("text" if kind.name == "string" else 0.5) for kind in schema.input_types()]
     if model.saved_input_example_info:
-        import mlflow  # noqa: PLC0415
-
-        path = model.saved_input_example_info["artifact_path"]
-        example = json.loads(
-            Path(mlflow.artifacts.download_artifacts(f"{model_uri.rstrip('/')}/{path}")).read_text()
-        )
-        if example.get("columns") == names:
-            row = [round(v, 4) if isinstance(v, float) else v for v in example["data"][0]]
+        with contextlib.suppress(MlflowException, OSError, ValueError):
+            example = json.loads(load_serving_example(model_uri)).get("dataframe_split", {})
+            if example.get("columns") == names:
+                row = [round(v, 4) if isinstance(v, float) else v for v in example["data"][0]]
     return {"columns": names, "data": [row]}
 
 

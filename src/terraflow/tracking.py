@@ -49,7 +49,8 @@ def connect(settings: Settings) -> None:
             f"MLflow does not answer at {settings.mlflow_url}; start the stack with `invoke up`, "
             "or see `invoke status`."
         )
-    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(RETRIES)
+    if not MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(RETRIES)
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -100,8 +101,9 @@ def start_run(
 
 def _delete_artifacts(run: Run) -> None:
     """Remove what may be half-written: a failed run keeps its parameters, not its artifacts."""
+    patience = MLFLOW_HTTP_REQUEST_MAX_RETRIES.get()
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)
     with suppress(MlflowException, RequestException, OSError):
-        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)
         client = mlflow.MlflowClient()
         for model in mlflow.search_logged_models(
             experiment_ids=[run.info.experiment_id], output_format="list",
@@ -110,7 +112,7 @@ def _delete_artifacts(run: Run) -> None:
             get_artifact_repository(model.artifact_location).delete_artifacts("")
             client.delete_logged_model(model.model_id)
         get_artifact_repository(run.info.artifact_uri).delete_artifacts("")
-    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(RETRIES)
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(patience)
 
 
 def _end_abandoned_runs() -> None:
