@@ -4,15 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 TASKS := setup up down status logs reset doctor train serve predict lint lock
 
-# A Python that was named must be the environment's; without a name the environment stays as it is.
-ifneq ($(origin PYTHON),file)
-ifneq ($(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null),$(shell cat $(VENV)/.python 2>/dev/null))
-$(shell rm -f $(VENV)/.ready)
-endif
-endif
+NAMED := $(filter-out file,$(origin PYTHON))
+CHECK := import sys; v = sys.version_info[:2]; sys.exit("TerraFlow needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is %d.%d; name another with PYTHON=..., as in make up PYTHON=python3.12" % v) if not (3, 11) <= v < (3, 14) else sys.stdout.write("%d.%d" % v)
+FRESH := [ $(VENV)/.ready -nt requirements.lock ] && [ $(VENV)/.ready -nt pyproject.toml ]
 
-.PHONY: help test minio $(TASKS)
-help: $(VENV)/.ready
+.PHONY: help environment minio test $(TASKS)
+help: environment
 	@$(BIN)/invoke --list
 
 # Words for a task: make train ARGS="--config x"
@@ -22,17 +19,19 @@ $(TASKS): environment
 test: environment
 	@$(BIN)/invoke test $(ARGS)
 
+# A Python that was named must be the environment's; without a name the environment stays as it is.
 # MinIO is built with Go while the packages are being installed.
-.PHONY: environment
 environment:
-	@[ $(VENV)/.ready -nt requirements.lock ] && [ $(VENV)/.ready -nt pyproject.toml ] \
-		|| $(MAKE) --no-print-directory -j2 $(VENV)/.ready minio
+	@if [ -n "$(NAMED)" ] || ! { $(FRESH); }; then \
+		version=$$($(PYTHON) -c '$(CHECK)') || exit 1; \
+		[ "$$version" = "$$(cat $(VENV)/.python 2>/dev/null)" ] || rm -f $(VENV)/.ready; \
+	fi
+	@{ $(FRESH); } || $(MAKE) --no-print-directory -j2 $(VENV)/.ready minio
 
 minio:
 	@PYTHONPATH=src $(PYTHON) -m terraflow.minio || echo "Going on without MinIO."
 
 $(VENV)/.ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else "TerraFlow needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is %d.%d; name another with PYTHON=..., as in make up PYTHON=python3.12" % v)'
 	@echo "Python packages: installing requirements.lock into $(VENV), 1 to 3 minutes the first time"
 	@rm -f $@ && $(PYTHON) -m venv --clear $(VENV)
 	@awk '/^[a-z]/ { wanted = /^uv==/ } wanted' requirements.lock > $(VENV)/uv.lock
