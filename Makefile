@@ -26,17 +26,17 @@ environment:
 		version=$$($(PYTHON) -c '$(CHECK)') || exit 1; \
 		[ "$$version" = "$$(cat $(VENV)/.python 2>/dev/null)" ] || rm -f $(VENV)/.ready; \
 	fi
-	@{ $(FRESH); } || $(MAKE) --no-print-directory -j2 $(VENV)/.ready minio
+	@{ $(FRESH); } || PYTHONPATH=src $(PYTHON) -m terraflow.lock .venv.lock $(MAKE) --no-print-directory -j2 $(VENV)/.ready minio
 
 minio:
 	@PYTHONPATH=src $(PYTHON) -m terraflow.minio || echo "Going on without MinIO."
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@echo "Python packages: installing requirements.lock into $(VENV), 1 to 3 minutes the first time"
-	@rm -f $@ && $(PYTHON) -m venv --clear $(VENV)
+	@rm -f $@ && $(PYTHON) -c '$(CHECK)' | cmp -s - $(VENV)/.python || $(PYTHON) -m venv --clear $(VENV)
 	@awk '/^[a-z]/ { wanted = /^uv==/ } wanted' requirements.lock > $(VENV)/uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.lock
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' > $(VENV)/.python
+	@$(BIN)/python -c 'import sys; sys.stdout.write("%d.%d" % sys.version_info[:2])' > $(VENV)/.python
 	@touch $@ && echo "Python packages: installed"

@@ -36,8 +36,9 @@ def command(**options: Any) -> Callable[[Body], Any]:
 @command(iterable=["set_"], help={"set_": "a setting, as in --set mlflow.port=0"})
 def setup(c: Context, set_: list[str]) -> None:
     """Do the first-time work; safe to repeat."""
-    from terraflow import settings, setup
+    from terraflow import lifeline, settings, setup
 
+    lifeline.stop_on_sigterm()
     resolved = setup.decide_store(settings.load(set_))
     setup.prepare(resolved)
     say(f"Set up: state in {resolved.var}, store {resolved.store} ({resolved.artifacts_uri}).")

@@ -19,6 +19,8 @@ from .config import Labels
 
 __all__ = ["BurntLabels", "burn_labels"]
 
+MAX_CLASSES = 255
+
 
 @dataclass(frozen=True)
 class BurntLabels:
@@ -59,7 +61,7 @@ def burn_labels(uri: str, labels: Labels, geobox: GeoBox, storage: Storage) -> B
         )
     if frame.crs is None:
         raise DataError(f"{uri} has no CRS; add one to the file, as ogr2ogr's -a_srs does.")
-    frame = frame.to_crs(str(geobox.crs))
+    frame = frame[frame[labels.class_field].notna()].to_crs(str(geobox.crs))
     classes = frame[labels.class_field].map(_name)
     if labels.classes is not None:
         classes = classes.map(labels.classes)
@@ -72,6 +74,11 @@ def burn_labels(uri: str, labels: Labels, geobox: GeoBox, storage: Storage) -> B
             f"east, north in {geobox.crs}); check the area, or [labels] classes."
         )
     names = sorted(frame["class_"].unique())
+    if len(names) > MAX_CLASSES:
+        raise DataError(
+            f"{uri} has {len(names)} classes in {labels.class_field!r}, more than {MAX_CLASSES}; "
+            "is that the field of the class? Join classes by [labels] classes."
+        )
     numbers = rasterize(
         zip(frame.geometry, frame["class_"].map({n: i + 1 for i, n in enumerate(names)}),
             strict=True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -61,13 +62,16 @@ def preprocess(project: ProjectConfig, selection: Selection, storage: Storage) -
         samples = _sample(features, labels.names, labels.numbers, project)
         samples_path, features_path = folder / "samples.parquet", folder / "features.tif"
         samples.to_parquet(samples_path, index=False)
-        _write_features(features, features_path.as_posix())
-        digest = hashlib.sha256(samples_path.read_bytes()).hexdigest()[:12]
+        _write_features(features, features_path.as_posix(), simulated=project.simulated)
         root = join(storage.settings.data_uri, project.name)
         return {
             "items": selection["items"],
-            "features": storage.write(join(root, f"features-{digest}.tif"), features_path),
-            "samples": storage.write(join(root, f"samples-{digest}.parquet"), samples_path),
+            "features": storage.write(
+                join(root, f"features-{_digest(features_path)}.tif"), features_path
+            ),
+            "samples": storage.write(
+                join(root, f"samples-{_digest(samples_path)}.parquet"), samples_path
+            ),
         }
 
 
@@ -152,7 +156,8 @@ def _composites(values: xr.DataArray, period: str) -> list[tuple[str, xr.DataArr
         span = pd.period_range(str(months.values[0]), str(months.values[-1]), freq="M").astype(str)
     else:
         months = values.time.dt.strftime("%m")
-        span = sorted(set(months.values))
+        first, last = sorted(months.values)[0], sorted(months.values)[-1]
+        span = [f"{month:02}" for month in range(int(first), int(last) + 1)]
     medians = values.groupby(months.rename("period")).median()
     medians = medians.reindex(period=list(span))
     filled = fill_gaps(medians)
@@ -219,7 +224,11 @@ def _sample(
     return gpd.GeoDataFrame(table, geometry=points, crs=str(geobox.crs))
 
 
-def _write_features(features: xr.DataArray, path: str) -> None:
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _write_features(features: xr.DataArray, path: str, *, simulated: bool) -> None:
     geobox: GeoBox = features.odc.geobox
     with rasterio.open(
         path, "w", driver="COG", width=geobox.width, height=geobox.height,
@@ -228,4 +237,5 @@ def _write_features(features: xr.DataArray, path: str) -> None:
         overviews="none",
     ) as file:  # fmt: skip
         file.write(features.values)
+        file.update_tags(SIMULATED=str(simulated).lower())
         file.descriptions = tuple(features.feature.values)

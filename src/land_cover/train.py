@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 import warnings
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
 import geopandas as gpd
+import joblib
 import mlflow
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +22,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_f
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
 from terraflow import tracking
+from terraflow.errors import DataError
 from terraflow.storage import Storage
 
 from .config import ProjectConfig
@@ -88,13 +92,15 @@ def train(project: ProjectConfig, prepared: Selection, storage: Storage) -> Trai
     samples = pd.DataFrame(gpd.read_parquet(io.BytesIO(data)).drop(columns="geometry"))
     features = samples.drop(columns=NOT_FEATURES, errors="ignore").astype("float64")
     scores = cross_validate(features, samples["class_name"], samples["block"], project)
-    model = _model(project).fit(features, samples["class_name"])
+    model = _model(project).set_params(n_jobs=-1).fit(features, samples["class_name"])
+    model.set_params(n_jobs=1)
     note = SIMULATED_NOTE if project.simulated else ""
     tags = {"simulated": str(project.simulated).lower(), "seed": str(project.seed)}
     name = f"{project.name}-simulated" if project.simulated else project.name
     with tracking.start_run(storage.settings, project.name, name=name, tags=tags) as run:
         if note:
             mlflow.set_tag("mlflow.note.content", f"Trained on {note}.")
+        mlflow.set_tag("data_digest", hashlib.sha256(data).hexdigest()[:16])
         _log_dataset(features.assign(class_name=samples["class_name"]), prepared, project)
         mlflow.log_params(_parameters(project, samples, features))
         _log_scores(scores)
@@ -103,7 +109,7 @@ def train(project: ProjectConfig, prepared: Selection, storage: Storage) -> Trai
         mlflow.log_figure(map_figure(numbers, scores.classes, note), "map_quicklook.png")
         mlflow.log_dict(project.model_dump(mode="json"), "config.json")
         info = _log_model(model, features, note)
-    registered = tracking.register(info.model_uri, project.name, ALIAS)
+        registered = tracking.register(info.model_uri, project.name, ALIAS, note=note)
     return TrainingResult(
         run_id=run.info.run_id,
         url=tracking.run_url(storage.settings, run),
@@ -131,10 +137,12 @@ def cross_validate(
     Roberts et al. 2017, doi:10.1111/ecog.02881, on blocking; Congalton 1991,
     doi:10.1016/0034-4257(91)90048-B, on user's and producer's accuracy.
     """
-    folds = StratifiedGroupKFold(project.validation.folds, shuffle=True, random_state=project.seed)
+    cut = StratifiedGroupKFold(project.validation.folds, shuffle=True, random_state=project.seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")
-        predicted = cross_val_predict(_model(project), features, classes, groups=blocks, cv=folds)
+        folds = _folds(cut, features, classes, blocks)
+    with joblib.parallel_config("threading"):  # a tree lets go of Python's lock
+        predicted = cross_val_predict(_model(project), features, classes, cv=folds, n_jobs=-1)
     names = sorted(classes.unique())
     columns = precision_recall_fscore_support(classes, predicted, labels=names, zero_division=0)
     keys = ("users_accuracy", "producers_accuracy", "f1", "support")
@@ -149,6 +157,25 @@ def cross_validate(
         matrix=confusion_matrix(classes, predicted, labels=names),
         classes=names,
     )
+
+
+def _folds(
+    cut: StratifiedGroupKFold, features: pd.DataFrame, classes: pd.Series, blocks: pd.Series
+) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    try:
+        folds = list(cut.split(features, classes, blocks))
+    except ValueError as error:
+        smallest = classes.value_counts()
+        raise DataError(
+            f"The samples can't be cut into {cut.n_splits} folds: {error} Classes have "
+            f"{smallest.to_dict()} samples; lower [validation] folds."
+        ) from error
+    if empty := sum(len(test) == 0 for _, test in folds):
+        raise DataError(
+            f"{empty} of {cut.n_splits} folds hold no sample, with {blocks.nunique()} blocks; "
+            "lower [validation] folds or block_size_px."
+        )
+    return folds
 
 
 def predict_map(
@@ -175,11 +202,11 @@ def predict_map(
 
 
 def _model(project: ProjectConfig) -> RandomForestClassifier:
+    # one thread: several would add the trees' votes in changing order, and round differently
     return RandomForestClassifier(
         n_estimators=project.model.trees,
         min_samples_leaf=project.model.min_samples_leaf,
         random_state=project.seed,
-        n_jobs=-1,
     )
 
 
@@ -191,7 +218,6 @@ def _log_dataset(samples: pd.DataFrame, prepared: Selection, project: ProjectCon
     name = f"{project.name} samples" + (" (simulated)" if project.simulated else "")
     dataset = from_pandas(samples, source=source, targets="class_name", name=name)
     mlflow.log_input(dataset, context="training")
-    mlflow.set_tag("data_digest", dataset.digest)
 
 
 def _parameters(
@@ -213,7 +239,8 @@ def _parameters(
 def _log_scores(scores: Scores) -> None:
     metrics = {"overall_accuracy": scores.overall_accuracy, "macro_f1": scores.macro_f1}
     for name, row in scores.per_class.items():
-        metrics |= {f"{key}_{name}": value for key, value in row.items()}
+        safe = re.sub(r"[^\w\-. /]", "_", name)  # what MLflow takes in a metric's name
+        metrics |= {f"{key}_{safe}": value for key, value in row.items()}
     mlflow.log_metrics(metrics)
 
 
@@ -228,5 +255,5 @@ def _log_model(model: RandomForestClassifier, features: pd.DataFrame, note: str)
         input_example=example,
         pip_requirements=[f"{name}=={version(name)}" for name in packages],
         skops_trusted_types=["sklearn.tree._tree.Tree"],
-        metadata={"classes": list(model.classes_), "note": note},
+        metadata={"classes": list(model.classes_), "note": f"Trained on {note}." if note else ""},
     )

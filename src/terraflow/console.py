@@ -60,8 +60,9 @@ def report_errors(log_dir: Path | None = None) -> Iterator[None]:
             with log.open("a") as file:
                 file.write(f"--- {datetime.now().astimezone().isoformat()} {sys.argv}\n")
                 file.write(traceback.format_exc())
-        except OSError:
-            raise error from None
+        except OSError as full:
+            print(f"{type(error).__name__}: {error}; {log}: {full.strerror}", file=sys.stderr)
+            sys.exit(2)
         print(
             f"{type(error).__name__}: {error}\nThis is an error of TerraFlow's own, or of a "
             f"library; please report it with the traceback in {log}.",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import IO
 
@@ -41,10 +43,8 @@ class Lock:
             file.close()
             return False
         os.set_inheritable(file.fileno(), inherit)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
         self._file = file
+        self._note(os.getpid())
         return True
 
     def wait(self) -> None:
@@ -52,6 +52,23 @@ class Lock:
         while not self.acquire():
             with self.path.open("r+") as file:
                 fcntl.flock(file, fcntl.LOCK_SH)
+
+    def fileno(self) -> int:
+        """Return the descriptor of the held lock, for a child that is to keep it."""
+        assert self._file, "the lock is not held"  # noqa: S101 - a mistake of ours
+        return self._file.fileno()
+
+    def hand_over(self, pid: int) -> None:
+        """Leave the lock to a child that was given its descriptor."""
+        self._note(pid)
+        self.release()
+
+    def _note(self, pid: int) -> None:
+        assert self._file, "the lock is not held"  # noqa: S101 - a mistake of ours
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(str(pid))
+        self._file.flush()
 
     def release(self) -> None:
         """Give the lock back."""
@@ -76,3 +93,19 @@ class Lock:
             return int(self.path.read_text())
         except (OSError, ValueError):
             return None
+
+
+def main(arguments: list[str]) -> int:
+    """Run `FILE COMMAND...` while holding the lock: `make` installs under it."""
+    lock = Lock(Path(arguments[0]).absolute())
+    if not lock.acquire():
+        print(f"Waiting for process {lock.holder()}, which is installing", flush=True)  # noqa: T201
+        lock.wait()
+    try:
+        return subprocess.call(arguments[1:])
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from terraflow import config
 from terraflow.errors import ConfigError, ServiceError
+from terraflow.lifeline import die_with_parent
 from terraflow.lock import Lock
 
 __all__ = ["MODULE", "can_build", "ensure", "find"]
@@ -85,6 +86,7 @@ def _build(target: Path, say: Callable[[str], None]) -> Path:
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
+            preexec_fn=die_with_parent,
         )
         if code:
             last = log.read_text().strip().splitlines()[-3:]

@@ -46,12 +46,18 @@ def create_app(model: Any) -> FastAPI:
     """
     app = FastAPI(title="TerraFlow model server", docs_url=None, redoc_url=None)
     schema = model.metadata.get_input_schema()
+    text = (model.metadata.metadata or {}).get("note")
+    note = {"note": text} if text else None
 
     def answer(body: bytes, content_type: str) -> str:
         table = parse_table(body, content_type)
         checked = check_table(table, schema) if schema and schema.has_input_names() else table
+        try:
+            predictions = model.predict(checked)
+        except ValueError as error:
+            raise InputError(f"The model refuses these values: {error}") from error
         output = io.StringIO()
-        predictions_to_json(model.predict(checked), output)
+        predictions_to_json(predictions, output, metadata=note)
         return output.getvalue()
 
     @app.post("/invocations")
@@ -132,6 +138,8 @@ def check_table(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     if table.empty:
         raise InputError(f"There is no row; send at least one with the columns {listed}.")
     columns = [str(column) for column in table.columns]
+    if twice := sorted({name for name in columns if columns.count(name) > 1}):
+        raise InputError(f"Column {_some(twice)} comes twice; send it once.")
     required = {spec.name for spec in schema.inputs if spec.required}
     if missing := [name for name in names if name in required and name not in columns]:
         raise InputError(f"Missing column {_some(missing)}; the model needs {listed}.")
@@ -151,13 +159,15 @@ def _typed(column: pd.Series, spec: Any) -> pd.Series:
     if dtype is None:
         return column
     numbers = pd.to_numeric(column, errors="coerce")
-    wrong = numbers.isna() & column.notna()
+    wrong = (numbers.isna() & column.notna()) | np.isinf(numbers.astype("float64"))
+    if not wrong.any():
+        wrong = column.map(lambda value: isinstance(value, str | bool))  # as "0.5" in JSON
     if dtype.startswith("int"):
         wrong |= numbers.notna() & (numbers % 1 != 0)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise InputError(
-            f"Column {spec.name} has {column.iloc[row]!r} in row {row}; a number "
+            f"Column {spec.name} has {column.astype(object).iloc[row]!r} in row {row}; a number "
             f"({spec.type.name}) is expected."
         )
     return numbers.astype(dtype) if spec.required else numbers

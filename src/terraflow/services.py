@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from terraflow import config, minio, probes
+from terraflow.console import say
 from terraflow.credentials import store_environment
-from terraflow.errors import ConfigError
+from terraflow.errors import ConfigError, ServiceError
 from terraflow.settings import Settings, load
-from terraflow.state import ServiceState
+from terraflow.state import ServiceState, manager_pid
 
 __all__ = ["MODEL_SERVER", "SERVICES", "Service", "environment", "is_ready", "select"]
 
@@ -167,14 +168,27 @@ def environment(settings: Settings) -> dict[str, str]:
 def _exec_supervisor(arguments: list[str]) -> NoReturn:
     """Resolve the settings, then become the supervisor: for plain `honcho start`."""
     from terraflow import setup  # noqa: PLC0415 - services is imported by setup
+    from terraflow.supervise import lineage  # noqa: PLC0415
 
-    settings = setup.decide_store(load(running=False), build=False)
+    settings = load(running=False)
+    pid = manager_pid(settings.run_dir)
+    if pid and pid not in lineage("honcho"):
+        raise ServiceError(
+            f"TerraFlow already runs here (pid {pid}, state in {settings.var}); stop it with "
+            "`invoke down`."
+        )
+    settings = setup.decide_store(settings, build=False)
     if any(port == 0 for _, port in settings.ports()):
         raise ConfigError("Plain `honcho start` can't choose free ports; use `invoke up`.")
+    setup.prepare(settings)
     settings.save()
+    name, *command = arguments
+    if name == "minio" and settings.store != "minio":  # honcho would stop all if it ended
+        say(f'not needed: store = "{settings.store}"')
+        command = [sys.executable, "-c", "import signal; signal.pause()"]
     os.execve(
         sys.executable,
-        [sys.executable, "-m", "terraflow.supervise", *arguments],
+        [sys.executable, "-m", "terraflow.supervise", name, *command],
         environment(settings),
     )
 

@@ -17,6 +17,7 @@ from terraflow.console import say
 from terraflow.credentials import store_environment
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.files import write_private
+from terraflow.lifeline import stop_on_sigterm
 from terraflow.ports import check_port
 from terraflow.services import MODEL_SERVER, environment
 from terraflow.settings import Settings, resolve_ports
@@ -47,7 +48,7 @@ def serve(settings: Settings, *, run_id: str, model_uri: str, detach: bool) -> i
     if bool(run_id) == bool(model_uri):
         raise ConfigError("Name one model: --run-id ID, or --model models:/NAME@ALIAS.")
     config.export(store_environment(settings))
-    uri, payload = _find_model(settings, run_id, model_uri)
+    uri, payload, note = _find_model(settings, run_id, model_uri)
     if pid := manager_pid(settings.run_dir, MODEL_SERVER):
         raise ServiceError(
             f"A model server already runs here at {_recorded_url(settings)} (pid {pid}); stop it "
@@ -59,8 +60,11 @@ def serve(settings: Settings, *, run_id: str, model_uri: str, detach: bool) -> i
     write_private(_url_file(settings), url)
     say(f"Starting the model server with {uri}")
     process = _start(settings, uri, detach=detach)
+    stop_on_sigterm()
     try:
         _wait_until_it_answers(settings, process, url)
+        if note:
+            say(note)
         say(f"Serving {uri} at {url}; ask it with\n\n{curl_line(url, payload)}\n")
         if detach:
             say("Stop it with `invoke down`.")
@@ -117,7 +121,10 @@ def predict(settings: Settings, path: str) -> list[str]:
             f"The model server answered with status {answer.status_code}; see "
             f"`invoke logs {MODEL_SERVER}`."
         )
-    return [str(value) for value in answer.json()["predictions"]]
+    document = answer.json()
+    if note := document.get("note"):
+        print(note, file=sys.stderr)  # noqa: T201 - beside the class names, not among them
+    return [str(value) for value in document["predictions"]]
 
 
 def model_server_url(settings: Settings) -> str:
@@ -134,8 +141,8 @@ def curl_line(url: str, payload: dict[str, Any]) -> str:
     )
 
 
-def _find_model(settings: Settings, run_id: str, model_uri: str) -> tuple[str, dict[str, Any]]:
-    """Return the model's URI and one row that its signature accepts."""
+def _find_model(settings: Settings, run_id: str, model_uri: str) -> tuple[str, dict[str, Any], str]:
+    """Return the model's URI, one row that its signature accepts, and its note."""
     import mlflow  # noqa: PLC0415 - slow
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
@@ -161,7 +168,8 @@ def _find_model(settings: Settings, run_id: str, model_uri: str) -> tuple[str, d
             f"Model {model_uri} has no signature with column names; log it with one "
             "(mlflow.models.infer_signature) and serve that."
         )
-    return model_uri, {"dataframe_split": _example(model_uri, model, schema)}
+    note = str((model.metadata or {}).get("note", ""))
+    return model_uri, {"dataframe_split": _example(model_uri, model, schema)}, note
 
 
 def _example(model_uri: str, model: Any, schema: Any) -> dict[str, Any]:
@@ -181,7 +189,7 @@ def _example(model_uri: str, model: Any, schema: Any) -> dict[str, Any]:
 
 def _start(settings: Settings, uri: str, *, detach: bool) -> subprocess.Popen[bytes]:
     command = [
-        sys.executable, "-m", "terraflow.supervise", *(["--detached"] if detach else []),
+        sys.executable, "-m", "terraflow.supervise", "--starter", "nobody" if detach else "parent",
         MODEL_SERVER, sys.executable, "-m", "terraflow.scoring", "--model-uri", uri,
         "--host", settings.host, "--port", str(settings.serving.port),
     ]  # fmt: skip

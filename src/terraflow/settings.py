@@ -220,7 +220,8 @@ def load(assignments: Iterable[str] = (), *, running: bool = True) -> Settings:
     )
     if running and manager_pid(settings.run_dir):
         saved = settings.run_dir / "settings.json"
-        return Settings.model_validate(json.loads(saved.read_text()))
+        stack = Settings.model_validate(json.loads(saved.read_text()))
+        return stack.model_copy(update={"serving": settings.serving})  # no part of the stack
     if not settings.store and settings.store_file.exists():
         chosen = settings.store_file.read_text().strip()
         return settings.model_copy(update={"store": chosen})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from terraflow.console import say
 from terraflow.credentials import ADMIN, read_secrets
 from terraflow.errors import ServiceError, TerraFlowError
 from terraflow.files import make_dir, write_private
+from terraflow.lifeline import die_with_parent
 from terraflow.lock import Lock
 from terraflow.services import environment
 from terraflow.settings import Settings, resolve_ports
@@ -166,9 +167,9 @@ def _migrate(settings: Settings) -> None:
         if database.exists() and stamp.exists() and stamp.read_text() == version(package):
             continue
         draft = database.with_suffix(".migrating")
-        draft.unlink(missing_ok=True)
+        _forget(draft)
         if database.exists():
-            shutil.copy2(database, draft)
+            _copy_database(database, draft)
         say(f"{package}: preparing its database (about 10 seconds)")
         command = {
             "airflow": ["airflow", "db", "migrate"],
@@ -181,6 +182,7 @@ def _migrate(settings: Settings) -> None:
                 env=environment(settings) | {variable: f"sqlite:///{draft}"},
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent,
             )
         jobs[name] = (process, draft, database, stamp, version(package), log)
     try:
@@ -190,7 +192,9 @@ def _migrate(settings: Settings) -> None:
                 raise ServiceError(
                     f"Preparing {name}'s database failed with code {code}: {last}; see {log}."
                 )
+            _fold_journal(draft)
             draft.chmod(0o600)
+            _forget(database, journals_only=True)
             draft.replace(database)
             write_private(stamp, installed)
     finally:
@@ -198,6 +202,22 @@ def _migrate(settings: Settings) -> None:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """Copy with what is still in SQLite's journal, as after a kill."""
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+
+
+def _fold_journal(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _forget(database: Path, *, journals_only: bool = False) -> None:
+    for suffix in ("-wal", "-shm", "-journal", *([] if journals_only else [""])):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
 
 
 def _make_buckets(settings: Settings) -> None:
@@ -274,6 +294,7 @@ def _temporary_minio(settings: Settings):  # type: ignore[no-untyped-def]
                 "--console-address", console, str(settings.var / "minio" / "data"),
             ],
             env=environment(temporary), stdout=output, stderr=subprocess.STDOUT,
+            preexec_fn=die_with_parent,
         )  # fmt: skip
     try:
         _await(lambda: probes.answers(f"http://{address}/minio/health/ready"), process, log)

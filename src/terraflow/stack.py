@@ -18,6 +18,7 @@ from terraflow import config, setup
 from terraflow.console import say, table
 from terraflow.errors import ServiceError, StorageError, TerraFlowError
 from terraflow.files import make_dir
+from terraflow.lifeline import stop_on_sigterm
 from terraflow.lock import Lock
 from terraflow.ports import check_ports
 from terraflow.services import MODEL_SERVER, Service, environment, is_ready, select
@@ -47,6 +48,7 @@ def up(assignments: Iterable[str] = (), *, only: Iterable[str] = (), detach: boo
         The stack already runs, a port is taken, or a service does not become ready.
     """
     began = time.time()
+    stop_on_sigterm()
     settings = load(assignments, running=False)
     make_dir(settings.run_dir)
     lock = _claim(settings)
@@ -65,12 +67,12 @@ def up(assignments: Iterable[str] = (), *, only: Iterable[str] = (), detach: boo
     if not detach:
         _watch_in_child(settings, services, began)
         os.execve(sys.executable, command, variables)  # the lock stays with honcho
-    lock.release()
     with (settings.log_dir / "honcho.log").open("w") as log:
         honcho = subprocess.Popen(
             command, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True,
+            start_new_session=True, pass_fds=[lock.fileno()],
         )  # fmt: skip
+    lock.hand_over(honcho.pid)
     try:
         wait_until_ready(settings, services, began, alive=lambda: honcho.poll() is None)
     except KeyboardInterrupt:
@@ -233,16 +235,21 @@ def reset(settings: Settings, confirm: Callable[[str], bool]) -> bool:
     StorageError
         The folder can't be deleted.
     """
-    if pid := manager_pid(settings.run_dir):
-        raise ServiceError(f"TerraFlow runs (pid {pid}); stop it with `invoke down` first.")
+    running = [s.service for s in read_all(settings.run_dir).values() if s.phase != "stopped"]
+    locks = [Lock(settings.run_dir / name) for name in ("up.lock", "setup.lock")]
+    if busy := running or [f"process {lock.holder()}" for lock in locks if lock.is_held()]:
+        raise ServiceError(
+            f"TerraFlow runs here ({', '.join(busy)}); stop it with `invoke down` first."
+        )
     folders = [path for path in (settings.var, settings.artifacts) if path.exists()]
     if not folders:
         say("Nothing to delete.")
         return False
+    far = ", and what lies in the S3 store" if settings.store == "s3" else ""
     sizes = ", ".join(f"{path} ({_size_mb(path):.0f} MB)" for path in folders)
     if not confirm(
         f"This deletes {sizes}: all runs and models, the data in the store, DAG runs, logs and "
-        "generated secrets. Configuration, code and notebooks stay."
+        f"generated secrets. Configuration, code and notebooks stay{far}."
     ):
         return False
     try:

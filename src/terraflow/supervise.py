@@ -6,7 +6,6 @@ Each line of the Procfile runs its command through this module, under `invoke up
 
 from __future__ import annotations
 
-import ctypes
 import os
 import selectors
 import signal
@@ -16,10 +15,11 @@ import time
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, Literal, NoReturn
 
 import psutil
 
+from terraflow.lifeline import adopt_orphans, die_with_parent
 from terraflow.lock import Lock
 from terraflow.probes import answers
 from terraflow.state import Phase, ServiceState
@@ -33,8 +33,8 @@ TICK_S = 1.0
 MAX_LOG_BYTES = 10_000_000
 LAST_LINES = 5
 
-_LINUX = sys.platform == "linux"
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+#: Who counts as the starter: honcho runs each service below a helper process of its own.
+Starter = Literal["honcho", "parent", "nobody"]
 
 
 def pause_before_restart(ends: deque[float], now: float) -> float | None:
@@ -70,17 +70,18 @@ class Supervisor:
         Folder of all state.
     after : list of str
         URLs that must answer before the service starts.
-    detached : bool
-        Go on when the process that started this one ends.
+    starter : {"honcho", "parent", "nobody"}
+        Whose end ends the service too.
     """
 
     def __init__(
-        self, name: str, command: list[str], var: Path, *, after: list[str], detached: bool
+        self, name: str, command: list[str], var: Path, *, after: list[str], starter: Starter
     ) -> None:
         self.name, self.command, self.after = name, command, after
         self.run_dir, self.log_path = var / "run", var / "log" / f"{name}.log"
         self.echo = os.environ.get("TERRAFLOW_ECHO") != "0"
-        self.lineage = None if detached else _lineage()
+        self.starter = starter
+        self.lineage = lineage(starter)
         self.stopping = False
         self.restarts = 0
         self.ends: deque[float] = deque()
@@ -88,15 +89,14 @@ class Supervisor:
         self.child: subprocess.Popen[bytes] | None = None
         self.log: IO[bytes] | None = None
         self.selector = selectors.DefaultSelector()
-        self.manager_pid = os.getpid() if detached else (self.lineage or (0, 0))[1]
+        self.manager_pid = self.lineage[-1] if self.lineage else os.getpid()
 
     def run(self) -> int:
         """Run until told to stop; return the exit code."""
         os.umask(0o077)  # services write secrets of their own, JupyterLab's page with its token
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         self._catch_signals()
-        if _LINUX:  # grandchildren whose parent died become ours, so that they can be ended
-            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        adopt_orphans()
         self._say("waiting", "waits for " + " and ".join(self.after) if self.after else "")
         while not self.stopping and not all(answers(url) for url in self.after):
             self._tick(0.3)
@@ -122,7 +122,7 @@ class Supervisor:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if _LINUX else None,  # noqa: PLW1509 - no thread here
+                preexec_fn=die_with_parent,
             )
         except OSError as error:
             self.child = None
@@ -196,7 +196,7 @@ class Supervisor:
                 os.read(key.fd, 4096)
             else:
                 self._drain()
-        if self.lineage and _lineage() != self.lineage:
+        if self.lineage != lineage(self.starter) or 1 in self.lineage:
             self.stopping = True
 
     def _drain(self) -> None:
@@ -259,25 +259,25 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda _signum, _frame: None)
 
 
-def _lineage() -> tuple[int, int]:
-    """Process ids of the parent and of its parent: honcho's helper process, and honcho."""
+def lineage(starter: Starter) -> tuple[int, ...]:
+    """Process ids from the parent up to the starter; they change when one of them ends."""
     parent = os.getppid()
-    try:
-        return parent, psutil.Process(parent).ppid()
-    except psutil.Error:
-        return parent, 0
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if starter == "honcho":
+        try:
+            return parent, psutil.Process(parent).ppid()
+        except psutil.Error:
+            return parent, 1
+    return (parent,) if starter == "parent" else ()
 
 
 def main(arguments: list[str]) -> int:
-    """Run `[--detached] NAME COMMAND...`, with {names} in the command filled from TERRAFLOW_*."""
+    """Run `[--starter WHO] NAME COMMAND...`; {names} in the command are filled from TERRAFLOW_*."""
     if os.environ.get("TERRAFLOW_RESOLVED") != "1":
         _resolve_first(arguments)
-    detached = arguments[0] == "--detached"
-    name, *command = arguments[1:] if detached else arguments
+    starter: Starter = "honcho"
+    if arguments[0] == "--starter":
+        starter, arguments = arguments[1], arguments[2:]  # type: ignore[assignment]
+    name, *command = arguments
     values = {
         key.removeprefix("TERRAFLOW_").lower(): value
         for key, value in os.environ.items()
@@ -285,7 +285,11 @@ def main(arguments: list[str]) -> int:
     }
     var = Path(values["var"])
     lock = Lock(var / "run" / f"{name}.lock")
-    if not lock.acquire():
+    for _ in range(10):  # whoever looks whether it is held holds it for that moment
+        if lock.acquire():
+            break
+        time.sleep(0.1)
+    else:
         print(  # noqa: T201 - this is what the terminal shows
             f"{name} already runs in {var} (pid {lock.holder()}); stop it with `invoke down`.",
             flush=True,
@@ -293,7 +297,7 @@ def main(arguments: list[str]) -> int:
         return 1
     after = values.get("after_" + name.replace("-", "_"), "").split()
     words = [word.format_map(values) for word in command]
-    return Supervisor(name, words, var, after=after, detached=detached).run()
+    return Supervisor(name, words, var, after=after, starter=starter).run()
 
 
 def _resolve_first(arguments: list[str]) -> NoReturn:

@@ -85,7 +85,7 @@ def start_run(
         _end_abandoned_runs()
         with mlflow.start_run(run_name=name, tags=tags | own | provenance()) as run:
             yield run
-    except (MlflowException, RequestException) as error:
+    except (MlflowException, RequestException, OSError) as error:
         if run:
             _delete_artifacts(run)
         text = str(error).splitlines()[0]
@@ -144,8 +144,13 @@ def _git(*words: str) -> str:
     ).stdout.strip()
 
 
-def register(model_uri: str, name: str, alias: str) -> str:
+def register(model_uri: str, name: str, alias: str, *, note: str = "") -> str:
     """Register a model under a name and point an alias at it.
+
+    Parameters
+    ----------
+    note : str
+        Description of the version.
 
     Returns
     -------
@@ -153,7 +158,10 @@ def register(model_uri: str, name: str, alias: str) -> str:
         The new version.
     """
     version = mlflow.register_model(model_uri, name, await_registration_for=60)
-    mlflow.MlflowClient().set_registered_model_alias(name, alias, version.version)
+    client = mlflow.MlflowClient()
+    if note:
+        client.update_model_version(name, version.version, description=note)
+    client.set_registered_model_alias(name, alias, version.version)
     return str(version.version)
 
 

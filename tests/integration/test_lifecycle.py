@@ -15,10 +15,13 @@ from pathlib import Path
 
 import httpx
 import mlflow
+import numpy as np
+import pandas as pd
 import pytest
 from mlflow.entities import Run
+from sklearn.linear_model import LogisticRegression
 
-from harness import ROOT, Stack, interrupt, wait_for
+from harness import PORTS, ROOT, Stack, interrupt, wait_for
 
 NewStack = Callable[..., Stack]
 
@@ -29,6 +32,21 @@ def log_run(stack: Stack, text: str) -> Run:
     with mlflow.start_run() as run:
         mlflow.log_text(text, "note.txt")
     return run
+
+
+def log_model(stack: Stack) -> str:
+    """Log a small model and return its URI."""
+    mlflow.set_tracking_uri(stack.url("mlflow"))
+    mlflow.set_experiment("serve")
+    frame = pd.DataFrame({"a": [1.0, 2.0]})
+    with mlflow.start_run():
+        info = mlflow.sklearn.log_model(
+            LogisticRegression().fit(frame, ["x", "y"]),
+            name="model",
+            pip_requirements=["scikit-learn"],
+            signature=mlflow.models.infer_signature(frame, np.array(["x", "y"])),
+        )
+    return str(info.model_uri)
 
 
 def read_note(run: Run) -> str:
@@ -200,14 +218,6 @@ def test_port_taken_is_told_before_anything_starts(new_stack: NewStack) -> None:
         other.kill()
 
 
-def test_serve_port_taken_is_told(stack: Stack) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = str(other.getsockname()[1])
-        said = stack.fails("doctor", TERRAFLOW_SERVING_PORT="nine")
-        assert "TERRAFLOW_SERVING_PORT = 'nine' is wrong" in said
-        assert port
-
-
 def test_invalid_config_names_every_key_and_variable(new_stack: NewStack) -> None:
     stack = new_stack()
     (stack.config / "terraflow.toml").write_text('stor = "x"\n[airflow]\nparallelism = "a"\n')
@@ -270,6 +280,45 @@ def test_reset_asks_says_what_is_lost_and_deletes(new_stack: NewStack) -> None:
     assert not stack.artifacts.exists()
 
 
+def test_honcho_start_beside_a_running_stack_changes_nothing(stack: Stack, tmp_path: Path) -> None:
+    before = stack.settings()
+    log = tmp_path / "honcho.log"
+    fixed = {f"TERRAFLOW_{name}": str(5000 + i) for i, name in enumerate(PORTS)}
+    other = Stack(stack.var.parent, **fixed)
+    honcho = other.start("start", log=log, command="honcho")
+    assert honcho.wait(60) == 1
+    assert "TerraFlow already runs here (pid " in log.read_text()
+    assert stack.settings() == before
+    assert {row["state"] for row in stack.services().values()} == {"ready"}
+
+
+def test_down_ends_a_foreground_serve_but_no_shell(new_stack: NewStack, tmp_path: Path) -> None:
+    stack = new_stack(TERRAFLOW_STORE="local")
+    stack.ok("up", "--detach", "--only", "mlflow")
+    uri = log_model(stack)
+    log = tmp_path / "serve.log"
+    command = f"{sys.executable} -m invoke serve --model {uri}; echo the shell lives"
+    with log.open("wb") as output:
+        shell = subprocess.Popen(["sh", "-c", command], cwd=ROOT, env=stack.environment,
+                                 stdout=output, stderr=output)  # fmt: skip
+    wait_for(lambda: "Press Ctrl+C" in log.read_text(), 90)
+    stack.ok("down")
+    shell.wait(10)
+    assert "the shell lives" in log.read_text()
+    stack.wait_until_gone(5)
+
+
+def test_down_during_setup_leaves_no_process(new_stack: NewStack, tmp_path: Path) -> None:
+    stack = new_stack(TERRAFLOW_STORE="local")
+    up = stack.start("up", log=tmp_path / "up.log")
+    wait_for((stack.var / "mlflow" / "mlflow.migrating").exists)
+    assert "setup.lock" in str(list((stack.var / "run").iterdir()))
+    assert "stop it with `invoke down` first" in stack.fails("reset", "--yes")
+    stack.ok("down")
+    up.wait(10)
+    stack.wait_until_gone(3)
+
+
 def test_honcho_start_runs_the_stack_with_restarts(new_stack: NewStack, tmp_path: Path) -> None:
     ports = {}
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(6)]
@@ -278,10 +327,10 @@ def test_honcho_start_runs_the_stack_with_restarts(new_stack: NewStack, tmp_path
         ports[f"TERRAFLOW_{name}_PORT"] = str(sock.getsockname()[1])
         sock.close()
     stack = new_stack(TERRAFLOW_STORE="local", **ports)
-    stack.ok("setup")
     log = tmp_path / "honcho.log"
-    names = ["mlflow", "jupyter", "airflow-api"]
+    names = ["minio", "mlflow", "jupyter", "airflow-api"]  # minio waits: nothing needs it
     honcho = stack.start("start", *names, log=log, command="honcho")
+    del names[0]
     wait_for(lambda: all(stack.services()[n]["state"] == "ready" for n in names), 120)
     assert "Uvicorn running" in log.read_text()  # plain honcho shows the logs
     assert "already runs here" in stack.fails("up", "--detach")
@@ -358,22 +407,13 @@ def test_train_killed_is_not_left_running(new_stack: NewStack, tmp_path: Path) -
 
 
 def test_serve_in_the_foreground_ctrl_c_stops_it(stack: Stack, tmp_path: Path) -> None:
-    mlflow.set_tracking_uri(stack.url("mlflow"))
-    mlflow.set_experiment("serve")
-    example = {"a": [1.0, 2.0]}
-    import numpy as np
-    import pandas as pd
-    from sklearn.linear_model import LogisticRegression
-
-    frame = pd.DataFrame(example)
-    with mlflow.start_run():
-        model = LogisticRegression().fit(frame, ["x", "y"])
-        info = mlflow.sklearn.log_model(
-            model, name="model", pip_requirements=["scikit-learn"],
-            signature=mlflow.models.infer_signature(frame, np.array(["x", "y"])),
-        )  # fmt: skip
+    uri = log_model(stack)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        taken = stack.fails("serve", "--model", uri, TERRAFLOW_SERVING_PORT=port)
+        assert f"Port {port} (model-server) is taken by process {os.getpid()}" in taken
     log = tmp_path / "serve.log"
-    serve = stack.start("serve", "--model", info.model_uri, log=log)
+    serve = stack.start("serve", "--model", uri, log=log)
     wait_for(lambda: "Press Ctrl+C" in log.read_text(), 90)
     line = next(line for line in log.read_text().splitlines() if line.startswith("curl "))
     answer = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)

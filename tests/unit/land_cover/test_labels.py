@@ -50,6 +50,20 @@ def test_burn_labels_numbers_match_as_text(
     assert burn_labels(str(tmp_path / "n.gpkg"), labels, GRID, storage).names == ["a", "b"]
 
 
+def test_burn_labels_without_a_class_are_left_out(storage: Storage, tmp_path: Path) -> None:
+    frame = gpd.read_file(write_labels(tmp_path / "l.gpkg"))
+    frame.assign(kind=["water", None]).to_file(tmp_path / "n.gpkg")
+    assert burn_labels(str(tmp_path / "n.gpkg"), KIND, GRID, storage).names == ["water"]
+
+
+def test_burn_labels_too_many_classes_are_refused(storage: Storage, tmp_path: Path) -> None:
+    frame = gpd.read_file(write_labels(tmp_path / "l.gpkg"))
+    many = gpd.GeoDataFrame({"kind": range(300)}, geometry=[frame.geometry[0]] * 300, crs=frame.crs)
+    many.to_file(tmp_path / "many.gpkg")
+    with pytest.raises(DataError, match="300 classes in 'kind', more than 255"):
+        burn_labels(str(tmp_path / "many.gpkg"), KIND, GRID, storage)
+
+
 def test_burn_labels_outside_gives_both_extents(storage: Storage, tmp_path: Path) -> None:
     path = write_labels(tmp_path / "l.gpkg", xoff=1000)
     with pytest.raises(DataError, match=r"labels span 501000, .* images 500000, "):

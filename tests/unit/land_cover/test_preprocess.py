@@ -71,6 +71,14 @@ def test_compute_features_month_of_year_joins_the_years() -> None:
     np.testing.assert_allclose(features.values[0], 0.2, rtol=1e-5)
 
 
+def test_compute_features_month_of_year_keeps_the_distance_of_missing_months() -> None:
+    data = cube([0.0, 0.8], ["2024-04-01", "2024-08-01"])
+    project = make_project(features={"composites": "month_of_year"})
+    features = compute_features(data, project)
+    assert list(features.feature.values)[:5] == [f"red_0{month}" for month in range(4, 9)]
+    np.testing.assert_allclose(features.values[:5, 0, 0], [0, 0.2, 0.4, 0.6, 0.8], atol=1e-6)
+
+
 def test_compute_features_all_cloudy_is_refused() -> None:
     with pytest.raises(DataError, match="None of the 2 x 3 pixels is clear on any of the 1 dates"):
         compute_features(cube([np.nan], ["2024-04-01"]), make_project())

@@ -10,7 +10,8 @@ from sklearn.ensemble import RandomForestClassifier
 from area import make_project
 from land_cover import train as module
 from land_cover.figures import confusion_figure, map_figure
-from land_cover.train import cross_validate, predict_map
+from land_cover.train import _folds, cross_validate, predict_map
+from terraflow.errors import DataError
 
 
 class Fixed(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -49,6 +50,29 @@ def test_cross_validate_scores_by_hand_and_never_splits_a_block(
     assert len(FITTED) == 2
     for fitted, tested in zip(FITTED, TESTED, strict=True):
         assert not fitted & tested
+
+
+def test_cross_validate_empty_fold_is_refused() -> None:
+    class Cut:  # scikit-learn leaves a fold empty for about one layout of few blocks in a hundred
+        n_splits = 2
+
+        def split(self, *table: object) -> list[tuple[np.ndarray, np.ndarray]]:
+            return [(np.arange(80), np.array([], int)), (np.array([], int), np.arange(80))]
+
+    with pytest.raises(DataError, match="1 of 2 folds hold no sample, with 10 blocks"):
+        _folds(Cut(), *forest_on_noise(1))  # type: ignore[arg-type]
+
+
+def test_cross_validate_fewer_blocks_than_folds_is_refused() -> None:
+    features, classes, _ = forest_on_noise(1)
+    with pytest.raises(DataError, match="can't be cut into 2 folds"):
+        cross_validate(features, classes, pd.Series([0] * 80), make_project())
+
+
+def test_cross_validate_class_smaller_than_the_folds_is_refused() -> None:
+    features = pd.DataFrame({"a": [0.0, 1.0]})
+    with pytest.raises(DataError, match="can't be cut into 2 folds"):
+        cross_validate(features, pd.Series(["x", "y"]), pd.Series([0, 1]), make_project())
 
 
 def forest_on_noise(seed: int) -> tuple[pd.DataFrame, pd.Series, pd.Series]:

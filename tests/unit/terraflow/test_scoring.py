@@ -19,7 +19,7 @@ SCHEMA = Schema([
 
 
 def test_check_table_orders_columns_and_gives_types() -> None:
-    table = check_table(pd.DataFrame({"count": [1.0], "ndvi": ["0.5"]}), SCHEMA)
+    table = check_table(pd.DataFrame({"count": [1.0], "ndvi": [1]}), SCHEMA)
     assert list(table.columns) == ["ndvi", "count"]
     assert [str(dtype) for dtype in table.dtypes] == ["float64", "int64"]
 
@@ -37,6 +37,8 @@ def test_check_table_keeps_every_number(values: list[float]) -> None:
         ({"ndvi": [0.5], "count": [1], "evi": [1]}, "Unknown column evi"),
         ({"ndvi": [0.5, "x"], "count": [1, 1]}, "Column ndvi has 'x' in row 1"),
         ({"ndvi": [0.5], "count": [1.5]}, "Column count has"),
+        ({"ndvi": ["0.5"], "count": [1]}, "Column ndvi has '0.5' in row 0"),
+        ({"ndvi": [0.5, np.inf], "count": [1, 1]}, "Column ndvi has inf in row 1"),
         ({"ndvi": [None], "count": [1]}, "Column ndvi has no value in row 0"),
         ({"ndvi": [], "count": []}, "There is no row; send at least one with the columns ndvi"),
     ],
@@ -44,6 +46,12 @@ def test_check_table_keeps_every_number(values: list[float]) -> None:
 def test_check_table_names_what_is_wrong(columns: dict[str, list[object]], expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         check_table(pd.DataFrame(columns), SCHEMA)
+
+
+def test_check_table_column_sent_twice_is_refused() -> None:
+    table = pd.DataFrame([[0.5, 0.6, 1]], columns=["ndvi", "ndvi", "count"])
+    with pytest.raises(InputError, match="Column ndvi comes twice"):
+        check_table(table, SCHEMA)
 
 
 @given(st.binary(max_size=40))
