@@ -33,7 +33,7 @@ minio:
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@echo "Python packages: installing requirements.lock into $(VENV), 1 to 3 minutes the first time"
-	@rm -f $@ && $(PYTHON) -c '$(CHECK)' | cmp -s - $(VENV)/.python || $(PYTHON) -m venv --clear $(VENV)
+	@rm -f $@ && [ "$$($(PYTHON) -c '$(CHECK)')" = "$$(cat $(VENV)/.python 2>/dev/null)" ] || $(PYTHON) -m venv --clear $(VENV)
 	@awk '/^[a-z]/ { wanted = /^uv==/ } wanted' requirements.lock > $(VENV)/uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.lock
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
