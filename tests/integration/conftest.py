@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,13 +35,26 @@ def stack(tmp_path_factory: pytest.TempPathFactory, minio_binary: Path) -> Itera
         one.close()
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """State folder whose databases are migrated: that takes long and is tested elsewhere."""
+    one = Stack(tmp_path_factory.mktemp("migrated"), TERRAFLOW_STORE="local")
+    one.ok("setup")
+    return one.var
+
+
 @pytest.fixture
-def new_stack(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
+def new_stack(tmp_path: Path, migrated: Path) -> Iterator[Callable[..., Stack]]:
     """Make stacks that are not started yet; whatever they leave is stopped."""
     made: list[Stack] = []
 
-    def make(name: str = "stack", **variables: str) -> Stack:
+    def make(name: str = "stack", *, bare: bool = False, **variables: str) -> Stack:
         made.append(Stack(tmp_path / name, **variables))
+        if not bare:
+            for database in ("airflow", "mlflow"):
+                (made[-1].var / database).mkdir(parents=True)
+                for path in (migrated / database).glob(f"{database}.*"):
+                    shutil.copy2(path, made[-1].var / database)
         return made[-1]
 
     yield make

@@ -67,7 +67,7 @@ def without_minio(stack: Stack, tmp_path: Path) -> None:
 def test_store_minio_without_a_way_to_a_binary_gives_both_remedies(
     new_stack: NewStack, tmp_path: Path
 ) -> None:
-    stack = new_stack(TERRAFLOW_STORE="minio")
+    stack = new_stack(bare=True, TERRAFLOW_STORE="minio")
     without_minio(stack, tmp_path)
     said = stack.fails("up", "--detach")
     assert 'store = "minio" needs a MinIO server' in said
@@ -165,7 +165,7 @@ def test_up_in_the_foreground_ctrl_c_stops_all_within_10_s(
 def test_up_ctrl_c_during_setup_stops_all_and_the_next_start_is_sound(
     delay_s: float, new_stack: NewStack, tmp_path: Path
 ) -> None:
-    stack = new_stack(TERRAFLOW_STORE="local")
+    stack = new_stack(bare=True, TERRAFLOW_STORE="local")
     log = tmp_path / "up.log"
     up = stack.start("up", "--only", "mlflow", log=log)
     time.sleep(delay_s)
@@ -180,7 +180,7 @@ def test_up_ctrl_c_during_setup_stops_all_and_the_next_start_is_sound(
 def test_up_killed_during_setup_leaves_no_half_database(
     new_stack: NewStack, tmp_path: Path
 ) -> None:
-    stack = new_stack(TERRAFLOW_STORE="local")
+    stack = new_stack(bare=True, TERRAFLOW_STORE="local")
     up = stack.start("up", "--only", "mlflow", log=tmp_path / "up.log")
     wait_for((stack.var / "mlflow" / "mlflow.migrating").exists)
     up.kill()
@@ -201,7 +201,7 @@ def test_two_checkouts_on_ports_0_run_side_by_side(new_stack: NewStack) -> None:
 
 
 def test_port_taken_is_told_before_anything_starts(new_stack: NewStack) -> None:
-    stack = new_stack(TERRAFLOW_STORE="local")
+    stack = new_stack(bare=True, TERRAFLOW_STORE="local")
     code = "import socket, time\ns = socket.create_server(('127.0.0.1', 0))\n"
     code += "print(s.getsockname()[1], flush=True)\ntime.sleep(60)"
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -240,14 +240,14 @@ def test_invalid_project_config_names_every_key(new_stack: NewStack) -> None:
 
 def test_var_not_writable_is_a_sentence(new_stack: NewStack, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    stack = new_stack(TERRAFLOW_STORE="local")
+    stack = new_stack(bare=True, TERRAFLOW_STORE="local")
     said = stack.fails("up", "--detach", TERRAFLOW_VAR=str(tmp_path / "file" / "var"))
     assert "can't be written: Not a directory" in said
     assert "TERRAFLOW_VAR" in said
 
 
 def test_commands_without_a_stack_say_what_to_do(new_stack: NewStack) -> None:
-    stack = new_stack(TERRAFLOW_STORE="local")
+    stack = new_stack(bare=True, TERRAFLOW_STORE="local")
     assert "invoke up" in stack.fails("train", TERRAFLOW_MLFLOW_PORT="1")
     assert "invoke up" in stack.fails("train", "--airflow", TERRAFLOW_AIRFLOW_PORT="1")
     assert "invoke up" in stack.fails("serve", "--run-id", "x", TERRAFLOW_MLFLOW_PORT="1")
@@ -259,7 +259,7 @@ def test_commands_without_a_stack_say_what_to_do(new_stack: NewStack) -> None:
 
 
 def test_setup_twice_changes_nothing(new_stack: NewStack) -> None:
-    stack = new_stack(TERRAFLOW_STORE="local")
+    stack = new_stack(bare=True, TERRAFLOW_STORE="local")
     stack.ok("setup")
     secrets = (stack.var / "secrets.json").read_bytes()
     database = (stack.var / "airflow" / "airflow.db").stat().st_mtime
@@ -269,7 +269,7 @@ def test_setup_twice_changes_nothing(new_stack: NewStack) -> None:
 
 
 def test_reset_asks_says_what_is_lost_and_deletes(new_stack: NewStack) -> None:
-    stack = new_stack(TERRAFLOW_STORE="local")
+    stack = new_stack(bare=True, TERRAFLOW_STORE="local")
     stack.ok("setup")
     said = stack.fails("reset")
     assert "all runs and models" in said
@@ -309,7 +309,7 @@ def test_down_ends_a_foreground_serve_but_no_shell(new_stack: NewStack, tmp_path
 
 
 def test_down_during_setup_leaves_no_process(new_stack: NewStack, tmp_path: Path) -> None:
-    stack = new_stack(TERRAFLOW_STORE="local")
+    stack = new_stack(bare=True, TERRAFLOW_STORE="local")
     up = stack.start("up", log=tmp_path / "up.log")
     wait_for((stack.var / "mlflow" / "mlflow.migrating").exists)
     assert "setup.lock" in str(list((stack.var / "run").iterdir()))
@@ -326,7 +326,7 @@ def test_honcho_start_runs_the_stack_with_restarts(new_stack: NewStack, tmp_path
                           held, strict=True):  # fmt: skip
         ports[f"TERRAFLOW_{name}_PORT"] = str(sock.getsockname()[1])
         sock.close()
-    stack = new_stack(TERRAFLOW_STORE="local", **ports)
+    stack = new_stack(bare=True, TERRAFLOW_STORE="local", **ports)
     log = tmp_path / "honcho.log"
     names = ["minio", "mlflow", "jupyter", "airflow-api"]  # minio waits: nothing needs it
     honcho = stack.start("start", *names, log=log, command="honcho")
@@ -344,17 +344,19 @@ def test_honcho_start_runs_the_stack_with_restarts(new_stack: NewStack, tmp_path
     stack.wait_until_gone(5)
 
 
-def test_service_that_can_not_start_fails_alone_and_status_says_why(new_stack: NewStack) -> None:
-    stack = new_stack(TERRAFLOW_STORE="local")
+def test_service_that_can_not_start_fails_alone_and_status_says_why(
+    new_stack: NewStack, minio_binary: Path
+) -> None:
+    stack = new_stack(TERRAFLOW_STORE="minio")
     stack.ok("setup")
-    (stack.var / "mlflow" / "mlflow.db").write_bytes(b"this is no database" * 100)
-    done = stack.run("up", "--detach", "--only", "mlflow,jupyter", timeout=400)
+    (stack.var / "minio" / "data" / ".minio.sys" / "format.json").write_text("garbage")
+    done = stack.run("up", "--detach", "--only", "minio,jupyter")
     assert done.returncode == 1
-    assert "mlflow                 failed: exited with code" in done.stdout
-    assert str(stack.var / "log" / "mlflow.log") in done.stdout
+    assert "minio                  failed: exited with code 1 after 5 restarts" in done.stdout
+    assert str(stack.var / "log" / "minio.log") in done.stdout
     services = stack.services()
-    assert services["mlflow"]["state"] == "failed"
-    assert "after 5 restarts in 10 minutes" in services["mlflow"]["reason"]
+    assert services["minio"]["state"] == "failed"
+    assert "after 5 restarts in 10 minutes; last lines: " in services["minio"]["reason"]
     assert services["jupyter"]["state"] == "ready"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def test_reset_while_running_is_refused(stack: Stack) -> None:
 
 
 def test_logs_of_one_service_and_of_none(stack: Stack) -> None:
-    assert "Uvicorn running" in stack.ok("logs", "mlflow")
+    assert re.search(r"^mlflow +\| .*GET /health", stack.ok("logs", "mlflow"), re.MULTILINE)
     assert "There is no log of nothing" in stack.fails("logs", "nothing")
 
 
@@ -114,7 +115,7 @@ def test_minio_refuses_without_credentials_and_has_both_buckets(stack: Stack) ->
     with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
         s3_client(stack, "x" * 12).list_buckets()
     names = {bucket["Name"] for bucket in s3_client(stack).list_buckets()["Buckets"]}
-    assert names == {"mlflow", "eo-data"}
+    assert names >= {"mlflow", "eo-data"}
 
 
 def test_minio_console_answers(stack: Stack) -> None:
