@@ -111,10 +111,7 @@ class Supervisor:
         return 0
 
     def _start(self) -> None:
-        if self.log_path.exists() and self.log_path.stat().st_size > MAX_LOG_BYTES:
-            self.log_path.replace(self.log_path.with_suffix(".log.1"))
-        self.log = self.log_path.open("ab", buffering=0)
-        os.chmod(self.log_path, 0o600)
+        self._open_log()
         try:
             self.child = subprocess.Popen(
                 self.command,
@@ -132,6 +129,14 @@ class Supervisor:
         assert self.child.stdout  # noqa: S101 - for the type checker
         os.set_blocking(self.child.stdout.fileno(), False)
         self.selector.register(self.child.stdout, selectors.EVENT_READ)
+
+    def _open_log(self) -> None:
+        """Open the log; a long one becomes NAME.log.1 in place of the one before."""
+        if self.log:
+            self.log.close()
+        if self.log_path.exists() and self.log_path.stat().st_size > MAX_LOG_BYTES:
+            self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        self.log = self.log_path.open("ab", buffering=0)
 
     def _wait(self) -> int:
         """Pass output on until the service ends, or end it; return its exit code."""
@@ -220,6 +225,8 @@ class Supervisor:
         try:
             if self.log:
                 self.log.write(chunk)
+                if self.log.tell() > MAX_LOG_BYTES:
+                    self._open_log()
         except OSError:  # a full disk must not end a service that could go on
             pass
         if self.echo:

@@ -224,6 +224,9 @@ def test_invalid_config_names_every_key_and_variable(new_stack: NewStack) -> Non
     said = stack.fails("up", "--detach")
     assert "terraflow.toml: stor is not a known key (did you mean store?)" in said
     assert "terraflow.toml: airflow.parallelism = 'a' is wrong" in said
+    said = stack.fails("up", "--set", "stor=x", "--set", "mlflow.port=many")
+    assert "command line: stor is not a known key" in said
+    assert "command line: mlflow.port = 'many' is wrong" in said
     assert "TERRAFLOW_STOR is not a setting" in stack.fails("status", TERRAFLOW_STOR="minio")
 
 

@@ -97,6 +97,23 @@ def test_service_output_goes_to_its_log_and_to_the_reader(
     assert (one.var / "log" / "sample.log").stat().st_mode & 0o777 == 0o600
 
 
+def test_service_with_much_output_keeps_two_logs_of_bounded_size(
+    supervise: Callable[..., Supervised],
+) -> None:
+    one = supervise(
+        "import sys, time\n"
+        "for _ in range(27): sys.stdout.write(('x' * 99 + '\\n') * 10_000)\n"
+        "print('done', flush=True)\ntime.sleep(60)"
+    )
+    assert one.process.stdout
+    while one.process.stdout.readline() != "done\n":
+        pass
+    wait_for(lambda: "done" in one.log)
+    sizes = {path.name: path.stat().st_size for path in (one.var / "log").iterdir()}
+    assert set(sizes) == {"sample.log", "sample.log.1"}
+    assert max(sizes.values()) < 11_000_000
+
+
 def test_service_that_dies_tells_how_and_its_last_lines(
     supervise: Callable[..., Supervised],
 ) -> None:
