@@ -77,6 +77,8 @@ class Stack:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # where the tests themselves run in the background, Ctrl+C is ignored: not here
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
     def ok(self, *words: str, timeout: float = 300, **more: str) -> str:
