@@ -71,7 +71,7 @@ def burn_labels(uri: str, labels: Labels, geobox: GeoBox, storage: Storage) -> B
         raise DataError(
             f"None of the {len(frame)} labelled polygons of {uri} lies in the images: labels span "
             f"{_span(frame.total_bounds)}, images {_span(geobox.boundingbox.bbox)} (west, south, "
-            f"east, north in {geobox.crs}); check the area, or [labels] classes."
+            f"east, north in {_crs_name(geobox)}); check the area, or [labels] classes."
         )
     names = sorted(frame["class_"].unique())
     if len(names) > MAX_CLASSES:
@@ -111,6 +111,10 @@ def _read(uri: str, storage: Storage) -> gpd.GeoDataFrame:
 def _name(value: object) -> str:
     """Write 2.0 as "2": a field of whole numbers with gaps is read as float."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _crs_name(geobox: GeoBox) -> str:
+    return f"EPSG:{geobox.crs.epsg}" if geobox.crs.epsg else "the images' own CRS"
 
 
 def _span(bounds: npt.ArrayLike) -> str:

@@ -66,7 +66,7 @@ def test_burn_labels_too_many_classes_are_refused(storage: Storage, tmp_path: Pa
 
 def test_burn_labels_outside_gives_both_extents(storage: Storage, tmp_path: Path) -> None:
     path = write_labels(tmp_path / "l.gpkg", xoff=1000)
-    with pytest.raises(DataError, match=r"labels span 501000, .* images 500000, "):
+    with pytest.raises(DataError, match=r"labels span 501000, .* images 500000, .* in EPSG:32633"):
         burn_labels(str(path), KIND, GRID, storage)
 
 
