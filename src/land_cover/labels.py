@@ -114,7 +114,8 @@ def _name(value: object) -> str:
 
 
 def _crs_name(geobox: GeoBox) -> str:
-    return f"EPSG:{geobox.crs.epsg}" if geobox.crs.epsg else "the images' own CRS"
+    code = geobox.crs.epsg if geobox.crs else None
+    return f"EPSG:{code}" if code else "the images' own CRS"
 
 
 def _span(bounds: npt.ArrayLike) -> str:
