@@ -133,7 +133,7 @@ def test_serve_printed_curl_line_works_as_it_stands(server: str) -> None:
     assert name in {"forest", "grassland", "shrubland", "artificial_surface"}
 
 
-def test_serve_takes_a_model_from_s3(stack: Stack, run: Run) -> None:
+def test_serve_reads_a_model_from_s3_before_refusing_a_second(stack: Stack, run: Run) -> None:
     model = mlflow.search_logged_models(
         experiment_ids=[run.info.experiment_id], output_format="list"
     )[0]
