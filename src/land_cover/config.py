@@ -2,112 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
-from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field
 
 from terraflow import config
 
+from .sections import (
+    SIMULATED,
+    Checks,
+    CloudMask,
+    Data,
+    Features,
+    Grid,
+    Labels,
+    Map,
+    Model,
+    Monitor,
+    Section,
+    Validation,
+)
+
 __all__ = ["SIMULATED", "ProjectConfig", "load_config"]
 
-SIMULATED = "simulated"
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Data(_Section):
-    """Which images.
-
-    Attributes
-    ----------
-    catalogue : str
-        "simulated", or a STAC catalogue by path or URI.
-    start, end : date
-        First and last day, both included.
-    bands : dict
-        Name of a band in the features to key of its asset.
-    """
-
-    catalogue: str = SIMULATED
-    start: date
-    end: date
-    bands: dict[str, str] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.start > self.end:
-            raise ValueError(f"start {self.start} is after end {self.end}; swap them")
-        return self
-
-
-class CloudMask(_Section):
-    """Which pixels are clear: those whose value in `asset` is one of `clear`."""
-
-    asset: str
-    clear: list[int] = Field(min_length=1)
-
-
-class Labels(_Section):
-    """Reference polygons.
-
-    Attributes
-    ----------
-    source : str
-        "simulated", or a file in any format OGR reads.
-    class_field : str
-        Attribute that names the class.
-    classes : dict or None
-        Value of `class_field` to class name; values not listed are left out. None takes the values
-        as they are.
-    samples_per_class : int or None
-        At most so many pixels of each class, drawn at random; None takes all.
-    """
-
-    source: str = SIMULATED
-    class_field: str
-    classes: dict[str, str] | None = None
-    samples_per_class: int | None = Field(None, ge=1)
-
-
-class Features(_Section):
-    """Statistics over time of each band and index.
-
-    Attributes
-    ----------
-    composites : {"month", "month_of_year"}
-        Median per calendar month, of each year or over all years.
-    indices : list
-        Normalised differences by name.
-    """
-
-    composites: Literal["month", "month_of_year"] = "month"
-    indices: list[Literal["ndvi", "ndwi"]] = []
-
-    @field_validator("indices")
-    @classmethod
-    def _unique(cls, indices: list[str]) -> list[str]:
-        return list(dict.fromkeys(indices))
-
-
-class Model(_Section):
-    """Random forest."""
-
-    trees: int = Field(200, ge=1)
-    min_samples_leaf: int = Field(1, ge=1)
-
-
-class Validation(_Section):
-    """Cross-validation over square blocks of pixels, which keeps neighbours together."""
-
-    block_size_px: int = Field(17, ge=1)
-    folds: int = Field(5, ge=2)
-
-
-class ProjectConfig(_Section):
+class ProjectConfig(Section):
     """All of config/land_cover.toml.
 
     Attributes
@@ -121,16 +40,20 @@ class ProjectConfig(_Section):
     name: str = Field("land-cover", pattern=r"^[a-z0-9][a-z0-9-]*$")
     seed: int = 42
     data: Data
-    cloud_mask: CloudMask
-    labels: Labels
+    grid: Grid = Grid()
+    cloud_mask: CloudMask | None = None
+    labels: Labels = Labels()
     features: Features = Features()
+    checks: Checks = Checks()
     model: Model = Model()
     validation: Validation = Validation()
+    map: Map = Map()
+    monitor: Monitor = Monitor()
 
     @property
     def simulated(self) -> bool:
         """Whether the images are simulated."""
-        return self.data.catalogue == SIMULATED
+        return self.data.catalogue == SIMULATED and not self.data.files
 
 
 def load_config(path: str | Path = "") -> ProjectConfig:
@@ -152,13 +75,25 @@ def load_config(path: str | Path = "") -> ProjectConfig:
         if not layers:
             config.read_toml(named)
     project = config.validate(ProjectConfig, layers)
-    data = project.data.model_copy(
-        update={"catalogue": _absolute(project.data.catalogue, named.parent)}
+    return _from_folder(project, named.parent)
+
+
+def _from_folder(project: ProjectConfig, folder: Path) -> ProjectConfig:
+    data, features = project.data, project.features
+    changes = {"catalogue": _absolute(data.catalogue, folder)}
+    if data.files:
+        changes["files"] = _absolute(data.files, folder)
+    if isinstance(data.area, str):
+        changes["area"] = _absolute(data.area, folder)
+    layers = {name: _absolute(source, folder) for name, source in features.layers.items()}
+    labels = {"source": _absolute(project.labels.source, folder)}
+    return project.model_copy(
+        update={
+            "data": data.model_copy(update=changes),
+            "labels": project.labels.model_copy(update=labels),
+            "features": features.model_copy(update={"layers": layers}),
+        }
     )
-    labels = project.labels.model_copy(
-        update={"source": _absolute(project.labels.source, named.parent)}
-    )
-    return project.model_copy(update={"data": data, "labels": labels})
 
 
 def _absolute(source: str, folder: Path) -> str:

@@ -9,15 +9,33 @@ import traceback
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 from terraflow.errors import ConfigError, TerraFlowError
 
-__all__ = ["confirm", "report_errors", "say", "table"]
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+__all__ = ["confirm", "progress", "report_errors", "say", "table"]
 
 
 def say(line: str = "") -> None:
     """Print a line at once, also into a pipe."""
     print(line, flush=True)
+
+
+def progress(total: int, label: str, unit: str = "") -> tqdm[NoReturn]:
+    """Open a progress bar on stderr; `update(n)` moves it, and it is a context manager.
+
+    Where stderr is no terminal, as in a task's log, it writes a line every ten seconds.
+    """
+    from tqdm import tqdm  # noqa: PLC0415 - every task imports this module
+
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        total=total, desc=label, unit=f" {unit}" if unit else "it", file=sys.stderr,
+        mininterval=0.1 if terminal else 10, leave=terminal, dynamic_ncols=terminal,
+    )  # fmt: skip
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
