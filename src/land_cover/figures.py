@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import cycle
+
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps
 from matplotlib.colors import BoundaryNorm, ListedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-__all__ = ["confusion_figure", "map_figure"]
+from .config import ProjectConfig
+
+__all__ = ["class_colours", "confusion_figure", "map_figure"]
+
+PALETTE = [to_hex(colormaps["tab20"](i)) for i in range(20)]
+
+
+def class_colours(classes: Sequence[str], project: ProjectConfig) -> list[str]:
+    """Give every class a colour.
+
+    Returns
+    -------
+    list of str
+        "#rrggbb" in the order of `classes`: from [map.colours], and for the rest the colours of
+        matplotlib's tab20 that no other class has, in order, from the start again after twenty.
+    """
+    colours = project.map.colours
+    given = {name: colours[name].lower() for name in classes if name in colours}
+    rest = cycle([c for c in PALETTE if c not in given.values()] or PALETTE)
+    return [given[name] if name in given else next(rest) for name in classes]
 
 
 def confusion_figure(matrix: npt.NDArray[np.int64], classes: list[str], note: str) -> Figure:
@@ -37,7 +60,12 @@ def confusion_figure(matrix: npt.NDArray[np.int64], classes: list[str], note: st
     return figure
 
 
-def map_figure(numbers: npt.NDArray[np.uint8], classes: list[str], note: str) -> Figure:
+def map_figure(
+    numbers: npt.NDArray[np.uint8],
+    classes: Sequence[str],
+    note: str,
+    colours: Sequence[str],
+) -> Figure:
     """Draw a class map with its legend.
 
     Parameters
@@ -46,8 +74,10 @@ def map_figure(numbers: npt.NDArray[np.uint8], classes: list[str], note: str) ->
         1 to n for `classes`, 0 is nodata (white).
     note : str
         Second line of the title.
+    colours : sequence of str
+        Of the classes, as `class_colours` gives them.
     """
-    palette = ["white", *(to_hex(f"C{i % 10}") for i in range(len(classes)))]
+    palette = ["white", *colours]
     figure = Figure(figsize=(8, 6.5), layout="constrained")
     axes = figure.subplots()
     bounds = np.arange(len(palette) + 1) - 0.5

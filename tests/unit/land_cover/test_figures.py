@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from area import make_project
+from land_cover.config import ProjectConfig
+from land_cover.figures import PALETTE, class_colours, confusion_figure, map_figure
+
+NOTE = "simulated data, not measured"
+
+
+def project(**colours: str) -> ProjectConfig:
+    return make_project(map={"colours": colours}, model={})
+
+
+def test_class_colours_takes_the_configured_ones_and_no_other_class_has_them() -> None:
+    configured = {"water": PALETTE[0].upper(), "sea": "#000000"}
+    colours = class_colours(["forest", "grass", "water"], project(**configured))
+    assert colours == [PALETTE[1], PALETTE[2], PALETTE[0]]
+
+
+@pytest.mark.parametrize("given", [0, 20])
+def test_class_colours_more_classes_than_the_palette_repeat_it(given: int) -> None:
+    configured = {f"class {i}": colour for i, colour in enumerate(PALETTE[:given])}
+    colours = class_colours([f"class {i}" for i in range(41)], project(**configured))
+    assert colours[20:] == [*PALETTE, PALETTE[0]]
+
+
+def test_figures_say_that_data_are_simulated() -> None:
+    for figure in (
+        confusion_figure(np.array([[3, 1], [0, 2]]), ["a", "b"], NOTE),
+        map_figure(np.array([[0, 1], [2, 1]], "uint8"), ["a", "b"], NOTE, PALETTE[:2]),
+    ):
+        assert NOTE in figure.axes[0].get_title()
+
+
+def test_map_figure_draws_each_class_in_its_colour() -> None:
+    figure = map_figure(np.array([[0, 1, 2]], "uint8"), ["a", "b"], "", ["#ff0000", "#0000ff"])
+    image = figure.axes[0].images[0]
+    drawn = image.to_rgba(image.get_array(), bytes=True)[0]
+    assert drawn.tolist() == [[255, 255, 255, 255], [255, 0, 0, 255], [0, 0, 255, 255]]
