@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,39 +10,75 @@ import odc.stac
 import pystac
 import rasterio
 import xarray as xr
-from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from terraflow.errors import DataError
 
 from .config import ProjectConfig
+from .sections import CloudMask, Scaling
 
-__all__ = ["band_scaling", "find_unreadable", "load_clear", "native_geobox"]
-
-CHUNK_PX = 2048
+__all__ = ["band_scaling", "check_assets", "clear_pixels", "find_unreadable", "load_clear"]
 
 
-def load_clear(items: list[pystac.Item], project: ProjectConfig) -> xr.Dataset:
+def load_clear(
+    items: Sequence[pystac.Item], project: ProjectConfig, geobox: GeoBox, *, chunk_px: int = 2048
+) -> xr.Dataset:
     """Load the bands, scaled, with cloudy pixels and nodata as NaN.
 
     Parameters
     ----------
-    items : list of pystac.Item
-        With absolute hrefs; the first band of the first item gives the grid.
+    items : sequence of pystac.Item
+        With absolute hrefs, in the order of time and id.
+    geobox : GeoBox
+        The grid, or any part of it; images are warped to it by [grid] resampling, masks by the
+        nearest pixel.
+    chunk_px : int
+        Side of a dask chunk.
 
     Returns
     -------
-    Dataset, lazy
-        One variable a band, dims (time, y, x), float32, in the unit that the items' scale and
-        offset lead to (reflectance, unitless, nominally 0-1, for Sentinel-2 L2A).
+    Dataset, lazy on dask
+        One variable a band, dims (time, y, x), float32, in the unit that scale and offset lead to
+        (reflectance, unitless, nominally 0-1, for Sentinel-2 L2A).
 
     Raises
     ------
     DataError
-        An item lacks a band, the mask or its grid.
+        An item lacks a band or the mask.
     """
-    bands = project.data.bands
-    wanted = [*bands.values(), project.cloud_mask.asset]
+    check_assets(items, project)
+    bands, mask = project.data.bands, project.cloud_mask
+    resampling: dict[str, str] = {"*": project.grid.resampling}
+    if mask:
+        resampling[mask.asset] = "nearest"
+    loaded = odc.stac.load(
+        items,
+        bands=list(dict.fromkeys([*bands.values(), *([mask.asset] if mask else [])])),
+        geobox=geobox,
+        groupby="id",
+        resampling=resampling,
+        chunks={"time": 1, "x": chunk_px, "y": chunk_px},
+        fail_on_error=True,
+    )
+    clear = clear_pixels(loaded[mask.asset], mask) if mask else None
+    cube = {}
+    for name, asset in bands.items():
+        scaling = project.data.scaling.get(name, Scaling())
+        values = _scaled(loaded[asset], items, asset, scaling)
+        cube[name] = values if clear is None else values.where(clear)
+    return xr.Dataset(cube)
+
+
+def check_assets(items: Sequence[pystac.Item], project: ProjectConfig) -> None:
+    """See that every item has all bands and the mask.
+
+    Raises
+    ------
+    DataError
+        An item lacks one.
+    """
+    mask = project.cloud_mask
+    wanted = [*project.data.bands.values(), *([mask.asset] if mask else [])]
     missing = [f"{i.id}: {', '.join(a for a in wanted if a not in i.assets)}"
                for i in items if any(a not in i.assets for a in wanted)]  # fmt: skip
     if missing:
@@ -50,44 +87,31 @@ def load_clear(items: list[pystac.Item], project: ProjectConfig) -> xr.Dataset:
             f"({'; '.join(missing[:3])}); they have {', '.join(items[0].assets)}; correct "
             "[data.bands] or [cloud_mask]."
         )
-    geobox = native_geobox(items[0], next(iter(bands.values())))
-    loaded = odc.stac.load(
-        items,
-        bands=wanted,
-        geobox=geobox,
-        groupby="id",
-        resampling="nearest",
-        chunks={"time": 1, "x": CHUNK_PX, "y": CHUNK_PX},
-        fail_on_error=True,
-    )
-    clear = loaded[project.cloud_mask.asset].isin(project.cloud_mask.clear)
-    cube = {
-        name: _scaled(loaded[asset], items, asset).where(clear) for name, asset in bands.items()
-    }
-    return xr.Dataset(cube)
 
 
-def native_geobox(item: pystac.Item, asset: str) -> GeoBox:
-    """Grid of an asset from the projection extension.
+def clear_pixels(mask: xr.DataArray, rule: CloudMask) -> xr.DataArray:
+    """Tell clear pixels by a list of classes or by bit flags.
 
-    Raises
-    ------
-    DataError
-        The item does not tell CRS, transform and shape.
+    Parameters
+    ----------
+    mask : DataArray, shape (time, y, x), integer
+        Sentinel-2's scene classification, Landsat's QA_PIXEL, or a plain mask. Flags of nodata
+        pixels count as unclear where the mask tells its nodata.
+
+    Returns
+    -------
+    DataArray, shape (time, y, x), bool
 
     References
     ----------
-    https://github.com/stac-extensions/projection
+    Landsat Collection 2 Level-2 Science Product Guide (LSDS-1619), pixel quality assessment band.
     """
-    fields: dict[str, Any] = item.properties | item.assets[asset].extra_fields
-    crs = fields.get("proj:code") or fields.get("proj:epsg") or fields.get("proj:wkt2")
-    transform, shape = fields.get("proj:transform"), fields.get("proj:shape")
-    if not (crs and transform and shape):
-        raise DataError(
-            f"Item {item.id} does not tell the grid of {asset}; its catalogue needs proj:code, "
-            "proj:transform and proj:shape of the STAC projection extension."
-        )
-    return GeoBox(tuple(shape), Affine(*transform[:6]), crs)
+    if rule.clear is not None:
+        return mask.isin(rule.clear)
+    flags = sum(1 << bit for bit in rule.cloudy_bits or [])
+    unclear = (mask.astype("uint32") & np.uint32(flags)) > 0
+    nodata = mask.attrs.get("nodata")
+    return ~unclear if nodata is None else ~unclear & (mask != nodata)
 
 
 def band_scaling(item: pystac.Item, asset: str) -> tuple[float, float, float | None]:
@@ -113,7 +137,7 @@ def band_scaling(item: pystac.Item, asset: str) -> tuple[float, float, float | N
     return band.get("scale", 1.0), band.get("offset", 0.0), band.get("nodata")
 
 
-def find_unreadable(items: list[pystac.Item], project: ProjectConfig) -> tuple[str, str] | None:
+def find_unreadable(items: Sequence[pystac.Item], project: ProjectConfig) -> tuple[str, str] | None:
     """Read the items' images one by one, after loading them together has failed.
 
     Returns
@@ -121,8 +145,9 @@ def find_unreadable(items: list[pystac.Item], project: ProjectConfig) -> tuple[s
     tuple of str or None
         Address and error of the first that can't be read.
     """
+    mask = [project.cloud_mask.asset] if project.cloud_mask else []
     for item in items:
-        for asset in (*project.data.bands.values(), project.cloud_mask.asset):
+        for asset in (*project.data.bands.values(), *mask):
             href = item.assets[asset].href
             try:
                 with rasterio.open(href) as file:
@@ -132,14 +157,19 @@ def find_unreadable(items: list[pystac.Item], project: ProjectConfig) -> tuple[s
     return None
 
 
-def _scaled(data: xr.DataArray, items: list[pystac.Item], asset: str) -> xr.DataArray:
+def _scaled(
+    data: xr.DataArray, items: Sequence[pystac.Item], asset: str, over: Scaling
+) -> xr.DataArray:
     # groupby="id" gives one time step an item, in the order of time and id
-    scaling = np.array([band_scaling(item, asset) for item in items], dtype="float64")
-    nodata = data.attrs.get("nodata")
+    told = [band_scaling(item, asset) for item in items]
+    nodata = over.nodata if over.nodata is not None else data.attrs.get("nodata")
     values = data.astype("float32")
     if nodata is not None and not np.isnan(nodata):
         values = values.where(data != nodata)
-    steps = {"time": data.time}
-    scale = xr.DataArray(scaling[:, 0].astype("float32"), dims="time", coords=steps)
-    offset = xr.DataArray(scaling[:, 1].astype("float32"), dims="time", coords=steps)
-    return values * scale + offset
+    scale = [over.scale if over.scale is not None else item[0] for item in told]
+    offset = [over.offset if over.offset is not None else item[1] for item in told]
+
+    def along_time(numbers: list[float]) -> xr.DataArray:
+        return xr.DataArray(np.array(numbers, "float32"), dims="time", coords={"time": data.time})
+
+    return values * along_time(scale) + along_time(offset)

@@ -1,0 +1,157 @@
+"""Features of a whole area, window by window: memory does not grow with the area."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import pystac
+import rasterio
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from rasterio.windows import Window
+
+from terraflow.console import progress
+from terraflow.errors import DataError
+from terraflow.storage import Storage
+
+from . import grid
+from .composites import span
+from .config import ProjectConfig
+from .cube import check_assets, find_unreadable, load_clear
+from .features import compute_features, feature_names, halo_px, read_layer
+from .indices import check_indices
+
+__all__ = ["FeatureSource"]
+
+T = TypeVar("T")
+WINDOW_PX = 512
+#: A window's cube is held in memory; with more bands and dates windows get smaller.
+CUBE_BYTES = 160 * 1024**2
+WORKERS = min(4, os.cpu_count() or 1)
+
+
+class FeatureSource:
+    """The features of items, computed when asked for.
+
+    Parameters
+    ----------
+    items : sequence of pystac.Item
+        In the order of time and id.
+    periods : sequence of str, optional
+        Of the composites; a model's, so that a map has the features of the training. Without
+        them: all from the first to the last date.
+
+    Attributes
+    ----------
+    geobox : GeoBox
+        Grid of the whole area.
+    names : list of str
+        Features, in order.
+    periods : list of str
+
+    Raises
+    ------
+    DataError
+        Items lack assets or do not tell their grid, or are undated and should be composited by
+        date.
+    ConfigError
+        An index is unknown or lacks its bands.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[pystac.Item],
+        project: ProjectConfig,
+        storage: Storage,
+        periods: Sequence[str] | None = None,
+    ) -> None:
+        self.items, self.project, self.storage = list(items), project, storage
+        features, bands = project.features, list(project.data.bands)
+        check_assets(self.items, project)
+        check_indices(features.indices, bands, features.constants)
+        if features.composites != "whole" and any(
+            item.properties.get("terraflow:undated") for item in self.items
+        ):
+            raise DataError(
+                f"Item {self.items[0].id} has no date, which composites by {features.composites} "
+                'need; set [features] composites = "whole", or a [data] name_pattern that finds it.'
+            )
+        self.geobox = grid.project_grid(self.items, project.data.bands[bands[0]], project.grid)
+        times = [np.datetime64(item.datetime.replace(tzinfo=None)) for item in self.items
+                 if item.datetime]  # fmt: skip
+        self.periods = list(periods or span(times, features.composites))
+        self.names = feature_names(bands, features, self.periods)
+
+    def windows(self) -> list[Window]:
+        """Cut the grid into tiles, row by row."""
+        series = len(self.project.data.bands) + len(self.project.features.indices)
+        side = WINDOW_PX
+        while side > 64 and series * len(self.items) * side**2 * 4 > CUBE_BYTES:
+            side //= 2
+        return [Window.from_slices(*slices) for slices in grid.windows(self.geobox, side)]
+
+    def cube(self, window: Window) -> xr.Dataset:
+        """Load a window and what its neighbourhoods need around it: dims (time, y, x), float32."""
+        return load_clear(self.items, self.project, self._around(window)).compute()
+
+    def features(self, cube: xr.Dataset, window: Window) -> xr.DataArray:
+        """Compute a window's features from its cube: (feature, y, x), float32, NaN nodata."""
+        around, halo = self._around(window), halo_px(self.project.features)
+        layers = {
+            name: read_layer(name, uri, around)
+            for name, uri in self.project.features.layers.items()
+        }
+        values = compute_features(cube, self.project.features, self.periods, layers)
+        inner = {"y": slice(halo, halo + window.height), "x": slice(halo, halo + window.width)}
+        return values.isel(inner)
+
+    def compute(self, window: Window) -> xr.DataArray:
+        """Load a window and compute its features: (feature, y, x), float32, NaN nodata."""
+        with self.storage.gdal():
+            return self.features(self.cube(window), window)
+
+    def iterate(self, label: str) -> Iterator[tuple[Window, xr.DataArray]]:
+        """Give every window with its features, in order, with a progress bar."""
+        return self.over_windows(self.compute, label)
+
+    def over_windows(self, work: Callable[[Window], T], label: str) -> Iterator[tuple[Window, T]]:
+        """Apply a function to every window, some at a time, and give the results in order.
+
+        Raises
+        ------
+        DataError
+            An image can't be read.
+        """
+        tiles = self.windows()
+        waiting: deque[tuple[Window, Future[T]]] = deque()
+        with ThreadPoolExecutor(WORKERS) as pool, progress(len(tiles), label, "windows") as bar:
+            try:
+                for tile in tiles:
+                    waiting.append((tile, pool.submit(work, tile)))
+                    if len(waiting) > WORKERS:
+                        yield self._result(*waiting.popleft())
+                        bar.update()
+                while waiting:
+                    yield self._result(*waiting.popleft())
+                    bar.update()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _result(self, window: Window, future: Future[T]) -> tuple[Window, T]:
+        try:
+            return window, future.result()
+        except (rasterio.errors.RasterioError, OSError) as error:
+            with self.storage.gdal():
+                name, why = find_unreadable(self.items, self.project) or ("An image", str(error))
+            raise DataError(
+                f"{name} can't be read: {why}; check that the file is whole and can be reached."
+            ) from error
+
+    def _around(self, window: Window) -> GeoBox:
+        (top, bottom), (left, right) = window.toranges()
+        return self.geobox[top:bottom, left:right].pad(halo_px(self.project.features))
