@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import pytest
 
+from terraflow import probes
 from terraflow.settings import Settings, load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,6 +45,42 @@ def config_dir(tmp_path: Path) -> Path:
 def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings with local files as the store."""
     monkeypatch.setenv("TERRAFLOW_STORE", "local")
+    return load()
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Port of a real MLflow server, one for all tests: take an experiment of your own."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
+        "--artifacts-destination", str(folder / "artifacts"),
+    ]  # fmt: skip
+    own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 120
+        while not probes.answers(f"http://127.0.0.1:{port}/health"):
+            assert server.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.2)
+        yield port
+    finally:
+        server.terminate()
+        server.wait(30)
+        mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture
+def tracked_settings(monkeypatch: pytest.MonkeyPatch, mlflow_server: int) -> Settings:
+    """Settings with local files as the store, and a real MLflow server that answers."""
+    monkeypatch.setenv("TERRAFLOW_STORE", "local")
+    monkeypatch.setenv("TERRAFLOW_MLFLOW_PORT", str(mlflow_server))
     return load()
 
 
