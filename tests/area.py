@@ -20,11 +20,16 @@ CRS = "EPSG:32633"
 TRANSFORM = from_origin(500_000, 5_100_000, 10, 10)
 
 
-def write_raster(path: Path, data: npt.NDArray[np.generic], nodata: float | None = None) -> None:
+def write_raster(
+    path: Path,
+    data: npt.NDArray[np.generic],
+    nodata: float | None = None,
+    crs: str | None = CRS,
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(
         path, "w", driver="GTiff", width=data.shape[1], height=data.shape[0], count=1,
-        dtype=data.dtype, crs=CRS, transform=TRANSFORM, nodata=nodata,
+        dtype=data.dtype, crs=crs, transform=TRANSFORM, nodata=nodata,
     ) as file:  # fmt: skip
         file.write(data, 1)
 
@@ -72,7 +77,7 @@ def make_project(**changes: object) -> ProjectConfig:
         "cloud_mask": {"asset": "mask", "clear": [1]},
         "labels": {"class_field": "kind"},
         "validation": {"block_size_px": 4, "folds": 2},
-        "model": {"trees": 10},
+        "model": {"parameters": {"n_estimators": 10}},
     }
     return ProjectConfig.model_validate(json.loads(json.dumps(values | changes)))
 

@@ -6,91 +6,22 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
-from area import TRANSFORM, Area, make_project, write_labels
+from area import Area, make_project, write_labels
+from land_cover import windows
+from land_cover.config import ProjectConfig
 from land_cover.ingest import ingest
-from land_cover.preprocess import compute_features, fill_gaps, preprocess, read_features
+from land_cover.preprocess import preprocess, read_report
+from land_cover.windows import FeatureSource
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
 ONES = np.ones((16, 16), "uint8")
 
 
-def cube(values: list[float], days: list[str]) -> xr.Dataset:
-    """Give every pixel the same time series."""
-    from odc.geo.geobox import GeoBox
-    from odc.geo.xr import xr_coords
-
-    geobox = GeoBox((2, 3), TRANSFORM, "EPSG:32633")
-    data = np.broadcast_to(np.array(values, "float32")[:, None, None], (len(values), 2, 3))
-    coords = xr_coords(geobox) | {"time": pd.to_datetime(days)}
-    return xr.Dataset({"red": xr.DataArray(data, dims=("time", "y", "x"), coords=coords)})
-
-
-@given(
-    hnp.arrays(
-        "float32",
-        st.tuples(st.integers(1, 8), st.just(3)),
-        elements=st.one_of(st.just(np.nan), st.floats(-1, 1, width=32)),
-    )
-)
-def test_fill_gaps_is_linear_interpolation_with_the_nearest_at_the_ends(
-    values: np.ndarray,
-) -> None:
-    filled = fill_gaps(xr.DataArray(values, dims=("period", "pixel"))).values
-    for pixel in range(3):
-        known = np.flatnonzero(np.isfinite(values[:, pixel]))
-        if len(known):
-            expected = np.interp(np.arange(len(values)), known, values[known, pixel])
-            np.testing.assert_allclose(filled[:, pixel], expected, atol=1e-5)
-        else:
-            assert np.isnan(filled[:, pixel]).all()
-
-
-def test_compute_features_by_hand() -> None:
-    data = cube([0.1, 0.3, 0.2, 0.6], ["2024-04-01", "2024-04-11", "2024-04-21", "2024-06-01"])
-    features = compute_features(data, make_project())
-    assert list(features.feature.values) == [
-        "red_2024-04", "red_2024-05", "red_2024-06", "red_max", "red_std",
-    ]  # fmt: skip
-    pixel = features.values[:, 1, 2]
-    np.testing.assert_allclose(pixel, [0.2, 0.4, 0.6, 0.6, np.std([0.1, 0.3, 0.2, 0.6])], rtol=1e-5)
-    assert features.dtype == "float32"
-    assert features.odc.geobox == data.odc.geobox
-
-
-def test_compute_features_month_of_year_joins_the_years() -> None:
-    data = cube([0.1, 0.3], ["2023-04-01", "2024-04-01"])
-    project = make_project(features={"composites": "month_of_year"})
-    features = compute_features(data, project)
-    assert list(features.feature.values) == ["red_04", "red_max", "red_std"]
-    np.testing.assert_allclose(features.values[0], 0.2, rtol=1e-5)
-
-
-def test_compute_features_month_of_year_keeps_the_distance_of_missing_months() -> None:
-    data = cube([0.0, 0.8], ["2024-04-01", "2024-08-01"])
-    project = make_project(features={"composites": "month_of_year"})
-    features = compute_features(data, project)
-    assert list(features.feature.values)[:5] == [f"red_0{month}" for month in range(4, 9)]
-    np.testing.assert_allclose(features.values[:5, 0, 0], [0, 0.2, 0.4, 0.6, 0.8], atol=1e-6)
-
-
-def test_compute_features_all_cloudy_is_refused() -> None:
-    with pytest.raises(DataError, match="None of the 2 x 3 pixels is clear on any of the 1 dates"):
-        compute_features(cube([np.nan], ["2024-04-01"]), make_project())
-
-
-def test_compute_features_index_without_its_band_is_refused() -> None:
-    project = make_project(features={"indices": ["ndvi"]})
-    with pytest.raises(DataError, match="ndvi needs the bands nir and red"):
-        compute_features(cube([0.1], ["2024-04-01"]), project)
-
-
-def prepare(area: Area, storage: Storage, tmp_path: Path, **changes: object) -> dict[str, str]:
+def ingested(
+    area: Area, storage: Storage, tmp_path: Path, **changes: object
+) -> tuple[ProjectConfig, dict[str, str]]:
     labels = write_labels(tmp_path / "labels.gpkg")
     values = {"start": "2024-01-01", "end": "2024-12-31", "bands": {"red": "B04"}}
     project = make_project(
@@ -98,7 +29,12 @@ def prepare(area: Area, storage: Storage, tmp_path: Path, **changes: object) -> 
         labels={"source": str(labels), "class_field": "kind"},
         **changes,
     )
-    return preprocess(project, ingest(project, storage), storage)
+    return project, ingest(project, storage)
+
+
+def prepare(area: Area, storage: Storage, tmp_path: Path, **changes: object) -> dict[str, str]:
+    project, selection = ingested(area, storage, tmp_path, **changes)
+    return preprocess(project, selection, storage)
 
 
 def test_preprocess_samples_know_their_place_class_and_block(
@@ -107,7 +43,8 @@ def test_preprocess_samples_know_their_place_class_and_block(
     rows, columns = np.mgrid[:16, :16]
     red = (1000 + 100 * rows + columns).astype("uint16")
     area.add("2024-04-01", red, ONES)
-    prepared = prepare(area, storage, tmp_path)
+    squares = {"block_size_px": 4, "folds": 2, "whole_polygons": False}
+    prepared = prepare(area, storage, tmp_path, validation=squares)
     samples = gpd.read_parquet(prepared["samples"])
     assert len(samples) == 256
     assert samples.crs == "EPSG:32633"
@@ -120,25 +57,89 @@ def test_preprocess_samples_know_their_place_class_and_block(
     assert (samples["block"] == row // 4 * 4 + column // 4).all()
 
 
-def test_preprocess_features_keep_grid_names_and_nodata(
+def test_preprocess_population_is_of_any_pixel_with_all_features(
     area: Area, storage: Storage, tmp_path: Path
 ) -> None:
     mask = ONES.copy()
     mask[0, 0] = 9
     area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), mask)
-    features = read_features(prepare(area, storage, tmp_path)["features"], storage)
-    assert list(features.feature.values) == ["red_2024-04", "red_max", "red_std"]
-    assert features.shape == (3, 16, 16)
-    assert np.isnan(features.values[:, 0, 0]).all()
-    assert tuple(features.odc.geobox.boundingbox) == (500_000, 5_099_840, 500_160, 5_100_000)
+    population = gpd.read_parquet(prepare(area, storage, tmp_path)["population"])
+    assert list(population.columns) == [
+        "x", "y", "red_2024-04", "red_max", "red_std", "geometry",
+    ]  # fmt: skip
+    assert len(population) == 255
+    assert not ((population["x"] == 500_005) & (population["y"] == 5_099_995)).any()
+
+
+def test_preprocess_reports_the_data(area: Area, storage: Storage, tmp_path: Path) -> None:
+    mask = ONES.copy()
+    mask[0] = 9
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), mask)
+    area.add("2024-06-01", np.full((16, 16), 3000, "uint16"), ONES)
+    report = read_report(prepare(area, storage, tmp_path)["report"], storage)
+    assert report.features == [
+        "red_2024-04", "red_2024-05", "red_2024-06", "red_max", "red_std",
+    ]  # fmt: skip
+    assert report.clear_share == {"2024-04": 15 / 16, "2024-06": 1}
+    assert report.value_range["red"] == pytest.approx((0.1, 0.2))
+    assert report.class_sizes == {"forest": 128, "water": 128}
+    assert report.grid["shape"] == [16, 16]
+
+
+def test_preprocess_data_that_fail_the_checks_write_nothing(
+    area: Area, storage: Storage, tmp_path: Path
+) -> None:
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    with pytest.raises(DataError, match="class forest has 128 labelled pixels"):
+        prepare(area, storage, tmp_path, checks={"min_samples_per_class": 129})
+    assert not list(tmp_path.rglob("report.json"))
+
+
+def test_preprocess_all_cloudy_is_refused(area: Area, storage: Storage, tmp_path: Path) -> None:
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES * 9)
+    with pytest.raises(DataError, match="None of the 16 x 16 pixels is clear on any of the 1 date"):
+        prepare(area, storage, tmp_path)
+
+
+def test_preprocess_unlike_windows_give_the_same_samples(
+    area: Area, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, columns = np.mgrid[:16, :16]
+    area.add("2024-04-01", (1000 + 100 * rows + columns).astype("uint16"), ONES)
+    area.add("2024-05-01", (9000 - 100 * rows + columns**2).astype("uint16"), ONES)
+    features = {"neighbourhood": [3, 5]}
+    whole = gpd.read_parquet(prepare(area, storage, tmp_path, features=features)["samples"])
+    monkeypatch.setattr(windows, "WINDOW_PX", 5)
+    parts = prepare(area, storage, tmp_path, features=features, seed=43)["samples"]
+    pd.testing.assert_frame_equal(
+        whole.drop(columns="geometry"), gpd.read_parquet(parts).drop(columns="geometry"),
+        rtol=1e-5, atol=1e-6,
+    )  # fmt: skip
 
 
 def test_preprocess_twice_gives_the_same_bytes(
     area: Area, storage: Storage, tmp_path: Path
 ) -> None:
     area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
-    first, again = (prepare(area, storage, tmp_path) for _ in range(2))
-    assert first == again
+    project, selection = ingested(area, storage, tmp_path)
+    first = preprocess(project, selection, storage)
+    written = {name: Path(uri).read_bytes() for name, uri in first.items() if name != "items"}
+    for uri in (first["report"], first["samples"], first["population"]):
+        Path(uri).unlink()
+    again = preprocess(project, selection, storage)
+    assert again == first
+    assert written == {
+        name: Path(uri).read_bytes() for name, uri in again.items() if name != "items"
+    }
+
+
+def test_preprocess_again_computes_nothing(area: Area, storage: Storage, tmp_path: Path) -> None:
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    project, selection = ingested(area, storage, tmp_path)
+    samples = Path(preprocess(project, selection, storage)["samples"])
+    written = samples.stat().st_mtime_ns
+    assert preprocess(project, selection, storage)["samples"] == str(samples)
+    assert samples.stat().st_mtime_ns == written
 
 
 def test_preprocess_draws_at_most_so_many_samples_of_a_class(
@@ -168,7 +169,19 @@ def test_preprocess_truncated_image_is_a_sentence(
     area: Area, storage: Storage, tmp_path: Path
 ) -> None:
     area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
-    path = area.folder / "2024-04-01" / "red.tif"
+    project, selection = ingested(area, storage, tmp_path)
+    [path] = [p for p in tmp_path.rglob("*B04*.tif") if "area" not in p.parts]
     path.write_bytes(path.read_bytes()[:-300])
-    with pytest.raises(DataError, match=r"red\.tif can't be read"):
-        prepare(area, storage, tmp_path)
+    with pytest.raises(DataError, match=r"B04.*\.tif can't be read"):
+        preprocess(project, selection, storage)
+
+
+def test_preprocess_undated_scene_needs_the_whole_period(
+    area: Area, storage: Storage, tmp_path: Path
+) -> None:
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    area.items[0].properties["terraflow:undated"] = True
+    with pytest.raises(DataError, match=r'has no date, .* set .* composites = "whole"'):
+        FeatureSource(area.items, make_project(), storage)
+    project = make_project(features={"composites": "whole"})
+    assert FeatureSource(area.items, project, storage).periods == ["all"]
