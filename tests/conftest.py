@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import mlflow
 import pytest
 
 from terraflow import probes
@@ -73,6 +72,8 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     finally:
         server.terminate()
         server.wait(30)
+        import mlflow  # slow, and most tests do without
+
         mlflow.set_tracking_uri(None)
 
 
