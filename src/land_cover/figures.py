@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
@@ -11,10 +11,17 @@ from matplotlib import colormaps
 from matplotlib.colors import BoundaryNorm, ListedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from .config import ProjectConfig
 
-__all__ = ["class_colours", "confusion_figure", "map_figure"]
+__all__ = [
+    "class_colours",
+    "confusion_figure",
+    "curves_figure",
+    "importance_figure",
+    "map_figure",
+]
 
 PALETTE = [to_hex(colormaps["tab20"](i)) for i in range(20)]
 
@@ -57,6 +64,72 @@ def confusion_figure(matrix: npt.NDArray[np.int64], classes: list[str], note: st
         for column in ticks:
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour)
+    return figure
+
+
+def importance_figure(importance: Mapping[str, float], note: str, most: int = 20) -> Figure:
+    """Draw the loss of macro F1 where a feature's values are permuted, greatest first.
+
+    Parameters
+    ----------
+    importance : dict
+        Feature to loss.
+    note : str
+        Second line of the title.
+    most : int
+        So many features, at most.
+    """
+    rows = sorted(importance.items(), key=lambda row: (-row[1], row[0]))[:most]
+    figure = Figure(figsize=(7, 1.5 + 0.27 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh([name for name, _ in rows], [loss for _, loss in rows], color="0.4")
+    axes.invert_yaxis()
+    axes.axvline(0, color="black", linewidth=0.8)
+    which = f"{len(rows)} of {len(importance)} features"
+    axes.set(
+        xlabel="loss of macro F1 when permuted among held-out pixels",
+        title=f"Importance, {which}\n{note}",
+    )
+    return figure
+
+
+def curves_figure(
+    reference: npt.NDArray[np.object_],
+    probabilities: npt.NDArray[np.float64],
+    classes: Sequence[str],
+    colours: Sequence[str],
+    note: str,
+) -> Figure:
+    """Draw user's accuracy over producer's accuracy for each class against the rest.
+
+    Parameters
+    ----------
+    reference : ndarray, shape (sample,)
+        Class names.
+    probabilities : ndarray, shape (sample, class)
+        Of held-out pixels, in the order of `classes`.
+    note : str
+        Second line of the title.
+
+    References
+    ----------
+    Saito & Rehmsmeier 2015, doi:10.1371/journal.pone.0118432, on precision and recall where
+    classes are of unlike size.
+    """
+    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    axes = figure.subplots()
+    for name, colour, scores in zip(classes, colours, probabilities.T, strict=True):
+        users, producers, _ = precision_recall_curve(reference == name, scores)
+        area = average_precision_score(reference == name, scores)
+        axes.plot(producers, users, color=colour, label=f"{name} ({area:.2f})")
+    axes.set(
+        xlim=(0, 1), ylim=(0, 1.02), xlabel="producer's accuracy (recall)",
+        ylabel="user's accuracy (precision)", title=f"Each class against the rest\n{note}",
+    )  # fmt: skip
+    axes.legend(
+        title="class (average precision)", loc="center left", bbox_to_anchor=(1.01, 0.5),
+        frameon=False,
+    )  # fmt: skip
     return figure
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -29,7 +29,16 @@ from terraflow.config import project_root
 from terraflow.errors import ConfigError, ServiceError, StorageError
 from terraflow.settings import Settings
 
-__all__ = ["connect", "find_run", "latest_runs", "provenance", "register", "run_url", "start_run"]
+__all__ = [
+    "connect",
+    "find_run",
+    "latest_runs",
+    "provenance",
+    "register",
+    "run_url",
+    "start_child_run",
+    "start_run",
+]
 
 #: Outlasts the restart of a killed MLflow server: pauses of 2, 4, 8, 16 and 32 s.
 RETRIES = 5
@@ -78,12 +87,11 @@ def start_run(
         MLflow does not answer, or could not store what it was sent.
     """
     connect(settings)
-    own = {_HOST_TAG: socket.gethostname(), _PID_TAG: str(os.getpid())}
     run = None
     try:
         mlflow.set_experiment(experiment)
         _end_abandoned_runs()
-        with mlflow.start_run(run_name=name, tags=tags | own | provenance()) as run:
+        with mlflow.start_run(run_name=name, tags=tags | _own_tags() | provenance()) as run:
             yield run
     except (MlflowException, RequestException, OSError) as error:
         if run:
@@ -97,6 +105,17 @@ def start_run(
         if run:
             _delete_artifacts(run)
         raise
+
+
+@contextmanager
+def start_child_run(name: str, tags: Mapping[str, str]) -> Iterator[Run]:
+    """Open a run inside the active one, as for one trial of many; it ends FINISHED or FAILED."""
+    with mlflow.start_run(run_name=name, nested=True, tags=dict(tags) | _own_tags()) as run:
+        yield run
+
+
+def _own_tags() -> dict[str, str]:
+    return {_HOST_TAG: socket.gethostname(), _PID_TAG: str(os.getpid())}
 
 
 def _delete_artifacts(run: Run) -> None:
