@@ -1,0 +1,150 @@
+"""From a model and items to a map of the whole area, window by window."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+from rasterio.windows import Window
+from threadpoolctl import threadpool_limits
+
+from terraflow.errors import ConfigError, DataError
+from terraflow.storage import Storage, join
+
+from .figures import class_colours
+from .ingest import read_items
+from .map_file import category_names, create_map, write_cog
+from .map_item import map_id, map_item, map_metadata
+from .models import LoadedModel
+from .windows import FeatureSource
+
+__all__ = ["classify", "predict"]
+
+#: Pixels that a classifier is asked for at once: bounds the memory of its tables.
+CHUNK_PX = 65536
+
+
+def predict(
+    model: LoadedModel, items_uri: str, storage: Storage, *, output: str = ""
+) -> dict[str, str]:
+    """Map every pixel of the items whose features are all there.
+
+    Windows are computed and classified some at a time, so that memory does not grow with the area.
+    The same model and items give the same file, byte for byte.
+
+    Parameters
+    ----------
+    items_uri : str
+        A STAC collection, catalogue or item collection, as `ingest` writes it.
+    output : str
+        Path or URI of the COG, ending in .tif; by default maps/ID/map.tif in the project's part of
+        the store. The item lies beside it with the ending .json, and class names for GDAL and QGIS
+        with .tif.aux.xml.
+
+    Returns
+    -------
+    dict
+        "map": URI of a COG with two bands, uint8: class (1 to n; 0 is nodata) and confidence
+        (1 to 100 per cent: the probability of that class; 0 is nodata); "item": URI of its STAC
+        item.
+
+    Raises
+    ------
+    ConfigError
+        `output` does not end in .tif.
+    DataError
+        The items give other features than the model was trained with, an image can't be read, or
+        no pixel has all features.
+    StorageError
+        The store can't be read or written.
+    """
+    if output and not output.endswith(".tif"):
+        raise ConfigError(f"Output {output} is no name of a GeoTIFF; give one that ends in .tif.")
+    items = read_items(items_uri, storage)
+    source = FeatureSource(items, model.project, storage, model.periods)
+    _check_features(source.names, model)
+    metadata = map_metadata(model, items_uri, items)
+    root = join(storage.settings.data_uri, model.project.name, "maps")
+    uri = output or join(root, map_id(metadata), "map.tif")
+    item = map_item(
+        uri, model, items, geobox=source.geobox, metadata=metadata, settings=storage.settings
+    )
+    with storage.scratch() as folder:
+        path = folder / "map.tif"
+        _write(path, source, model, metadata)
+        storage.write(f"{uri}.aux.xml", category_names(model.classes))
+        storage.write(uri, path)
+    document = json.dumps(item.to_dict(), indent=2).encode()
+    return {"map": uri, "item": storage.write(item.self_href, document)}
+
+
+def classify(model: LoadedModel, features: xr.DataArray) -> npt.NDArray[np.uint8]:
+    """Classify the pixels whose features are all there.
+
+    Parameters
+    ----------
+    features : DataArray, shape (feature, y, x), float32, NaN nodata
+        In the order of the model's features.
+
+    Returns
+    -------
+    ndarray, shape (band, y, x), uint8
+        Class, 1 to n, and confidence, 1 to 100 per cent; 0 is nodata in both.
+    """
+    flat = features.values.reshape(features.shape[0], -1)
+    valid = np.flatnonzero(np.isfinite(flat).all(axis=0))
+    result = np.zeros((2, flat.shape[1]), dtype="uint8")
+    for first in range(0, len(valid), CHUNK_PX):
+        pixels = valid[first : first + CHUNK_PX]
+        table = pd.DataFrame(flat[:, pixels].T.astype("float64"), columns=model.features)
+        probabilities = model.classifier.predict_proba(table)
+        result[0, pixels] = probabilities.argmax(axis=1) + 1
+        # 0 is nodata, so what would round to it is 1
+        result[1, pixels] = np.rint(100 * probabilities.max(axis=1)).clip(1, 100)
+    return result.reshape(2, *features.shape[1:])
+
+
+def _write(path: Path, source: FeatureSource, model: LoadedModel, metadata: dict[str, str]) -> None:
+    """Classify all windows into a COG, by way of a plain GeoTIFF beside it."""
+
+    def work(window: Window) -> npt.NDArray[np.uint8]:
+        return classify(model, source.compute(window))
+
+    plain, found = path.with_name("windows.tif"), 0
+    colours = class_colours(model.classes, model.project)
+    with (
+        create_map(plain, source.geobox, model.classes, colours, metadata) as file,
+        threadpool_limits(limits=1, user_api="blas"),  # more would round differently
+    ):
+        for window, bands in source.over_windows(work, "map"):
+            file.write(bands, window=window)
+            found += int(np.count_nonzero(bands[0]))
+    if not found:
+        raise DataError(
+            f"None of the {source.geobox.height} x {source.geobox.width} pixels of "
+            f"{metadata['items']} has all {len(source.names)} features: all are masked or nodata; "
+            "check [cloud_mask], or take items of other dates."
+        )
+    write_cog(plain, path)
+
+
+def _check_features(names: Sequence[str], model: LoadedModel) -> None:
+    missing = [name for name in model.features if name not in names]
+    extra = [name for name in names if name not in model.features]
+    if not missing and not extra and list(names) == model.features:
+        return
+    differences = [
+        f"{what} {', '.join(some[:5])}{' ...' if len(some) > 5 else ''} ({len(some)})"
+        for what, some in (("missing are", missing), ("too many are", extra))
+        if some
+    ]
+    raise DataError(
+        f"The items do not give the {len(model.features)} features that model {model.uri} was "
+        f"trained with: {'; '.join(differences) or 'their order differs'}; take a model trained "
+        "with these bands and [features], or train one."
+    )
