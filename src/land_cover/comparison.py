@@ -10,12 +10,13 @@ import pandas as pd
 
 from terraflow.errors import DataError
 
-__all__ = ["Difference", "NotComparableError", "compare", "macro_f1", "pair"]
+from .scores import Matrices, count_by_block, measures, resample
+
+__all__ = ["Difference", "NotComparableError", "compare", "pair"]
 
 MIN_COMMON_SHARE = 0.5
 #: Decimals of coordinates, 1 cm in degrees: rounding errors of two grids' origins are smaller.
 DECIMALS = 7
-_AT_ONCE = 50  # resamples, which bounds memory where blocks are many
 
 
 @dataclass(frozen=True)
@@ -60,44 +61,22 @@ def compare(pixels: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> Di
     13 on percentile intervals; Roberts et al. 2017, doi:10.1111/ecog.02881, on blocks.
     """
     names = sorted(set(pixels["class_name"]) | set(pixels["challenger"]) | set(pixels["champion"]))
-    block, blocks = pd.factorize(pixels["block"])
-    counts = np.stack(
+    number = {
+        who: pd.Index(names).get_indexer(pixels[who])
+        for who in ("class_name", "challenger", "champion")
+    }
+    by_block = np.stack(
         [
-            _count(block, pixels["class_name"], pixels[who], names)
+            count_by_block(number["class_name"], number[who], pixels["block"], len(names))
             for who in ("challenger", "champion")
         ],
         axis=1,
-    ).astype("float64")  # whole numbers still, and matrix products are many times faster
-    whole = macro_f1(counts.sum(axis=0))
-    random = np.random.default_rng(seed)
-    differences = []
-    for start in range(0, resamples, _AT_ONCE):
-        size = min(_AT_ONCE, resamples - start)
-        times = random.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=size)
-        scores = macro_f1(np.tensordot(times, counts, axes=1))
-        differences.append(scores[:, 0] - scores[:, 1])
-    low, high = np.quantile(np.concatenate(differences), [0.025, 0.975])
-    return Difference(float(whole[0] - whole[1]), float(low), float(high), len(pixels), len(blocks))
-
-
-def macro_f1(matrices: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Average the F1 of the classes that the reference has.
-
-    Parameters
-    ----------
-    matrices : ndarray, shape (..., reference, predicted)
-        Pixels.
-
-    Returns
-    -------
-    ndarray, shape (...)
-        0 to 1.
-    """
-    hits = np.diagonal(matrices, axis1=-2, axis2=-1)
-    reference, predicted = matrices.sum(axis=-1), matrices.sum(axis=-2)
-    f1 = 2 * hits / np.maximum(reference + predicted, 1)
-    mean: npt.NDArray[np.float64] = np.mean(f1, axis=-1, where=reference > 0)
-    return mean
+    )
+    blocks = len(by_block)
+    drawn = [np.tensordot(times, by_block, axes=1) for times in resample(blocks, resamples, seed)]
+    low, high = np.quantile(_difference(np.concatenate(drawn)), [0.025, 0.975])
+    value = _difference(by_block.sum(axis=0))
+    return Difference(float(value), float(low), float(high), len(pixels), blocks)
 
 
 def pair(challenger: pd.DataFrame, champion: pd.DataFrame) -> pd.DataFrame:
@@ -141,11 +120,7 @@ def pair(challenger: pd.DataFrame, champion: pd.DataFrame) -> pd.DataFrame:
     return common[["block", "class_name", "challenger", "champion"]]
 
 
-def _count(
-    block: npt.NDArray[np.intp], reference: pd.Series, predicted: pd.Series, names: list[str]
-) -> npt.NDArray[np.int64]:
-    """Count a confusion matrix a block: shape (block, reference, predicted)."""
-    shape = (int(block.max()) + 1, len(names), len(names))
-    row, column = (pd.Index(names).get_indexer(values) for values in (reference, predicted))
-    cells = np.ravel_multi_index((block, row, column), shape)
-    return np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape)
+def _difference(matrices: Matrices) -> npt.NDArray[np.float64]:
+    """Macro F1 of the first less that of the second: (..., 2, class, class) to (...)."""
+    macro_f1 = measures(matrices)["macro_f1"]
+    return macro_f1[..., 0] - macro_f1[..., 1]

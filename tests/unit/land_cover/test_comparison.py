@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from land_cover.comparison import NotComparableError, compare, macro_f1, pair
+from land_cover.comparison import NotComparableError, compare, pair
 
 
 def table(block: list[int], reference: str, challenger: str, champion: str) -> pd.DataFrame:
@@ -21,15 +21,6 @@ def held_out(places: list[int], reference: str, predicted: str) -> pd.DataFrame:
         "x": np.array(places, float), "y": 0.5, "block": np.array(places) // 2,
         "class_name": list(reference), "predicted": list(predicted),
     })  # fmt: skip
-
-
-def test_macro_f1_known_matrix_gives_mean_of_classes() -> None:
-    assert macro_f1(np.array([[5.0, 1], [1, 3]])) == pytest.approx((10 / 12 + 6 / 8) / 2)
-
-
-def test_macro_f1_class_that_the_reference_lacks_is_left_out() -> None:
-    matrix = np.array([[4.0, 0, 1], [0, 3, 0], [0, 0, 0]])
-    assert macro_f1(matrix) == pytest.approx((8 / 9 + 1) / 2)
 
 
 def test_compare_equal_predictions_differ_by_exactly_nothing() -> None:

@@ -1,0 +1,116 @@
+"""Drift of new pixels against those of the training: measures and their picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.figure import Figure
+
+__all__ = ["drift_figure", "outside_range", "population_stability"]
+
+BINS = 10
+#: Least share of a bin, in place of the 0 whose logarithm is infinite.
+EPSILON = 1e-4
+SHOWN = 30
+
+
+def population_stability(
+    training: npt.NDArray[np.floating], new: npt.NDArray[np.floating]
+) -> float:
+    """Compute the population stability index of one feature.
+
+    The sum over bins of (q - p) ln(q / p), where p and q are the shares of training and new pixels
+    in a bin: 0 for equal shares, below 0.1 little change, above 0.25 a shift. Bins are bounded by
+    the deciles of the training; a value that fills a whole bin, as of a constant feature, gets a
+    bin of its own, so that a change from it is seen.
+
+    Parameters
+    ----------
+    training, new : ndarray, shape (pixel,)
+        Finite; any unit.
+
+    Returns
+    -------
+    float
+        0 or more; unitless.
+
+    References
+    ----------
+    Yurdakul & Naranjo 2020, Statistical properties of the population stability index,
+    doi:10.21314/JRMV.2020.227.
+    """
+    deciles = np.quantile(training.astype("float64"), np.arange(1, BINS) / BINS)
+    edges, times = np.unique(deciles, return_counts=True)
+    edges = np.union1d(edges, np.nextafter(edges[times > 1], np.inf))
+    p, q = _shares(training, edges), _shares(new, edges)
+    return float(np.sum((q - p) * np.log(q / p)))
+
+
+def _shares(
+    values: npt.NDArray[np.floating], edges: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    bins = np.searchsorted(edges, values.astype("float64"), side="right")
+    counts = np.bincount(bins, minlength=len(edges) + 1)
+    return np.maximum(counts / len(values), EPSILON)
+
+
+def outside_range(training: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Tell where new pixels have values that no training pixel reached.
+
+    A model of trees knows nothing there and gives what it gives at the edge of its range.
+
+    Parameters
+    ----------
+    training, new : DataFrame, shape (pixel, feature)
+        The same columns.
+
+    Returns
+    -------
+    DataFrame, shape (new pixel, feature), bool
+    """
+    return (new < training.min()) | (new > training.max())
+
+
+def drift_figure(
+    psi: Mapping[str, float], max_psi: float, class_shares: Mapping[str, tuple[float, float]],
+    note: str,
+) -> Figure:  # fmt: skip
+    """Draw the index of the features that changed most, and the shares of classes.
+
+    Parameters
+    ----------
+    psi : dict
+        Feature to population stability index; the 30 greatest are drawn.
+    max_psi : float
+        Drawn as a line.
+    class_shares : dict
+        Class to its share (0-1) of training and of new pixels, both as the model maps them.
+    note : str
+        Second line of the title.
+    """
+    shown = sorted(psi, key=lambda name: psi[name], reverse=True)[:SHOWN]
+    rows = max(len(shown), 2 * len(class_shares))
+    figure = Figure(figsize=(12, 1.8 + 0.24 * rows), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    values = [psi[name] for name in shown]
+    left.barh(shown, values, color=["C3" if value > max_psi else "C0" for value in values])
+    left.axvline(max_psi, color="black", linestyle="--", label=f"threshold {max_psi:g}")
+    left.invert_yaxis()
+    left.set(xlabel="population stability index")
+    left.set_title(f"{len(shown)} of {len(psi)} features")
+    left.legend(loc="lower right")
+    places = np.arange(len(class_shares))
+    for offset, label, colour, shares in zip(
+        (-0.2, 0.2), ("training", "new"), ("0.6", "C0"), zip(*class_shares.values(), strict=True),
+        strict=True,
+    ):  # fmt: skip
+        right.barh(places + offset, shares, 0.4, label=label, color=colour)
+    right.set_yticks(places, list(class_shares))
+    right.invert_yaxis()
+    right.set(xlabel="share of pixels", title="Classes, as the model maps them")
+    right.legend(loc="lower right")
+    figure.suptitle(f"Drift against the training data\n{note}")
+    return figure
