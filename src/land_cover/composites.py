@@ -122,6 +122,9 @@ def percentile(values: npt.NDArray[np.float32], q: float) -> npt.NDArray[np.floa
     ndarray, shape (...), float32
         NaN where all are NaN.
     """
+    if len(values) == 1:
+        only: npt.NDArray[np.float32] = values[0]
+        return only
     ordered = np.sort(values, axis=0)  # NaN last
     last = np.maximum(np.isfinite(ordered).sum(axis=0) - 1, 0)
     place = last * np.float32(q / 100)

@@ -19,6 +19,9 @@ from terraflow.settings import Settings
 
 __all__ = ["Storage", "join"]
 
+#: GDAL would take a twentieth of the machine's memory.
+GDAL_CACHE_MB = 256
+
 
 def join(uri: str, *parts: str) -> str:
     """Append parts to a URI or path."""
@@ -131,7 +134,12 @@ class Storage:
                 aws_secret_access_key=secret["minio_password"],
                 region_name=self.settings.s3.region,
             )
-        with rasterio.Env(session=session, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", **options):
+        with rasterio.Env(
+            session=session,
+            GDAL_CACHEMAX=GDAL_CACHE_MB,
+            GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR",
+            **options,
+        ):
             yield
 
     def _open(self, uri: str) -> tuple[Any, str]:
