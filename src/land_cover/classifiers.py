@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +14,17 @@ import pandas as pd
 from lightgbm import LGBMClassifier
 from lightgbm.basic import LightGBMError
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from terraflow.errors import ConfigError
 
 from .config import ProjectConfig
 
-__all__ = ["KINDS", "Kind", "find_kind", "fit", "make_classifier", "parameters"]
+__all__ = ["KINDS", "Kind", "find_kind", "fit", "make_classifier", "one_thread", "parameters"]
 
 Parameters = dict[str, Any]
 
@@ -168,6 +172,15 @@ def parameters(project: ProjectConfig) -> Parameters:
         if key not in known:
             raise ConfigError(f"[model] {name} has no parameter {key!r}; {_nearest(key, known)}.")
     return kind.defaults | project.model.parameters
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Bound BLAS to one thread, so that sums round alike; enter it outside of other threads."""
+    with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
+        # an mlp that stopped early has the scores to show for it
+        warnings.filterwarnings("ignore", category=ConvergenceWarning)
+        yield
 
 
 def fit(classifier: Any, features: pd.DataFrame, classes: pd.Series) -> Any:

@@ -10,13 +10,11 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from threadpoolctl import threadpool_limits
 
 from terraflow.errors import DataError
 
-from .classifiers import fit, make_classifier
+from .classifiers import fit, make_classifier, one_thread
 from .config import ProjectConfig
 from .scores import Matrices, Score, count_by_block, measures, with_intervals
 
@@ -246,13 +244,8 @@ def _predict(
         matrices = _permute(model, table, truth, names, random) if permute else np.zeros(0, int)
         return _probabilities(model, table, names), matrices
 
-    # trees, LightGBM and BLAS let go of Python's lock
-    with (
-        threadpool_limits(limits=1, user_api="blas"),
-        warnings.catch_warnings(),
-        joblib.parallel_config("threading", n_jobs=-1),
-    ):
-        warnings.filterwarnings("ignore", category=ConvergenceWarning)
+    # folds run beside each other: trees, LightGBM and BLAS let go of Python's lock
+    with one_thread(), joblib.parallel_config("threading", n_jobs=-1):
         done = joblib.Parallel()(joblib.delayed(work)(i) for i in range(len(folds)))
     probabilities = np.zeros((len(features), len(names)))
     for (_, held_out), (part, _) in zip(folds, done, strict=True):
