@@ -111,17 +111,111 @@ def doctor(c: Context) -> int:
     return doctor.report(settings.load)
 
 
+CONFIG = "a project file instead of config/land_cover.toml"
+ITEMS = "a STAC collection in place of the configured images"
+MODEL = "a model URI, as models:/land-cover/3; the champion by default"
+
+
+@command(help={"config": CONFIG, "files": 'rasters without a catalogue, as "scenes/*.tif"'})
+def ingest(c: Context, config: str = "", files: str = "") -> int:
+    """Bring images of the area into the store."""
+    from land_cover import job
+
+    return job.ingest(config, files=files)
+
+
+@command(help={"config": CONFIG, "items": ITEMS})
+def preprocess(c: Context, config: str = "", items: str = "") -> int:
+    """Make samples of images and labels, and report on the data."""
+    from land_cover import job
+
+    return job.preprocess(config, items=items)
+
+
 @command(
     help={
-        "config": "a project file instead of config/land_cover.toml",
+        "config": CONFIG,
+        "items": ITEMS,
+        "tune": "search for parameters with so many trials",
         "airflow": "run it as a DAG and wait for it",
     }
 )
-def train(c: Context, config: str = "", airflow: bool = False) -> int:
-    """Train the land cover model."""
+def train(
+    c: Context, config: str = "", items: str = "", tune: int = 0, airflow: bool = False
+) -> int:
+    """Train the land cover model; images and samples are brought up to date first."""
     from land_cover import job
 
-    return job.run(config, airflow=airflow)
+    return job.train(config, items=items, tune=tune, airflow=airflow)
+
+
+@command(help={"run_id": "the run whose model becomes the champion"})
+def promote(c: Context, run_id: str) -> int:
+    """Make a model the champion by hand."""
+    from land_cover import job
+
+    return job.promote(run_id)
+
+
+@command(help={"config": CONFIG, "model": MODEL, "items": ITEMS, "output": "a GeoTIFF, as map.tif"})
+def map(c: Context, config: str = "", model: str = "", items: str = "", output: str = "") -> int:
+    """Map the whole area."""
+    from land_cover import job
+
+    return job.make_map(config, model=model, items=items, output=output)
+
+
+@command(help={"config": CONFIG, "map_": "a map; the champion's of the configured images"})
+def report(c: Context, config: str = "", map_: str = "") -> int:
+    """Write a map's polygons, picture and areas with intervals."""
+    from land_cover import job
+
+    return job.make_report(config, map_uri=map_)
+
+
+@command(help={"file": "a map"})
+def explain(c: Context, file: str) -> int:
+    """Tell where a map comes from."""
+    from land_cover import job
+
+    return job.explain(file)
+
+
+@command(help={"file": "a map"})
+def reproduce(c: Context, file: str) -> int:
+    """Make a map again and compare it pixel by pixel; exit code 1 if it differs."""
+    from land_cover import job
+
+    return job.reproduce(file)
+
+
+@command(
+    help={
+        "config": CONFIG,
+        "model": MODEL,
+        "items": ITEMS,
+        "max_psi": "instead of [monitor] max_psi",
+        "max_outside": "instead of [monitor] max_outside_range",
+    }
+)
+def monitor(
+    c: Context,
+    config: str = "",
+    model: str = "",
+    items: str = "",
+    max_psi: float = -1,
+    max_outside: float = -1,
+) -> int:
+    """Measure the drift of new images; exit code 3 if there is one."""
+    from land_cover import job
+
+    return job.monitor(
+        config,
+        model=model,
+        items=items,
+        max_psi=max_psi if max_psi >= 0 else None,
+        max_outside_range=max_outside if max_outside >= 0 else None,
+    )
 
 
 @command(
@@ -172,5 +266,6 @@ def lock(c: Context) -> int:
 
 
 namespace = Collection(
-    setup, up, down, status, logs, reset, doctor, train, serve, predict, test, lint, lock
-)
+    setup, up, down, status, logs, reset, doctor, ingest, preprocess, train, promote, map, report,
+    explain, reproduce, monitor, serve, predict, test, lint, lock,
+)  # fmt: skip

@@ -13,9 +13,9 @@ def _run(step: str, value: dict[str, Any]) -> dict[str, Any]:
     from land_cover.job import run_step
     from terraflow.errors import TerraFlowError
 
-    config = get_current_context()["params"]["config"]
+    params = get_current_context()["params"]
     try:
-        return run_step(step, config, value)
+        return run_step(step, params["config"], value, items=params["items"], tune=params["tune"])
     except TerraFlowError as error:  # another try would end the same way
         raise AirflowFailException(str(error)) from error
 
@@ -24,7 +24,7 @@ def _run(step: str, value: dict[str, Any]) -> dict[str, Any]:
     schedule=None,
     catchup=False,
     max_active_runs=1,
-    params={"config": ""},
+    params={"config": "", "items": "", "tune": 0},
     default_args={"retries": 1, "retry_delay": timedelta(seconds=10)},
     tags=["land cover"],
     doc_md=__doc__,

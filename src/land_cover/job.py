@@ -1,9 +1,9 @@
-"""The training job: the same steps from the command line and, as a DAG, through Airflow."""
+"""The commands of the project: what tasks and DAGs call, and what the user is told."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from terraflow import orchestration, settings, tracking
@@ -11,36 +11,74 @@ from terraflow.config import user_path
 from terraflow.console import say, table
 from terraflow.storage import Storage
 
-from .config import load_config
+from .config import ProjectConfig, load_config
 
-__all__ = ["DAG_ID", "run", "run_step"]
+__all__ = [
+    "DAG_ID",
+    "explain",
+    "ingest",
+    "make_map",
+    "make_report",
+    "monitor",
+    "preprocess",
+    "promote",
+    "reproduce",
+    "run_step",
+    "train",
+]
 
 DAG_ID = "land_cover_training"
-STEPS = ("ingest", "preprocess", "train")
 
 
-def run(config: str = "", *, airflow: bool = False) -> int:
-    """Run all steps and print run id, scores and link; return the exit code."""
-    project = load_config(config)
-    stack = settings.load()
-    if airflow:
-        path = str(user_path(config)) if config else ""
-        result = orchestration.run_dag(stack, DAG_ID, {"config": path}, result_task="train")
-    else:
-        tracking.connect(stack)  # before minutes of work, not after
-        value: dict[str, Any] = {}
-        for step in STEPS:
-            began = time.monotonic()
-            say(f"{step}{' (simulated data)' if project.simulated else ''} ...")
-            value = run_step(step, config, value)
-            say(f"{step}: {time.monotonic() - began:.1f} s")
-        result = value
-    print_result(result)
+def ingest(config: str = "", *, files: str = "") -> int:
+    """Bring the images into the store, and tell where they are."""
+    from .ingest import read_digest, read_items  # noqa: PLC0415 - each command imports its own
+
+    project, storage = _project(config, files), Storage(settings.load())
+    uri = _run("ingest", project, {}, storage)["items"]
+    items = read_items(uri, storage)
+    say(f"\n{len(items)} items, {items[0].id} to {items[-1].id}, digest "
+        f"{read_digest(uri, storage)[:16]}")  # fmt: skip
+    say(f"Collection: {uri}")
     return 0
 
 
-def run_step(step: str, config: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    """Run one step on what the step before it returned.
+def preprocess(config: str = "", *, items: str = "") -> int:
+    """Bring images and samples up to date, and tell what the data report holds."""
+    from .preprocess import read_report  # noqa: PLC0415
+
+    project, storage = _project(config), Storage(settings.load())
+    value = _run("preprocess", project, _selected(project, storage, items), storage)
+    report = read_report(value["report"], storage)
+    say()
+    table(("class", "labelled pixels"), [(k, str(v)) for k, v in report.class_sizes.items()])
+    say()
+    table(("period", "clear"), [(k, f"{v:.0%}") for k, v in report.clear_share.items()])
+    say(f"\n{len(report.features)} features. Samples: {value['samples']}")
+    say(f"Data report: {value['report']}")
+    return 0
+
+
+def train(config: str = "", *, items: str = "", tune: int = 0, airflow: bool = False) -> int:
+    """Bring samples up to date, train, and print run id, scores and link."""
+    project, stack = _project(config), settings.load()
+    if airflow:
+        path = str(user_path(config)) if config else ""
+        conf = {"config": path, "items": _uri(items), "tune": tune}
+        result = orchestration.run_dag(stack, DAG_ID, conf, result_task="train")
+    else:
+        tracking.connect(stack)  # before minutes of work, not after
+        storage = Storage(stack)
+        value = _run("preprocess", project, _selected(project, storage, items), storage)
+        result = _run("train", project, value, storage, tune=tune)
+    _print_training(result)
+    return 0
+
+
+def run_step(
+    step: str, config: str, value: Mapping[str, Any], *, items: str = "", tune: int = 0
+) -> dict[str, Any]:
+    """Run one step on what the step before it returned, as a task of a DAG.
 
     Parameters
     ----------
@@ -49,6 +87,8 @@ def run_step(step: str, config: str, value: Mapping[str, Any]) -> dict[str, Any]
         A project file, or "" for config/land_cover.toml.
     value : dict
         URIs from the step before; empty for the first.
+    items : str
+        Collection to take instead of ingesting.
 
     Returns
     -------
@@ -56,39 +96,157 @@ def run_step(step: str, config: str, value: Mapping[str, Any]) -> dict[str, Any]
         URIs; from the last step, the result.
     """
     project, storage = load_config(config), Storage(settings.load())
-    steps: dict[str, Callable[[], dict[str, Any]]] = {
-        "ingest": lambda: _ingest(project, storage),
-        "preprocess": lambda: _preprocess(project, dict(value), storage),
-        "train": lambda: _train(project, dict(value), storage),
-    }
-    return steps[step]()
+    if step == "ingest":
+        return _selected(project, storage, items)
+    return _run_one(step, project, dict(value), storage, tune=tune)
 
 
-def _ingest(project: Any, storage: Storage) -> dict[str, Any]:
-    from .ingest import ingest  # noqa: PLC0415 - each step imports only what it needs
+def make_map(config: str = "", *, model: str = "", items: str = "", output: str = "") -> int:
+    """Map the items with a model, and tell where the map is."""
+    from .models import load_model  # noqa: PLC0415
+    from .predict import predict  # noqa: PLC0415
 
-    return ingest(project, storage)
+    project, stack = _project(config), settings.load()
+    storage = Storage(stack)
+    loaded = load_model(model or _champion(project), stack)
+    value = _selected(project, storage, items)
+    made = predict(loaded, value["items"], storage, output=_uri(output))
+    if note := loaded.metadata.get("note"):
+        say(note)
+    say(f"Map: {made['map']}\nSTAC item: {made['item']}")
+    say(f"Polygons, picture and areas: invoke report --map {made['map']}")
+    return 0
 
 
-def _preprocess(project: Any, value: dict[str, Any], storage: Storage) -> dict[str, Any]:
-    from .preprocess import preprocess  # noqa: PLC0415
+def make_report(config: str = "", *, map_uri: str = "") -> int:
+    """Write polygons, a picture and the table of areas beside a map, and print the table."""
+    from .models import load_model  # noqa: PLC0415
+    from .postprocess import area_table, report  # noqa: PLC0415
+    from .predict import find_map  # noqa: PLC0415
 
-    return preprocess(project, value, storage)
+    project, stack = _project(config), settings.load()
+    storage = Storage(stack)
+    uri = _uri(map_uri)
+    if not uri:
+        model = load_model(_champion(project), stack)
+        uri = find_map(model, _selected(project, storage, "")["items"], storage)
+    made = report(project, uri, storage)
+    say(area_table(made["areas"]))
+    for key in ("polygons", "geopackage", "quicklook", "area_table", "area"):
+        say(f"{key.replace('_', ' ')}: {made[key]}")
+    return 0
 
 
-def _train(project: Any, value: dict[str, Any], storage: Storage) -> dict[str, Any]:
-    from .train import train  # noqa: PLC0415
+def explain(path: str) -> int:
+    """Print where a map comes from."""
+    from . import explain  # noqa: PLC0415
 
-    return train(project, value, storage).to_dict()
+    explain.explain(_uri(path), Storage(settings.load()))
+    return 0
 
 
-def print_result(result: Mapping[str, Any]) -> None:
-    """Print what a `TrainingResult` holds."""
+def reproduce(path: str) -> int:
+    """Make a map again and compare; return 1 if a pixel differs."""
+    from . import explain  # noqa: PLC0415
+
+    return explain.reproduce(_uri(path), Storage(settings.load()))
+
+
+def promote(run_id: str) -> int:
+    """Make a run's model the champion by hand."""
+    from .promote import promote_by_hand  # noqa: PLC0415
+
+    say(promote_by_hand(settings.load(), run_id).reason)
+    return 0
+
+
+def monitor(
+    config: str = "", *, model: str = "", items: str = "", max_psi: float | None = None,
+    max_outside_range: float | None = None,
+) -> int:  # fmt: skip
+    """Measure the drift of new items; return 3 if there is one."""
+    from . import monitor  # noqa: PLC0415
+    from .models import load_model  # noqa: PLC0415
+
+    project, stack = _project(config), settings.load()
+    storage = Storage(stack)
+    loaded = load_model(model or _champion(project), stack)
+    uri = _selected(project, storage, items)["items"]
+    limits = {"max_psi": max_psi, "max_outside_range": max_outside_range}
+    result = monitor.monitor(loaded, uri, storage, **limits)
+    monitor.print_result(result)
+    return monitor.exit_code(result)
+
+
+def _project(config: str, files: str = "") -> ProjectConfig:
+    project = load_config(config)
+    if not files:
+        return project
+    data = project.data.model_copy(update={"files": _uri(files)})
+    return project.model_copy(update={"data": data})
+
+
+def _uri(text: str) -> str:
+    return str(user_path(text)) if text and "://" not in text else text
+
+
+def _champion(project: ProjectConfig) -> str:
+    return f"models:/{project.name}@champion"
+
+
+def _selected(project: ProjectConfig, storage: Storage, items: str) -> dict[str, Any]:
+    """Take the named collection, or ingest."""
+    if not items:
+        return _run("ingest", project, {}, storage)
+    from .ingest import find_labels  # noqa: PLC0415
+
+    return {"items": _uri(items), "labels": find_labels(project, storage)}
+
+
+def _run(
+    step: str, project: ProjectConfig, value: dict[str, Any], storage: Storage, *, tune: int = 0
+) -> dict[str, Any]:
+    """Run a step and tell how long it took."""
+    began = time.monotonic()
+    say(f"{step}{' (simulated data)' if project.simulated else ''} ...")
+    result = _run_one(step, project, value, storage, tune=tune)
+    say(f"{step}: {time.monotonic() - began:.1f} s")
+    return result
+
+
+def _run_one(
+    step: str, project: ProjectConfig, value: dict[str, Any], storage: Storage, *, tune: int
+) -> dict[str, Any]:
+    if step == "ingest":
+        from . import ingest  # noqa: PLC0415 - each step imports only what it needs
+
+        return ingest.ingest(project, storage)
+    if step == "preprocess":
+        from . import preprocess  # noqa: PLC0415
+
+        return preprocess.preprocess(project, value, storage)
+    from . import train  # noqa: PLC0415
+
+    return train.train(project, value, storage, tune=tune).to_dict()
+
+
+def _print_training(result: Mapping[str, Any]) -> None:
     if result["simulated"]:
         say("\nSimulated data: these scores say nothing about any real place.")
-    say(f"\nOverall accuracy {result['overall_accuracy']:.3f}, macro F1 {result['macro_f1']:.3f}, "
-        "by cross-validation over spatial blocks")  # fmt: skip
-    table(("class", "F1"), [(k, f"{v:.3f}") for k, v in result["f1_per_class"].items()])
+
+    def score(name: str, value: float) -> str:
+        low, high = result["intervals"][name]
+        return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+    say("\nBy cross-validation over spatial blocks, with 95 % intervals:")
+    rows = [("overall accuracy", score("overall_accuracy", result["overall_accuracy"])),
+            ("macro F1", score("macro_f1", result["macro_f1"]))]  # fmt: skip
+    rows += [(f"F1 {name}", score(f"f1_{name}", f1)) for name, f1 in result["f1_per_class"].items()]
+    table(("score", ""), rows)
+    random = [f"{result[name]:.3f}" for name in ("random_overall_accuracy", "random_macro_f1")]
+    say(f"Over random folds, which is too good: {random[0]} and {random[1]}")
     say(f"\nRun {result['run_id']}, model {result['model']} (alias challenger)")
+    say(result["reason"])
     say(result["url"])
-    say(f"Serve it: invoke serve --run-id {result['run_id']}")
+    say(f"Serve it: invoke serve --run-id {result['run_id']}\nMap with it: invoke map --model "
+        f"{result['model']}")  # fmt: skip

@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT.parent / "shared" / "pixi-schema.json"
-TASKS = set(re.findall(r"^def (\w+)\(c: Context", (ROOT / "tasks.py").read_text(), re.MULTILINE))
+TASKS = set(re.findall(r"^def (\w+)\(\s*c: Context", (ROOT / "tasks.py").read_text(), re.MULTILINE))
 
 
 def toml(name: str) -> dict[str, object]:
