@@ -19,7 +19,17 @@ from rasterio.io import DatasetReader, DatasetWriter
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
-__all__ = ["BANDS", "MapInfo", "category_names", "create_map", "open_map", "read_info", "write_cog"]
+__all__ = [
+    "BANDS",
+    "BLOCK_PX",
+    "NODATA",
+    "MapInfo",
+    "category_names",
+    "create_map",
+    "open_map",
+    "read_info",
+    "write_cog",
+]
 
 BANDS = ("class", "confidence")
 #: Of both bands: class 0 and confidence 0 are where no class could be told.

@@ -23,7 +23,7 @@ from .map_item import map_id, map_item, map_metadata
 from .models import LoadedModel
 from .windows import FeatureSource
 
-__all__ = ["classify", "predict"]
+__all__ = ["check_features", "classify", "predict"]
 
 #: Pixels that a classifier is asked for at once: bounds the memory of its tables.
 CHUNK_PX = 65536
@@ -67,7 +67,7 @@ def predict(
         raise ConfigError(f"Output {output} is no name of a GeoTIFF; give one that ends in .tif.")
     items = read_items(items_uri, storage)
     source = FeatureSource(items, model.project, storage, model.periods)
-    _check_features(source.names, model)
+    check_features(source.names, model)
     metadata = map_metadata(model, items_uri, items)
     root = join(storage.settings.data_uri, model.project.name, "maps")
     uri = output or join(root, map_id(metadata), "map.tif")
@@ -133,7 +133,8 @@ def _write(path: Path, source: FeatureSource, model: LoadedModel, metadata: dict
     write_cog(plain, path)
 
 
-def _check_features(names: Sequence[str], model: LoadedModel) -> None:
+def check_features(names: Sequence[str], model: LoadedModel) -> None:
+    """Raise `DataError` unless items give the features of a model, in its order."""
     missing = [name for name in model.features if name not in names]
     extra = [name for name in names if name not in model.features]
     if not missing and not extra and list(names) == model.features:

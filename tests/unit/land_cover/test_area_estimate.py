@@ -21,9 +21,9 @@ def rounded(interval: Interval) -> tuple[float, float]:
     return round(interval.value, 2), round(interval.margin, 2)
 
 
-def in_ha(area: ClassArea) -> tuple[int, int, int]:
+def in_ha(area: ClassArea) -> tuple[int, ...]:
     hectares = (area.mapped_m2, area.area_m2.value, area.area_m2.margin)
-    return tuple(round(m2 / HA) for m2 in hectares)  # type: ignore[return-value]
+    return tuple(round(m2 / HA) for m2 in hectares)
 
 
 def test_estimate_areas_of_olofssons_example_are_the_published_ones() -> None:
