@@ -3,18 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-__all__ = ["drift_figure", "outside_range", "population_stability"]
+__all__ = ["Drift", "drift_figure", "measure", "population_stability"]
 
 BINS = 10
 #: Least share of a bin, in place of the 0 whose logarithm is infinite.
 EPSILON = 1e-4
 SHOWN = 30
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How new pixels differ from those of the training.
+
+    Attributes
+    ----------
+    psi, outside_per_feature : dict
+        Feature to population stability index, and to share (0-1) of new pixels outside the
+        training's range.
+    outside_range : float
+        Share (0-1) of new pixels with any feature outside the training's range. A model of trees
+        knows nothing there, and gives what it gives at the edge.
+    """
+
+    psi: dict[str, float]
+    outside_per_feature: dict[str, float]
+    outside_range: float
+
+    @property
+    def ranked(self) -> list[str]:
+        """Features, the greatest index first."""
+        return sorted(self.psi, key=lambda name: self.psi[name], reverse=True)
+
+
+def measure(training: pd.DataFrame, new: pd.DataFrame) -> Drift:
+    """Compare the features of two sets of pixels.
+
+    Parameters
+    ----------
+    training, new : DataFrame, shape (pixel, feature)
+        The same columns; finite.
+    """
+    outside = (new < training.min()) | (new > training.max())
+    psi = {
+        name: population_stability(training[name].to_numpy(), new[name].to_numpy())
+        for name in training
+    }
+    per_feature = {name: float(outside[name].mean()) for name in training}
+    return Drift(psi, per_feature, float(outside.any(axis=1).mean()))
 
 
 def population_stability(
@@ -57,33 +99,16 @@ def _shares(
     return np.maximum(counts / len(values), EPSILON)
 
 
-def outside_range(training: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    """Tell where new pixels have values that no training pixel reached.
-
-    A model of trees knows nothing there and gives what it gives at the edge of its range.
-
-    Parameters
-    ----------
-    training, new : DataFrame, shape (pixel, feature)
-        The same columns.
-
-    Returns
-    -------
-    DataFrame, shape (new pixel, feature), bool
-    """
-    return (new < training.min()) | (new > training.max())
-
-
 def drift_figure(
-    psi: Mapping[str, float], max_psi: float, class_shares: Mapping[str, tuple[float, float]],
+    drift: Drift, max_psi: float, class_shares: Mapping[str, tuple[float, float]],
     note: str,
 ) -> Figure:  # fmt: skip
     """Draw the index of the features that changed most, and the shares of classes.
 
     Parameters
     ----------
-    psi : dict
-        Feature to population stability index; the 30 greatest are drawn.
+    drift : Drift
+        The 30 features of the greatest index are drawn.
     max_psi : float
         Drawn as a line.
     class_shares : dict
@@ -91,16 +116,16 @@ def drift_figure(
     note : str
         Second line of the title.
     """
-    shown = sorted(psi, key=lambda name: psi[name], reverse=True)[:SHOWN]
+    shown = drift.ranked[:SHOWN]
     rows = max(len(shown), 2 * len(class_shares))
     figure = Figure(figsize=(12, 1.8 + 0.24 * rows), layout="constrained")
     left, right = figure.subplots(1, 2)
-    values = [psi[name] for name in shown]
+    values = [drift.psi[name] for name in shown]
     left.barh(shown, values, color=["C3" if value > max_psi else "C0" for value in values])
     left.axvline(max_psi, color="black", linestyle="--", label=f"threshold {max_psi:g}")
     left.invert_yaxis()
     left.set(xlabel="population stability index")
-    left.set_title(f"{len(shown)} of {len(psi)} features")
+    left.set_title(f"{len(shown)} of {len(drift.psi)} features")
     left.legend(loc="lower right")
     places = np.arange(len(class_shares))
     for offset, label, colour, shares in zip(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from land_cover.drift import EPSILON, drift_figure, outside_range, population_stability
+from land_cover.drift import EPSILON, Drift, drift_figure, measure, population_stability
 
 samples = arrays("float32", st.integers(1, 60), elements=st.floats(-1e6, 1e6, width=32))
 
@@ -56,17 +56,20 @@ def test_population_stability_is_finite_and_never_negative(
     assert 0 <= population_stability(training, new) < math.inf
 
 
-def test_outside_range_counts_values_beyond_both_ends_only() -> None:
+def test_measure_outside_range_counts_values_beyond_both_ends_only() -> None:
     training = pd.DataFrame({"a": [0.0, 1.0], "b": [5.0, 5.0]})
-    new = pd.DataFrame({"a": [0.0, 1.0, -0.1, 1.1], "b": [5.0, 6.0, 5.0, 5.0]})
-    outside = outside_range(training, new)
-    assert outside["a"].tolist() == [False, False, True, True]
-    assert outside["b"].tolist() == [False, True, False, False]
+    new = pd.DataFrame({"a": [0.0, 1.0, -0.1, 1.1], "b": [5.0, 6.0, 5.0, 6.0]})
+    drift = measure(training, new)
+    assert drift.outside_per_feature == {"a": 0.5, "b": 0.5}
+    assert drift.outside_range == 0.75
+    assert drift.ranked == ["b", "a"]
 
 
 def test_drift_figure_marks_features_over_the_threshold() -> None:
     psi = {f"feature_{i}": i / 100 for i in range(40)}
-    figure = drift_figure(psi, 0.25, {"water": (0.2, 0.6), "forest": (0.8, 0.4)}, "some note")
+    figure = drift_figure(
+        Drift(psi, {}, 0), 0.25, {"water": (0.2, 0.6), "forest": (0.8, 0.4)}, "some note"
+    )
     left, right = figure.axes
     assert len(left.patches) == 30
     assert [label.get_text() for label in left.get_yticklabels()][:2] == [
