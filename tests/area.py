@@ -64,10 +64,13 @@ class Area:
         item.add_asset("mask", pystac.Asset(str(folder / "mask.tif")))
         self.items.append(item)
 
-    def save(self) -> Path:
+    def save(self, *, relative: bool = False) -> Path:
         catalogue = pystac.Catalog("area", "area")
         catalogue.add_items(self.items)
-        catalogue.normalize_and_save(str(self.folder), pystac.CatalogType.SELF_CONTAINED)
+        catalogue.normalize_hrefs(str(self.folder))
+        if relative:  # as a catalogue that is served by HTTP needs
+            catalogue.make_all_asset_hrefs_relative()
+        catalogue.save(pystac.CatalogType.SELF_CONTAINED)
         return self.folder / "catalog.json"
 
 

@@ -1,0 +1,141 @@
+"""STAC items of rasters that have no catalogue."""
+
+from __future__ import annotations
+
+import glob
+import re
+import warnings
+from datetime import UTC, datetime
+
+import pystac
+import rasterio
+import rio_stac
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from terraflow.errors import DataError
+
+__all__ = ["IMAGE", "UNDATED", "find_files"]
+
+#: Key of a file's asset, where the file's name tells no band.
+IMAGE = "image"
+#: Property of items without a date. STAC asks for a datetime, which then is 1970-01-01.
+UNDATED = "terraflow:undated"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def find_files(pattern: str, name_pattern: str) -> list[pystac.Item]:
+    """Make items of files, by the dates and bands in their names.
+
+    Files whose names are the same, apart from what `name_pattern` matches, and of one date are the
+    bands of one item. Without a band in the names each file is an item with the asset "image",
+    whose bands are "image.1", "image.2" ..., or go by their descriptions in the file.
+
+    Parameters
+    ----------
+    pattern : str
+        Local paths, as "/data/scenes/**/*.jp2"; any raster that GDAL reads.
+    name_pattern : str
+        Regular expression searched in each file's name, with the groups date (digits YYYYMMDD,
+        separators allowed) and band, both optional.
+
+    Returns
+    -------
+    list of pystac.Item
+        Undated ones have the datetime 1970-01-01 and the property "terraflow:undated".
+
+    Raises
+    ------
+    DataError
+        No file, one that is no raster or has no CRS, a name that does not fit, dates in some names
+        only, or two files for one band.
+    """
+    paths = sorted(path for path in glob.glob(pattern, recursive=True) if not path.endswith("/"))
+    if not paths:
+        raise DataError(
+            f"No file matches {pattern}; correct [data] files, a local path that may hold * and **."
+        )
+    scenes: dict[tuple[str, datetime | None], dict[str, str]] = {}
+    for path in paths:
+        scene, date, band = _parse(path, name_pattern)
+        bands = scenes.setdefault((scene, date), {})
+        if band in bands:
+            raise DataError(
+                f"{bands[band]} and {path} are both {band} of one scene, {scene}; make [data] "
+                "name_pattern tell them apart, or [data] files choose one."
+            )
+        bands[band] = path
+    undated = [bands for (_, date), bands in scenes.items() if date is None]
+    if undated and len(undated) < len(scenes):
+        raise DataError(
+            f"{next(iter(undated[0].values()))} has no date in its name, others of {pattern} have; "
+            "correct [data] files or name_pattern."
+        )
+    return [_make_item(scene, date, bands) for (scene, date), bands in scenes.items()]
+
+
+def _parse(path: str, name_pattern: str) -> tuple[str, datetime | None, str]:
+    """Scene, date and band of a file."""
+    name = re.sub(r"\.[^.]+$", "", path.rpartition("/")[2])
+    match = re.search(name_pattern, name)
+    groups = match.groupdict() if match else {}
+    if "band" in re.compile(name_pattern).groupindex and not groups.get("band"):
+        raise DataError(
+            f"The name of {path} does not fit [data] name_pattern {name_pattern!r}, which should "
+            "give its band; correct the pattern or [data] files."
+        )
+    text = re.sub(r"\D", "", groups.get("date") or "")
+    if not match or not (text or groups.get("band")):
+        return name, None, IMAGE
+    date = _parse_date(text, path) if text else None
+    rest = (name[: match.start()], f"{date:%Y%m%d}" if date else "", name[match.end() :])
+    scene = "_".join(part for part in (r.strip("-_. ") for r in rest) if part)
+    # without a band each file is a scene of its own, whatever else its name holds
+    return (scene or "scene", date, groups["band"]) if groups.get("band") else (name, date, IMAGE)
+
+
+def _parse_date(digits: str, path: str) -> datetime:
+    try:
+        if len(digits) != 8:
+            raise ValueError
+        return datetime.strptime(digits, "%Y%m%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise DataError(
+            f"The name of {path} holds the date {digits!r}; expected digits YYYYMMDD; correct "
+            "[data] name_pattern."
+        ) from None
+
+
+def _make_item(scene: str, date: datetime | None, bands: dict[str, str]) -> pystac.Item:
+    items = [_item_of_file(scene, date, band, path) for band, path in bands.items()]
+    item = items[0]
+    for other in items[1:]:
+        for name, asset in other.assets.items():
+            item.add_asset(name, asset)
+    return item
+
+
+def _item_of_file(scene: str, date: datetime | None, band: str, path: str) -> pystac.Item:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # told below
+            file = rasterio.open(path)
+        with file:
+            if file.count == 0:
+                raise DataError(
+                    f"{path} holds no bands of its own but {len(file.subdatasets)} subdatasets; "
+                    "convert those wanted with `rio convert` and name them in [data] files."
+                )
+            if file.crs is None and not file.gcps[0]:
+                raise DataError(
+                    f"{path} has no CRS; write it into the file with `rio edit-info --crs`."
+                )
+            item: pystac.Item = rio_stac.create_stac_item(
+                file, input_datetime=date or EPOCH, id=scene, asset_name=band, asset_href=path,
+                properties={} if date else {UNDATED: True}, with_eo=True,
+            )  # fmt: skip
+    except RasterioError as error:
+        raise DataError(
+            f"{path} is no raster that can be read ({error}); correct [data] files, or fetch the "
+            "file again."
+        ) from error
+    return item
