@@ -118,7 +118,7 @@ def drift_figure(
     """
     shown = drift.ranked[:SHOWN]
     rows = max(len(shown), 2 * len(class_shares))
-    figure = Figure(figsize=(12, 1.8 + 0.24 * rows), layout="constrained")
+    figure = Figure(figsize=(12, 2.5 + 0.24 * rows), layout="constrained")
     left, right = figure.subplots(1, 2)
     values = [drift.psi[name] for name in shown]
     left.barh(shown, values, color=["C3" if value > max_psi else "C0" for value in values])
@@ -136,6 +136,6 @@ def drift_figure(
     right.set_yticks(places, list(class_shares))
     right.invert_yaxis()
     right.set(xlabel="share of pixels", title="Classes, as the model maps them")
-    right.legend(loc="lower right")
+    right.legend()
     figure.suptitle(f"Drift against the training data\n{note}")
     return figure
