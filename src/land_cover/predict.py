@@ -23,7 +23,7 @@ from .map_item import map_id, map_item, map_metadata
 from .models import LoadedModel
 from .windows import FeatureSource
 
-__all__ = ["check_features", "classify", "predict"]
+__all__ = ["check_features", "classify", "find_map", "predict"]
 
 #: Pixels that a classifier is asked for at once: bounds the memory of its tables.
 CHUNK_PX = 65536
@@ -69,8 +69,7 @@ def predict(
     source = FeatureSource(items, model.project, storage, model.periods)
     check_features(source.names, model)
     metadata = map_metadata(model, items_uri, items)
-    root = join(storage.settings.data_uri, model.project.name, "maps")
-    uri = output or join(root, map_id(metadata), "map.tif")
+    uri = output or _default_uri(model, metadata, storage)
     item = map_item(
         uri, model, items, geobox=source.geobox, metadata=metadata, settings=storage.settings
     )
@@ -81,6 +80,26 @@ def predict(
         storage.write(uri, path)
     document = json.dumps(item.to_dict(), indent=2).encode()
     return {"map": uri, "item": storage.write(item.self_href, document)}
+
+
+def find_map(model: LoadedModel, items_uri: str, storage: Storage) -> str:
+    """Find the map that `predict` made of these items where no other place was asked for.
+
+    Raises
+    ------
+    DataError
+        It is not there.
+    StorageError
+        The store can't be read.
+    """
+    metadata = map_metadata(model, items_uri, read_items(items_uri, storage))
+    uri = _default_uri(model, metadata, storage)
+    if not storage.exists(uri):
+        raise DataError(
+            f"There is no map of {items_uri} by {metadata['model']} at {uri}; make it by "
+            "`invoke map`, or name another by --map."
+        )
+    return uri
 
 
 def classify(model: LoadedModel, features: xr.DataArray) -> npt.NDArray[np.uint8]:
@@ -109,6 +128,35 @@ def classify(model: LoadedModel, features: xr.DataArray) -> npt.NDArray[np.uint8
     return result.reshape(2, *features.shape[1:])
 
 
+def check_features(names: Sequence[str], model: LoadedModel) -> None:
+    """Check that items give the features of a model, in its order.
+
+    Raises
+    ------
+    DataError
+        They do not; the message names what is missing and what is too much.
+    """
+    missing = [name for name in model.features if name not in names]
+    extra = [name for name in names if name not in model.features]
+    if not missing and not extra and list(names) == model.features:
+        return
+    differences = [
+        f"{what} {', '.join(some[:5])}{' ...' if len(some) > 5 else ''} ({len(some)})"
+        for what, some in (("missing are", missing), ("too many are", extra))
+        if some
+    ]
+    raise DataError(
+        f"The items do not give the {len(model.features)} features that model {model.uri} was "
+        f"trained with: {'; '.join(differences) or 'their order differs'}; take a model trained "
+        "with these bands and [features], or train one."
+    )
+
+
+def _default_uri(model: LoadedModel, metadata: dict[str, str], storage: Storage) -> str:
+    root = join(storage.settings.data_uri, model.project.name, "maps")
+    return join(root, map_id(metadata), "map.tif")
+
+
 def _write(path: Path, source: FeatureSource, model: LoadedModel, metadata: dict[str, str]) -> None:
     """Classify all windows into a COG, by way of a plain GeoTIFF beside it."""
 
@@ -131,21 +179,3 @@ def _write(path: Path, source: FeatureSource, model: LoadedModel, metadata: dict
             "check [cloud_mask], or take items of other dates."
         )
     write_cog(plain, path)
-
-
-def check_features(names: Sequence[str], model: LoadedModel) -> None:
-    """Raise `DataError` unless items give the features of a model, in its order."""
-    missing = [name for name in model.features if name not in names]
-    extra = [name for name in names if name not in model.features]
-    if not missing and not extra and list(names) == model.features:
-        return
-    differences = [
-        f"{what} {', '.join(some[:5])}{' ...' if len(some) > 5 else ''} ({len(some)})"
-        for what, some in (("missing are", missing), ("too many are", extra))
-        if some
-    ]
-    raise DataError(
-        f"The items do not give the {len(model.features)} features that model {model.uri} was "
-        f"trained with: {'; '.join(differences) or 'their order differs'}; take a model trained "
-        "with these bands and [features], or train one."
-    )

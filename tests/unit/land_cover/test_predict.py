@@ -16,7 +16,7 @@ import xarray as xr
 
 from area import Area, make_project, write_raster
 from land_cover import windows
-from land_cover.predict import classify, predict
+from land_cover.predict import classify, find_map, predict
 from maps import FEATURES, files_below, known_classes, make_model, write_items
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
@@ -98,6 +98,14 @@ def test_predict_twice_goes_to_the_same_place(area: Area, storage: Storage) -> N
     assert predict(make_model(version="4"), items, storage)["map"] != first["map"]
 
 
+def test_find_map_gives_the_map_of_model_and_items(area: Area, storage: Storage) -> None:
+    items = write_items(area)
+    with pytest.raises(DataError, match=r"no map of .* by models:/land-cover/3 at .*`invoke map`"):
+        find_map(make_model(), items, storage)
+    made = predict(make_model(), items, storage)
+    assert find_map(make_model(), items, storage) == made["map"]
+
+
 def test_predict_output_lies_where_it_is_asked_for(
     area: Area, storage: Storage, tmp_path: Path
 ) -> None:
@@ -171,7 +179,7 @@ from terraflow.storage import Storage
 class Slow:
     def predict_proba(self, table):
         Path(sys.argv[1], "began").touch()
-        time.sleep(60)
+        time.sleep(3)
 
 windows.WINDOW_PX = 8
 items = write_items(Area(Path(sys.argv[1])))
@@ -179,7 +187,7 @@ predict(make_model(classifier=Slow()), items, Storage(load()), output=sys.argv[2
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_predict_killed_leaves_no_file_under_the_final_name(
     number: signal.Signals, storage: Storage, tmp_path: Path
 ) -> None:
