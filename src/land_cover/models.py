@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,7 +12,6 @@ import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models.model import ModelInfo
-from pydantic import ValidationError
 from requests.exceptions import RequestException
 
 from terraflow import tracking
@@ -69,6 +69,9 @@ def log_classifier(
         JSON-plain; `load_model` reads classes, features, periods and project from it.
     """
     example = features.head(3).astype("float64")
+    told = dict(metadata)
+    if "project" in told:  # as text: MLflow sorts keys, and the order of bands is that of features
+        told["project"] = json.dumps(told["project"])
     packages = ("lightgbm", "mlflow", "numpy", "pandas", "scikit-learn", "skops")
     info: ModelInfo = mlflow.sklearn.log_model(
         classifier,
@@ -77,7 +80,7 @@ def log_classifier(
         input_example=example,
         pip_requirements=[f"{name}=={version(name)}" for name in packages],
         skops_trusted_types=list(find_kind(project).trusted),
-        metadata=dict(metadata),
+        metadata=told,
     )
     return info
 
@@ -111,6 +114,7 @@ def load_model(uri: str, settings: Settings) -> LoadedModel:
         ) from error
     metadata = dict(info.metadata or {})
     try:
+        metadata["project"] = json.loads(metadata["project"])
         return LoadedModel(
             classifier=classifier,
             classes=list(metadata["classes"]),
@@ -122,7 +126,7 @@ def load_model(uri: str, settings: Settings) -> LoadedModel:
             run_id=info.run_id or "",
             version=number,
         )
-    except (KeyError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"Model {uri} does not tell what it was trained with ({str(error).splitlines()[0]}); "
             "name one that `invoke train` of this version made."
