@@ -32,20 +32,15 @@ DAG_ID = "land_cover_training"
 
 def ingest(config: str = "", *, files: str = "") -> int:
     """Bring the images into the store, and tell where they are."""
-    from .ingest import read_digest, read_items  # noqa: PLC0415 - each command imports its own
-
     project, storage = _project(config, files), Storage(settings.load())
-    uri = _run("ingest", project, {}, storage)["items"]
-    items = read_items(uri, storage)
-    say(f"\n{len(items)} items, {items[0].id} to {items[-1].id}, digest "
-        f"{read_digest(uri, storage)[:16]}")  # fmt: skip
-    say(f"Collection: {uri}")
+    value = _run("ingest", project, {}, storage)
+    say(f"Collection: {value['items']}")
     return 0
 
 
 def preprocess(config: str = "", *, items: str = "") -> int:
     """Bring images and samples up to date, and tell what the data report holds."""
-    from .preprocess import read_report  # noqa: PLC0415
+    from .preprocess import read_report  # noqa: PLC0415 - each command imports its own
 
     project, storage = _project(config), Storage(settings.load())
     value = _run("preprocess", project, _selected(project, storage, items), storage)
@@ -172,10 +167,10 @@ def monitor(
     storage = Storage(stack)
     loaded = load_model(model or _champion(project), stack)
     uri = _selected(project, storage, items)["items"]
-    limits = {"max_psi": max_psi, "max_outside_range": max_outside_range}
-    result = monitor.monitor(loaded, uri, storage, **limits)
-    monitor.print_result(result)
-    return monitor.exit_code(result)
+    result = monitor.monitor(
+        loaded, uri, storage, max_psi=max_psi, max_outside_range=max_outside_range
+    )
+    return monitor.print_result(result)
 
 
 def _project(config: str, files: str = "") -> ProjectConfig:
