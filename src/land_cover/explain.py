@@ -69,8 +69,7 @@ def explain(uri: str, storage: Storage) -> int:
     DataError
         The file is no map, or can't be read.
     """
-    rows = describe(read_info(uri, storage))
-    table((uri, ""), rows)
+    table(("map", uri), describe(read_info(uri, storage)))
     return 0
 
 

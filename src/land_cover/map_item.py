@@ -15,6 +15,7 @@ from pystac.extensions import mlm
 from pystac.extensions.classification import DEFAULT_VERSION as CLASSIFICATION_VERSION
 from pystac.extensions.classification import SCHEMA_URI_PATTERN as CLASSIFICATION
 from pystac.extensions.projection import SCHEMA_URI as PROJECTION
+from shapely import orient_polygons, set_precision, to_geojson
 
 from terraflow import tracking
 from terraflow.settings import Settings
@@ -103,12 +104,14 @@ def map_item(
     https://github.com/stac-extensions/classification, /processing, /mlm (which replaces
     /ml-model) and /projection
     """
-    footprint = geobox.footprint("EPSG:4326", npoints=16)
+    footprint = geobox.footprint("EPSG:4326", npoints=5)
+    # to a tenth of a metre, and anticlockwise as RFC 7946 asks
+    outline = orient_polygons(set_precision(footprint.geom, 1e-6))
     start, end = _span(items)
     item = pystac.Item(
         id=map_id(metadata),
-        geometry=json.loads(json.dumps(footprint.json)),
-        bbox=[float(value) for value in footprint.boundingbox.bbox],
+        geometry=json.loads(to_geojson(outline)),
+        bbox=list(outline.bounds),
         datetime=None,
         start_datetime=start,
         end_datetime=end,

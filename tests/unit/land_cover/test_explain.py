@@ -38,7 +38,7 @@ def test_explain_prints_what_the_file_tells(
     made = predict(make_model(), write_items(area), storage)
     assert explain(made["map"], storage) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == [made["map"]]
+    assert lines[0].split() == ["map", made["map"]]
     told = dict(line.split("  ", 1) for line in lines[1:])
     words = {key.strip(): value.strip() for key, value in told.items()}
     expected = {

@@ -11,6 +11,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from pystac.extensions.mlm import MLMExtension
 from pystac.extensions.projection import ProjectionExtension
+from shapely.geometry import shape
 
 from area import Area
 from land_cover.map_item import map_id, map_item, map_metadata, pinned_uri
@@ -77,7 +78,9 @@ def test_map_item_is_made_of_the_core_fields(document: dict[str, Any]) -> None:
     assert document["stac_version"] == "1.1.0"
     assert re.fullmatch(r"land-cover-v3-[0-9a-f]{12}", document["id"])
     west, south, east, north = document["bbox"]
-    assert document["geometry"]["type"] == "Polygon"
+    outline = shape(document["geometry"])
+    assert outline.exterior.is_ccw
+    assert outline.bounds == tuple(document["bbox"])
     assert (west, north) == pytest.approx((15.0, 46.053), abs=0.002)
     assert 0 < east - west < 0.01
     assert 0 < north - south < 0.01
@@ -129,6 +132,16 @@ def test_map_item_links_to_its_inputs_and_its_run(
     assert ("derived_from", str(area.folder / "items.json")) in links
     run = f"{storage.settings.mlflow_url}/api/2.0/mlflow/runs/get?run_id={'5' * 32}"
     assert ("via", run) in links
+
+
+def test_map_item_links_to_each_input_item_that_has_an_address(
+    area: Area, settings: Settings
+) -> None:
+    write_items(area)
+    area.items[1].set_self_href("https://example.org/second.json")
+    grid = GeoBox((4, 4), Affine(10, 0, 0, 0, -10, 0), 32633)
+    links = item_of(make_model(), area, settings, grid).get_links("derived_from")
+    assert [link.href for link in links] == ["items.json", "https://example.org/second.json"]
 
 
 def test_map_item_class_name_keeps_to_the_extensions_letters(
