@@ -21,6 +21,7 @@ from terraflow import tracking
 from terraflow.settings import Settings
 
 from .figures import class_colours
+from .files import UNDATED
 from .map_file import BANDS, NODATA
 from .models import LoadedModel
 
@@ -123,6 +124,8 @@ def map_item(
             mlm.SCHEMA_URI_PATTERN.format(version=mlm.DEFAULT_VERSION),
         ],
     )
+    if any(each.properties.get(UNDATED) for each in items):
+        item.properties[UNDATED] = True  # start and end mean nothing then
     item.add_asset("map", _map_asset(uri, model))
     item.add_asset("model", pystac.Asset(
         metadata["model"], "The model, in MLflow's registry", roles=["mlm:model"],

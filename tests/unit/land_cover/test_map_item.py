@@ -144,6 +144,16 @@ def test_map_item_links_to_each_input_item_that_has_an_address(
     assert [link.href for link in links] == ["items.json", "https://example.org/second.json"]
 
 
+def test_map_item_of_undated_inputs_says_so(area: Area, settings: Settings) -> None:
+    write_items(area)
+    grid = GeoBox((4, 4), Affine(10, 0, 0, 0, -10, 0), 32633)
+    dated = item_of(make_model(), area, settings, grid)
+    area.items[0].properties["terraflow:undated"] = True
+    undated = item_of(make_model(), area, settings, grid)
+    assert "terraflow:undated" not in dated.properties
+    assert undated.properties["terraflow:undated"] is True
+
+
 def test_map_item_class_name_keeps_to_the_extensions_letters(
     area: Area, settings: Settings
 ) -> None:
