@@ -22,6 +22,7 @@ from .card import SIMULATED_NOTE, model_card
 from .classifiers import parameters
 from .config import ProjectConfig
 from .figures import class_colours, confusion_figure, curves_figure, importance_figure
+from .ingest import DIGEST
 from .scores import Score
 from .tune import Tuning
 from .validation import Scores
@@ -138,11 +139,9 @@ def _log_inputs(project: ProjectConfig, samples: Samples, storage: Storage) -> N
     dataset = from_pandas(table, source=source, targets="class_name", name=name, digest=digest)
     mlflow.log_input(dataset, context="training")
     collection = json.loads(storage.read(samples.inputs["items"]))
-    digests = {"items": collection.get("terraflow:digest"), "labels": None}
-    for key, digest in digests.items():
-        origin = MetaDataset(  # type: ignore[abstract]
-            _source(samples.inputs[key]), name=f"{project.name} {key}", digest=digest and digest[:36]
-        )  # fmt: skip
+    for key, told in {"items": collection.get(DIGEST, ""), "labels": ""}.items():
+        source, digest = _source(samples.inputs[key]), told[:36] or None  # MLflow takes no more
+        origin = MetaDataset(source, f"{project.name} {key}", digest)  # type: ignore[abstract]
         mlflow.log_input(origin, context="source")
 
 
@@ -170,7 +169,8 @@ def _parameters(training: Training) -> dict[str, Any]:
 
 
 def _metrics(training: Training) -> dict[str, float]:
-    scores, metrics = training.scores, {}
+    scores = training.scores
+    metrics: dict[str, float] = {}
     for name, score in named_scores(scores).items():
         metrics |= {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high}
     for name, count in zip(scores.classes, scores.matrix.sum(axis=1), strict=True):

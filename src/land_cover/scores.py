@@ -69,7 +69,7 @@ def measures(matrices: Matrices) -> dict[str, npt.NDArray[np.float64]]:
         f1 = 2 * hits / (reference + predicted)
         return {
             "overall_accuracy": hits.sum(axis=-1) / reference.sum(axis=-1),
-            "macro_f1": np.mean(f1, axis=-1, where=reference > 0),
+            "macro_f1": np.sum(f1, axis=-1, where=reference > 0) / (reference > 0).sum(axis=-1),
             "users_accuracy": hits / predicted,
             "producers_accuracy": hits / reference,
             "f1": f1,

@@ -110,14 +110,14 @@ def correct_for_choice(by_block: Matrices, times: int, seed: int) -> float:
     Parameters
     ----------
     by_block : ndarray, shape (trial, block, reference, predicted), int64
-        Held-out pixels.
+        Held-out pixels, in at least 2 blocks.
     times : int
         Resamples.
 
     Returns
     -------
     float
-        0 to 1, NaN where every resample has all blocks.
+        0 to 1.
 
     References
     ----------
