@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,6 +52,8 @@ def load_clear(
     resampling: dict[str, str] = {"*": project.grid.resampling}
     if mask:
         resampling[mask.asset] = "nearest"
+    # it logs what it also raises, and whoever catches that says it in a sentence
+    logging.getLogger("odc.loader").setLevel(logging.CRITICAL)
     loaded = odc.stac.load(
         items,
         bands=list(dict.fromkeys([*bands.values(), *([mask.asset] if mask else [])])),

@@ -73,6 +73,12 @@ def decide(model_name: str, version: str, *, resamples: int, seed: int) -> Decis
     both = f"version {version} of {model_name} with the champion, version {champion.version}"
     try:
         new, old = _read_test(challenger), _read_test(champion)
+        if old.simulated and not new.simulated:  # whose scores mean nothing
+            reason = (
+                f"Version {version} of {model_name} was trained on measured data, the champion "
+            )
+            reason += f"before it, version {champion.version}, on simulated data."
+            return _settle(challenger, champion, "promoted", reason)
         found = compare(_pair(new, old), resamples=resamples, seed=seed)
     except NotComparableError as error:
         reason = (

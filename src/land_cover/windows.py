@@ -129,7 +129,11 @@ class FeatureSource:
         """
         tiles = self.windows()
         waiting: deque[tuple[Window, Future[T]]] = deque()
-        with ThreadPoolExecutor(WORKERS) as pool, progress(len(tiles), label, "windows") as bar:
+        with (
+            self.storage.gdal(),  # from the main thread it holds for dask's threads too
+            ThreadPoolExecutor(WORKERS) as pool,
+            progress(len(tiles), label, "windows") as bar,
+        ):
             try:
                 for tile in tiles:
                     waiting.append((tile, pool.submit(work, tile)))

@@ -137,19 +137,26 @@ def test_consider_the_champion_itself_changes_nothing(models: Models) -> None:
     assert models.tags("1") == before
 
 
-@pytest.mark.parametrize(("old", "new"), [("measured", "simulated"), ("simulated", "measured")])
-def test_consider_never_sets_simulated_against_measured_data(
-    models: Models, old: str, new: str
-) -> None:
-    models.add("aa" * 20, simulated=old == "simulated")
+def test_consider_simulated_data_never_replace_measured_data(models: Models) -> None:
+    models.add("aa" * 20)
     models.consider("1")
-    run_id = models.add(TRUTH, simulated=new == "simulated")
+    run_id = models.add(TRUTH, simulated=True)
     decision = models.consider("2")
     assert not decision.promoted
     assert models.champion() == "1"
-    assert f"it was trained on {new} data, the champion on {old} data" in decision.reason
+    assert "it was trained on simulated data, the champion on measured data" in decision.reason
     assert f"`invoke promote --run-id {run_id}`" in decision.reason
     assert models.tags("2")["promotion_reason"] == decision.reason
+
+
+def test_consider_measured_data_replace_simulated_data(models: Models) -> None:
+    models.add(TRUTH, simulated=True)
+    models.consider("1")
+    models.add("aa" * 20)
+    decision = models.consider("2")
+    assert decision.promoted
+    assert models.champion() == "2"
+    assert "version 1, on simulated data" in decision.reason
 
 
 def test_consider_other_crs_is_not_compared(models: Models) -> None:
