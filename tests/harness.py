@@ -124,6 +124,13 @@ class Stack:
                 continue
         return found
 
+    def stop_model_server(self) -> None:
+        """Stop what `serve --detach` left running."""
+        for process in self.processes():
+            if "terraflow.supervise model-server" in " ".join(process.cmdline()):
+                process.terminate()
+                process.wait(10)
+
     def wait_until_gone(self, seconds: float) -> None:
         """Fail if a process is left after so many seconds."""
         deadline = time.monotonic() + seconds

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from terraflow import config, probes
 from terraflow.console import say
@@ -23,8 +23,12 @@ from terraflow.services import MODEL_SERVER, environment
 from terraflow.settings import Settings, resolve_ports
 from terraflow.state import manager_pid, read_state
 
-__all__ = ["curl_line", "model_server_url", "predict", "serve"]
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
+__all__ = ["ask", "curl_line", "model_server_url", "predict", "serve"]
+
+PARQUET = "application/vnd.apache.parquet"
 START_S = 120.0
 
 
@@ -99,9 +103,36 @@ def predict(settings: Settings, path: str) -> list[str]:
     ServiceError
         No model server answers.
     """
+    body, content_type = _read_input(config.user_path(path))
+    return _ask(settings, body, content_type, path)
+
+
+def ask(settings: Settings, table: DataFrame) -> list[str]:
+    """Send a table to the running model server.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The model's columns.
+
+    Returns
+    -------
+    list of str
+        A class name a row.
+
+    Raises
+    ------
+    ConfigError
+        The table does not fit the model.
+    ServiceError
+        No model server answers.
+    """
+    return _ask(settings, table.to_parquet(index=False), PARQUET, "The table")
+
+
+def _ask(settings: Settings, body: bytes, content_type: str, name: str) -> list[str]:
     import httpx  # noqa: PLC0415 - only here
 
-    body, content_type = _read_input(config.user_path(path))
     url = model_server_url(settings)
     if not url:
         raise ServiceError("No model server answers; start one with `invoke serve --run-id ID`.")
@@ -115,7 +146,7 @@ def predict(settings: Settings, path: str) -> list[str]:
             f"The model server at {url} did not answer: {error}; see `invoke logs {MODEL_SERVER}`."
         ) from error
     if answer.status_code == 400:
-        raise ConfigError(f"{path} does not fit the model: {answer.json()['message']}")
+        raise ConfigError(f"{name} does not fit the model: {answer.json()['message']}")
     if answer.is_error:
         raise ServiceError(
             f"The model server answered with status {answer.status_code}; see "

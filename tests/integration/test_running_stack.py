@@ -98,7 +98,7 @@ def test_jupyter_refuses_without_token_and_lets_it_in(stack: Stack) -> None:
     url, token = stack.url("jupyter"), stack.credentials()["jupyter"].split("token=")[1]
     assert httpx.get(f"{url}/api/contents").status_code == 403
     answer = httpx.get(f"{url}/api/contents", headers={"Authorization": f"token {token}"})
-    assert "explore.ipynb" in [entry["name"] for entry in answer.json()["content"]]
+    assert "1_look_at_the_data.ipynb" in [entry["name"] for entry in answer.json()["content"]]
 
 
 def s3_client(stack: Stack, password: str | None = None):  # type: ignore[no-untyped-def]

@@ -65,12 +65,8 @@ def run(stack: Stack, trained: str) -> Run:
 def server(stack: Stack, trained: str) -> Iterator[str]:
     """What `serve` printed; the model server runs."""
     yield stack.ok("serve", "--run-id", run_id(trained), "--detach")
-    pid = stack.services()["model-server"]["pid"]
-    assert pid
-    for process in stack.processes():
-        if "terraflow.supervise model-server" in " ".join(process.cmdline()):
-            process.terminate()
-            process.wait(10)
+    assert stack.services()["model-server"]["pid"]
+    stack.stop_model_server()
 
 
 @pytest.fixture(scope="module")
