@@ -55,6 +55,10 @@ class HttpServer:
         Path to the faults of its next requests, one each; they are used up.
     always : dict
         Path to the fault of all its requests.
+    delay_s : float
+        Before every file.
+    sent : int
+        Bytes of bodies.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,6 +67,7 @@ class HttpServer:
         self.faults: defaultdict[str, list[Fault]] = defaultdict(list)
         self.always: dict[str, Fault] = {}
         self.delay_s = 0.0
+        self.sent = 0
         self.items: list[dict[str, Any]] = []
         self.page_size = 2
         self.released = threading.Event()
@@ -167,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(data[: len(data) // 2] if truncate else data)
+            self.owner.sent += self.wfile.write(data[: len(data) // 2] if truncate else data)
         self.close_connection = self.close_connection or truncate
 
     def _json(self, document: dict[str, Any], kind: str = "application/json") -> None:

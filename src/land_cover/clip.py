@@ -14,12 +14,13 @@ import numpy as np
 import pystac
 import rasterio
 import rasterio.shutil
+from rasterio._err import CPLE_BaseError  # of which some writing errors are
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
-from terraflow.errors import DataError
+from terraflow.errors import DataError, StorageError
 
 from .assets import Image
 
@@ -50,6 +51,17 @@ def reading() -> Iterator[None]:
     except (RasterioError, OSError) as error:
         text = str(error.__cause__ or error)
         raise UnreadableError(without_query(text).rstrip(".")) from None
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (RasterioError, CPLE_BaseError) as error:
+        raise StorageError(
+            f"A copy can't be written in {folder} ({error.__cause__ or error}); free space there "
+            "and run it again: what is copied is kept."
+        ) from error
 
 
 def without_query(text: str) -> str:
@@ -91,29 +103,30 @@ def write_clip(
         The image's pixels can't be read.
     DataError
         It has no CRS, a rotated grid, or not so many bands.
+    StorageError
+        The disk is full.
     """
     _check(file, image)
     window = _window(file, bounds)
     if window is None:
         return False
-    raw = cog.with_suffix(".raw.tif")
-    with rasterio.open(raw, "w", **_profile(file, image, window)) as copy:
-        copy.scales, copy.offsets = _scaling(file, image)
-        for top in range(0, window.height, STRIP_PX):
-            if stopped():
-                raise UnreadableError("it was stopped")
-            rows = min(STRIP_PX, window.height - top)
-            with reading():
-                data = file.read(
-                    image.band,
-                    window=Window(window.col_off, window.row_off + top, window.width, rows),
-                )
-            copy.write(data, 1, window=Window(0, top, window.width, rows))
-    rasterio.shutil.copy(
-        raw, cog, driver="COG", compress="DEFLATE", predictor="YES", num_threads=1,
-        overview_resampling="NEAREST",  # others would invent classes
-    )  # fmt: skip
-    raw.unlink()
+    with _writing(cog.parent):
+        raw = cog.with_suffix(".raw.tif")
+        with rasterio.open(raw, "w", **_profile(file, image, window)) as copy:
+            copy.scales, copy.offsets = _scaling(file, image)
+            for top in range(0, window.height, STRIP_PX):
+                if stopped():
+                    raise UnreadableError("it was stopped")
+                rows = min(STRIP_PX, window.height - top)
+                part = Window(window.col_off, window.row_off + top, window.width, rows)
+                with reading():
+                    data = file.read(image.band, window=part)
+                copy.write(data, 1, window=Window(0, top, window.width, rows))
+        rasterio.shutil.copy(
+            raw, cog, driver="COG", compress="DEFLATE", predictor="YES", num_threads=1,
+            overview_resampling="NEAREST",  # others would invent classes
+        )  # fmt: skip
+        raw.unlink()
     return True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +71,7 @@ class Downloader:
     pause_s: float = 1.0
     timeout_s: int = 30
     threads: int = 8
-    _stop: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event = field(default_factory=threading.Event)
 
     def copy_all(self, images: dict[str, Image]) -> Iterator[tuple[str, Copy]]:
         """Copy images, with a progress bar.
@@ -92,32 +92,39 @@ class Downloader:
             An image can't be read. What is under way is finished and yielded before, the rest is
             left; another run goes on from there.
         """
-        failure: DataError | None = None
+        failed = threading.Event()
+
+        def work(image: Image, uri: str) -> Copy | None:
+            if failed.is_set():
+                return None
+            try:
+                return self.copy(image, uri)
+            except BaseException:
+                failed.set()
+                raise
+
+        errors: list[DataError] = []
         with (
             progress(len(images), "ingest", "images") as bar,
             ThreadPoolExecutor(self.threads) as pool,
         ):
-            futures: dict[Future[Copy], str] = {
-                pool.submit(self.copy, image, uri): uri for uri, image in images.items()
-            }
+            futures = {pool.submit(work, image, uri): uri for uri, image in images.items()}
             try:
                 for future in as_completed(futures):
-                    if future.cancelled():
-                        continue
                     try:
-                        result = future.result()
+                        copy = future.result()
                     except DataError as error:
-                        failure = failure or error
-                        pool.shutdown(wait=False, cancel_futures=True)
+                        errors.append(error)
                         continue
-                    bar.update(1)
-                    yield futures[future], result
+                    if copy:
+                        bar.update(1)
+                        yield futures[future], copy
             except BaseException:  # Ctrl+C also: don't wait for pauses and long reads
-                self._stop.set()
+                self.stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        if failure:
-            raise failure
+        if errors:
+            raise errors[0]
 
     def copy(self, image: Image, uri: str) -> Copy:
         """Copy one image, unless its copy is there.
@@ -154,10 +161,10 @@ class Downloader:
                     return self._copy_window(image, cog)
             except UnreadableError as error:
                 fault = self._diagnose(image.href)
-                if number >= self.tries or not fault.temporary or self._stop.is_set():
+                if number >= self.tries or not fault.temporary or self.stop.is_set():
                     raise _failed(image, fault.reason or str(error), number) from None
             pause_s = max(self.pause_s * 2 ** (number - 1), fault.retry_after_s)
-            self._stop.wait(min(pause_s, LONGEST_PAUSE_S))
+            self.stop.wait(min(pause_s, LONGEST_PAUSE_S))
         return None
 
     @contextmanager
@@ -180,7 +187,7 @@ class Downloader:
         with reading():
             file = rasterio.open(self.sign(image.href))
         with file:
-            written = write_clip(file, image, self.bounds, cog, self._stop.is_set)
+            written = write_clip(file, image, self.bounds, cog, self.stop.is_set)
             return None if written else read_bounds(file)
 
     def _diagnose(self, href: str) -> _Fault:

@@ -27,7 +27,7 @@ from .search import find_items, read_catalogue, sign
 from .selection import bounds_text, item_time, read_area, select
 from .simulate import make_area
 
-__all__ = ["DIGEST", "Selection", "ingest", "read_digest", "read_items"]
+__all__ = ["DIGEST", "Selection", "find_labels", "ingest", "read_digest", "read_items"]
 
 Selection = dict[str, str]
 
@@ -71,7 +71,7 @@ def ingest(project: ProjectConfig, storage: Storage) -> Selection:
     area = read_area(project.data, storage)
     bounds = area.bounds if area is not None else None
     root = join(storage.settings.data_uri, project.name)
-    items, labels = _find_sources(project, storage, area)
+    items = _find_sources(project, storage, area)
     mask = [project.cloud_mask.asset] if project.cloud_mask else []
     images = find_images(items, [*project.data.bands.values(), *mask])
     tasks = [_Task(root, item, these, bounds) for item, these in zip(items, images, strict=True)]
@@ -87,7 +87,20 @@ def ingest(project: ProjectConfig, storage: Storage) -> Selection:
         )
     uri, digest = _write_collection(project.name, root, inside, storage)
     say(f"{len(inside)} items, {copied} images copied now, data digest {digest[:12]}")
-    return {"items": uri, "labels": labels}
+    return {"items": uri, "labels": find_labels(project, storage)}
+
+
+def find_labels(project: ProjectConfig, storage: Storage) -> str:
+    """URI of the reference data: the configured ones, or those of the simulated area.
+
+    Raises
+    ------
+    StorageError
+        The store can't be written.
+    """
+    if project.simulated and project.labels.source == SIMULATED:
+        return _simulate(project, storage)[1]
+    return project.labels.source
 
 
 def read_items(uri: str, storage: Storage) -> list[pystac.Item]:
@@ -163,9 +176,8 @@ class _Task:
 
 def _find_sources(
     project: ProjectConfig, storage: Storage, area: BaseGeometry | None
-) -> tuple[list[pystac.Item], str]:
-    """Find the source's items and the labels, simulated ones if so configured."""
-    data, labels = project.data, project.labels.source
+) -> list[pystac.Item]:
+    data, catalogue = project.data, project.data.catalogue
     if data.files:
         items = find_files(data.files, data.name_pattern)
         if (data.start or data.end) and items[0].properties.get(UNDATED):
@@ -173,12 +185,14 @@ def _find_sources(
                 f"The names of {data.files} hold no date, so that [data] start and end can't be "
                 "compared; remove these, or correct name_pattern."
             )
-        return select(items, data, data.files, area), labels
-    catalogue = data.catalogue
+        return select(items, data, data.files, area)
     if project.simulated:
-        catalogue, simulated = make_area(storage, storage.settings.data_uri, seed=project.seed)
-        labels = simulated if labels == SIMULATED else labels
-    return find_items(data, catalogue, storage, area), labels
+        catalogue, _ = _simulate(project, storage)
+    return find_items(data, catalogue, storage, area)
+
+
+def _simulate(project: ProjectConfig, storage: Storage) -> tuple[str, str]:
+    return make_area(storage, storage.settings.data_uri, seed=project.seed)
 
 
 def _copy(tasks: Iterable[_Task], downloader: Downloader) -> int:

@@ -196,7 +196,7 @@ def test_ingest_image_missing_keeps_the_others_and_goes_on_when_it_is_there(
     assert not list(Path(storage.settings.data_uri).rglob("collection-*"))
     missing.write_bytes(content)
     kept = len(stored(storage))
-    assert kept >= 6
+    assert 0 < kept < 8
     server.requests.clear()
     assert len(read_items(ingest(project, storage)["items"], storage)) == 4
     assert len(server.counts()) == 8 - kept
