@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -133,7 +134,10 @@ class FeatureSource:
             self.storage.gdal(),  # from the main thread it holds for dask's threads too
             ThreadPoolExecutor(WORKERS) as pool,
             progress(len(tiles), label, "windows") as bar,
+            warnings.catch_warnings(),
         ):
+            # rasterio says it of the array in memory into which it warps
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             try:
                 for tile in tiles:
                     waiting.append((tile, pool.submit(work, tile)))
