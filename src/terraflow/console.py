@@ -34,7 +34,7 @@ def progress(total: int, label: str, unit: str = "") -> tqdm[NoReturn]:
     terminal = sys.stderr.isatty()
     return tqdm(
         total=total, desc=label, unit=f" {unit}" if unit else "it", file=sys.stderr,
-        mininterval=0.1 if terminal else 10, leave=terminal, dynamic_ncols=terminal,
+        mininterval=0.1 if terminal else 10, dynamic_ncols=terminal,
     )  # fmt: skip
 
 

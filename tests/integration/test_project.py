@@ -1,0 +1,168 @@
+"""The reference project as a user meets it: a task a step, on the simulated area."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from harness import Stack, run_id
+
+
+@pytest.fixture(scope="module")
+def trained(stack: Stack) -> str:
+    """What `train` printed."""
+    stack.train_quickly()
+    return stack.ok("train")
+
+
+@pytest.fixture(scope="module")
+def mapped(stack: Stack, trained: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A map in a local file."""
+    path = tmp_path_factory.mktemp("map") / "map.tif"
+    said = stack.ok("map", "--model", model_of(trained), "--output", str(path))
+    assert f"Map: {path}" in said
+    assert "simulated data" in said
+    return path
+
+
+def model_of(trained: str) -> str:
+    found = re.search(r"model (models:/land-cover/\d+)", trained)
+    assert found, trained
+    return found[1]
+
+
+def test_ingest_second_time_copies_nothing(stack: Stack, trained: str) -> None:
+    said = stack.ok("ingest")
+    assert "6 items, 0 images copied now" in said
+    assert re.search(r"Collection: s3://eo-data/land-cover/collection-\w+\.json", said)
+
+
+def test_preprocess_prints_the_data_report(stack: Stack, trained: str) -> None:
+    said = stack.ok("preprocess")
+    assert re.search(r"^forest +\d+$", said, re.MULTILINE)
+    assert re.search(r"^04 +\d+%$", said, re.MULTILINE)
+
+
+def test_train_prints_scores_with_intervals_and_the_decision(stack: Stack, trained: str) -> None:
+    assert re.search(r"^macro F1 +0\.\d{3} \(0\.\d{3} to \d\.\d{3}\)$", trained, re.MULTILINE)
+    assert "Over random folds, which is too good" in trained
+    assert re.search(r"no champion before|comparing version|Can't compare", trained)
+
+
+def test_map_and_report_in_the_store(stack: Stack, trained: str) -> None:
+    said = stack.ok("map", "--model", model_of(trained))
+    uri = re.search(r"^Map: (s3://eo-data/\S+/map\.tif)$", said, re.MULTILINE)
+    assert uri, said
+    told = stack.ok("report", "--map", uri[1])
+    assert re.search(r"\| forest \| [\d,.]+ \| [\d,.]+ ± [\d,.]+ \|", told)
+    assert "stratified random sample" in told
+    assert f"quicklook: {uri[1].removesuffix('.tif')}_quicklook.png" in told
+    assert f"model             {model_of(trained)}" in stack.ok("explain", uri[1])
+
+
+def test_report_without_a_map_takes_the_champions(stack: Stack, trained: str) -> None:
+    stack.ok("promote", "--run-id", run_id(trained))
+    stack.ok("map")
+    assert model_of(trained) in stack.ok("report")
+
+
+def test_explain_and_reproduce_a_map(stack: Stack, trained: str, mapped: Path) -> None:
+    said = stack.ok("explain", str(mapped))
+    for line in (f"run +{run_id(trained)}", "seed +42", "macro F1 +0\\.\\d+", "data digest +\\w+"):
+        assert re.search(f"^{line}$", said, re.MULTILINE), line
+    assert "all 262144 pixels come out equal" in stack.ok("reproduce", str(mapped))
+
+
+def test_train_twice_gives_the_same_map_byte_for_byte(
+    stack: Stack, trained: str, mapped: Path, tmp_path: Path
+) -> None:
+    import rasterio
+
+    again = stack.ok("train")
+    first, second = (mlflow_run(stack, run_id(said)) for said in (trained, again))
+    assert first.data.metrics == second.data.metrics
+    stack.ok("map", "--model", model_of(again), "--output", str(tmp_path / "again.tif"))
+    with rasterio.open(mapped) as one, rasterio.open(tmp_path / "again.tif") as two:
+        assert one.read().tobytes() == two.read().tobytes()
+    stack.ok("map", "--model", model_of(trained), "--output", str(tmp_path / "same.tif"))
+    assert (tmp_path / "same.tif").read_bytes() == mapped.read_bytes()
+
+
+def mlflow_run(stack: Stack, identifier: str) -> mlflow.entities.Run:
+    mlflow.set_tracking_uri(stack.url("mlflow"))
+    return mlflow.get_run(identifier)
+
+
+def test_train_tune_logs_nested_runs(stack: Stack, trained: str) -> None:
+    run = mlflow_run(stack, run_id(stack.ok("train", "--tune", "2")))
+    assert run.data.params["tuned_trials"] == "2"
+    query = f"tags.mlflow.parentRunId = '{run.info.run_id}'"
+    children = mlflow.search_runs([run.info.experiment_id], query, output_format="list")
+    assert len(children) == 2
+    assert all("macro_f1" in child.data.metrics for child in children)
+
+
+def test_monitor_tells_drift_by_its_exit_code(stack: Stack, trained: str) -> None:
+    said = stack.ok("monitor", "--model", model_of(trained))
+    assert "Stable." in said
+    drifted = stack.fails("monitor", "--model", model_of(trained), "--max-psi", "1e-9", code=3)
+    assert "Drifted" in drifted
+
+
+def test_promote_by_hand_says_so(stack: Stack, trained: str) -> None:
+    said = stack.ok("train")
+    assert "by hand" in stack.ok("promote", "--run-id", run_id(said))
+    mlflow.set_tracking_uri(stack.url("mlflow"))
+    version = mlflow.MlflowClient().get_model_version_by_alias("land-cover", "champion")
+    assert version.run_id == run_id(said)
+    assert version.tags["promotion"] == "promoted by hand"
+
+
+def test_files_without_a_catalogue_are_mapped(stack: Stack, trained: str, tmp_path: Path) -> None:
+    """From plain GeoTIFFs, a file a band and date, to a map."""
+    scenes, labels = export_scenes(stack, tmp_path)
+    text = (stack.config / "land_cover.toml").read_text()
+    config = stack.config / "files.toml"
+    pattern = r"(?P<date>\d{8})_(?P<band>\w+)"
+    config.write_text(
+        text.replace('name = "land-cover"', 'name = "from-files"')
+        .replace('source = "simulated"', f'source = "{labels}"')
+        .replace('catalogue = "simulated"', f"name_pattern = '{pattern}'")
+        .replace("[data.bands]", "[data.scaling]\n"
+                 + "".join(f"{b} = {{ scale = 0.0001, offset = -0.1, nodata = 0 }}\n"
+                           for b in ("blue", "green", "red", "nir", "swir16"))
+                 + "[data.bands]")
+    )  # fmt: skip
+    said = stack.ok("ingest", "--config", str(config), "--files", f"{scenes}/*.tif")
+    assert "6 items, 36 images copied now" in said
+    items = re.search(r"Collection: (\S+)", said)
+    assert items
+    trained = stack.ok("train", "--config", str(config), "--items", items[1])
+    assert "imulated" not in trained
+    output = str(tmp_path / "map.tif")
+    stack.ok("map", "--config", str(config), "--items", items[1], "--output", output)
+    assert json.loads((tmp_path / "map.json").read_text())["type"] == "Feature"
+
+
+def export_scenes(stack: Stack, folder: Path) -> tuple[Path, Path]:
+    """Copy the simulated images out of MinIO as plain files, DATE_BAND.tif."""
+    import boto3
+
+    user = stack.credentials()
+    store = boto3.client(
+        "s3", endpoint_url=stack.url("minio"), aws_access_key_id=user["minio_user"],
+        aws_secret_access_key=user["minio_password"],
+    )  # fmt: skip
+    listed = store.list_objects_v2(Bucket="eo-data", Prefix="simulated-")["Contents"]
+    (folder / "scenes").mkdir()
+    labels = folder / "labels.gpkg"
+    for key in (entry["Key"] for entry in listed):
+        if found := re.search(r"SIMULATED_(\d{8})/(\w+)\.tif$", key):
+            store.download_file("eo-data", key, folder / "scenes" / f"{found[1]}_{found[2]}.tif")
+        elif key.endswith("labels.gpkg"):
+            store.download_file("eo-data", key, labels)
+    return folder / "scenes", labels
