@@ -215,7 +215,8 @@ def _absolute(href: str, base: str) -> str:
 
 
 def _unreadable(catalogue: str, error: Exception) -> DataError:
-    reason = " ".join(str(error).split()).removesuffix(".")[:300]
+    texts = [str(e) for e in (error, error.__cause__) if e]
+    reason = " ".join(": ".join(texts).split()).rstrip(".")[:400]
     return DataError(
         f"Catalogue {catalogue} can't be read ({reason}); expected a STAC API or a static STAC "
         "catalogue, collection or item collection; check [data] catalogue and the network."
