@@ -169,7 +169,8 @@ def _scores(scores: Scores) -> str:
         _confusions(scores),
         "![Confusion matrix](confusion.png)",
         "![User's over producer's accuracy of each class](class_curves.png)",
-        "![Importance of features](importance.png)",
+        "![Importance: loss of macro F1 where a feature's values are permuted among held-out "
+        "pixels](importance.png)",
     ])  # fmt: skip
 
 
