@@ -425,3 +425,24 @@ def test_read_items_of_an_empty_collection_is_refused(tmp_path: Path, storage: S
     path = write_items(tmp_path / "none.json", [])
     with pytest.raises(DataError, match="holds no item at all"):
         read_items(str(path), storage)
+
+
+def test_ingest_from_a_stac_api_clips_what_the_search_finds(
+    area: Area, server: HttpServer, storage: Storage
+) -> None:
+    add_days(area)
+    for item in area.items:
+        georeference(item, area.folder / item.id / "red.tif")
+    api = server.serve_items(area.items, "images")
+    inner = transform_bounds("EPSG:32633", "EPSG:4326", 500_102, 5_099_702, 500_198, 5_099_798)
+    project = project_of(
+        api, collection="images", area=list(inner), start="2024-04-15", end="2024-06-30"
+    )
+    items = read_items(ingest(project, storage)["items"], storage)
+    assert [item.id for item in items] == ["2024-05-01", "2024-06-01"]
+    for number, item in enumerate(items, start=1):
+        with rasterio.open(item.assets["B04"].href) as file:
+            assert file.read(1)[0, 0] == 20 * 100 + 10 + number
+    server.requests.clear()
+    ingest(project, storage)
+    assert server.count() == 0
