@@ -133,7 +133,7 @@ class Stack:
     def stop_model_server(self) -> None:
         """Stop what `serve --detach` left running."""
         for process in self.processes():
-            if "terraflow.supervise model-server" in " ".join(process.cmdline()):
+            if {"terraflow.supervise", "model-server"} <= set(process.cmdline()):
                 process.terminate()
                 process.wait(10)
 

@@ -7,15 +7,11 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, cast
 
-import optuna
 import pandas as pd
-from lightgbm import LGBMClassifier
-from lightgbm.basic import LightGBMError
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -24,9 +20,14 @@ from terraflow.errors import ConfigError
 
 from .config import ProjectConfig
 
+if TYPE_CHECKING:
+    import optuna
+
 __all__ = ["KINDS", "Kind", "find_kind", "fit", "make_classifier", "one_thread", "parameters"]
 
 Parameters = dict[str, Any]
+#: LightGBM's own error for a wrong value; named, so that the library need not be imported.
+REFUSAL = "LightGBMError"
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,9 @@ class Kind:
 
     Attributes
     ----------
-    estimator : type
-        Of scikit-learn's API.
+    estimator : str
+        module:class, of scikit-learn's API; imported when it is used, since a library may lack what
+        it needs of the system, as LightGBM does OpenMP.
     defaults : dict
         Ours, over the library's.
     fixed : dict
@@ -51,7 +53,7 @@ class Kind:
         Types, beside skops' own, that a stored model holds.
     """
 
-    estimator: Callable[..., Any]
+    estimator: str
     defaults: Parameters
     fixed: Parameters
     search: Callable[[optuna.Trial], Parameters]
@@ -96,14 +98,14 @@ def _weight(trial: optuna.Trial, choices: list[str]) -> Parameters:
 #: One thread each: several would add votes or gradients in changing order, and round differently.
 KINDS = {
     "random_forest": Kind(
-        RandomForestClassifier,
+        "sklearn.ensemble:RandomForestClassifier",
         defaults={"n_estimators": 200, "min_samples_leaf": 2},
         fixed={"n_jobs": 1},
         search=_search_forest,
         trusted=("sklearn.tree._tree.Tree",),
     ),
     "lightgbm": Kind(
-        LGBMClassifier,
+        "lightgbm:LGBMClassifier",
         defaults={
             "n_estimators": 150, "learning_rate": 0.05, "num_leaves": 15, "colsample_bytree": 0.5,
             "subsample": 0.8, "subsample_freq": 1,
@@ -116,7 +118,7 @@ KINDS = {
         ),
     ),
     "mlp": Kind(
-        MLPClassifier,
+        "sklearn.neural_network:MLPClassifier",
         defaults={"hidden_layer_sizes": [64], "alpha": 0.01, "max_iter": 300},
         fixed={},
         search=_search_mlp,
@@ -143,7 +145,7 @@ def make_classifier(project: ProjectConfig) -> Any:
     values = parameters(project)
     if "hidden_layer_sizes" in values:  # TOML has lists, scikit-learn wants a tuple
         values["hidden_layer_sizes"] = tuple(values["hidden_layer_sizes"])
-    estimator = kind.estimator(**values, **kind.fixed, random_state=project.seed)
+    estimator = _class(kind)(**values, **kind.fixed, random_state=project.seed)
     return make_pipeline(StandardScaler(), estimator) if kind.scaled else estimator
 
 
@@ -157,7 +159,7 @@ def parameters(project: ProjectConfig) -> Parameters:
     """
     kind, name = find_kind(project), project.model.name
     fixed = {"random_state", *kind.fixed}
-    known = (set(kind.estimator().get_params()) | set(kind.further)) - fixed
+    known = (set(_class(kind)().get_params()) | set(kind.further)) - fixed
     for key in project.model.parameters:
         if key in fixed:
             raise ConfigError(
@@ -193,11 +195,24 @@ def fit(classifier: Any, features: pd.DataFrame, classes: pd.Series) -> Any:
     """
     try:
         return classifier.fit(features, classes)
-    except (ValueError, TypeError, LightGBMError) as error:
+    except Exception as error:
+        if not isinstance(error, ValueError | TypeError) and type(error).__name__ != REFUSAL:
+            raise
         name = type(getattr(classifier, "steps", [(0, classifier)])[-1][1]).__name__
         text = str(error).splitlines()[0].rstrip(".")
         raise ConfigError(
             f"{name} can't be fitted: {text}; correct the value in [model.parameters]."
+        ) from error
+
+
+def _class(kind: Kind) -> Callable[..., Any]:
+    try:
+        return cast("Callable[..., Any]", resolve_name(kind.estimator))
+    except OSError as error:
+        library = kind.estimator.partition(":")[0]
+        raise ConfigError(
+            f"{library} can't be loaded: {error}; install OpenMP (libgomp1 on Debian, libomp on "
+            "macOS), or choose another [model] name."
         ) from error
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import optuna
 import pandas as pd
@@ -143,3 +146,15 @@ def test_search_draws_parameters_that_the_classifier_takes(name: str) -> None:
         drawn = project(name, **KINDS[name].search(study.ask()))
         with one_thread():
             fit(make_classifier(drawn), samples[FEATURES], samples["class_name"])
+
+
+def test_make_classifier_library_that_cant_be_loaded_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "no_openmp.py").write_text("raise OSError('libgomp.so.1: cannot open')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(
+        KINDS, "lightgbm", replace(KINDS["lightgbm"], estimator="no_openmp:Classifier")
+    )
+    with pytest.raises(ConfigError, match=r"no_openmp can't be loaded: libgomp.*install OpenMP"):
+        make_classifier(project("lightgbm"))
