@@ -203,8 +203,8 @@ def monitor(
     config: str = "",
     model: str = "",
     items: str = "",
-    max_psi: float = -1,
-    max_outside: float = -1,
+    max_psi: float = -1.0,
+    max_outside: float = -1.0,
 ) -> int:
     """Measure the drift of new images; exit code 3 if there is one."""
     from land_cover import job

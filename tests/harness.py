@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,9 +134,10 @@ class Stack:
     def stop_model_server(self) -> None:
         """Stop what `serve --detach` left running."""
         for process in self.processes():
-            if {"terraflow.supervise", "model-server"} <= set(process.cmdline()):
-                process.terminate()
-                process.wait(10)
+            with suppress(psutil.NoSuchProcess):  # which the one before may have ended
+                if {"terraflow.supervise", "model-server"} <= set(process.cmdline()):
+                    process.terminate()
+                    process.wait(10)
 
     def wait_until_gone(self, seconds: float) -> None:
         """Fail if a process is left after so many seconds."""

@@ -154,8 +154,8 @@ def export_scenes(stack: Stack, folder: Path) -> tuple[Path, Path]:
 
     user = stack.credentials()
     store = boto3.client(
-        "s3", endpoint_url=stack.url("minio"), aws_access_key_id=user["minio_user"],
-        aws_secret_access_key=user["minio_password"],
+        "s3", endpoint_url=stack.url("minio"), aws_access_key_id=user["minio user"],
+        aws_secret_access_key=user["minio password"],
     )  # fmt: skip
     listed = store.list_objects_v2(Bucket="eo-data", Prefix="simulated-")["Contents"]
     (folder / "scenes").mkdir()
