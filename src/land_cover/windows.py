@@ -25,6 +25,7 @@ from .composites import span
 from .config import ProjectConfig
 from .cube import check_assets, find_unreadable, load_clear
 from .features import compute_features, feature_names, halo_px, read_layer
+from .files import UNDATED
 from .indices import check_indices
 
 __all__ = ["FeatureSource"]
@@ -76,7 +77,7 @@ class FeatureSource:
         check_assets(self.items, project)
         check_indices(features.indices, bands, features.constants)
         if features.composites != "whole" and any(
-            item.properties.get("terraflow:undated") for item in self.items
+            item.properties.get(UNDATED) for item in self.items
         ):
             raise DataError(
                 f"Item {self.items[0].id} has no date, which composites by {features.composites} "

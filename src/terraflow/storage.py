@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import obstore
+import psutil
 from obstore.exceptions import BaseError
 from obstore.store import HTTPStore, LocalStore, S3Store
 
@@ -106,11 +108,18 @@ class Storage:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """Give a temporary folder beside the store's state, removed at the end."""
+        """Give a temporary folder beside the store's state, removed at the end.
+
+        Those of processes that were killed are removed at the next one's beginning.
+        """
         folder = self.settings.var / "tmp"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder) as name:
+            for left in folder.iterdir():
+                pid = left.name.partition("-")[0]
+                if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+                    shutil.rmtree(left, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=folder, prefix=f"{os.getpid()}-") as name:
                 yield Path(name)
         except OSError as error:
             raise _failed("written", error.filename or str(folder), error) from error

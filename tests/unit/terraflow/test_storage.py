@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import http.server
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -97,3 +99,17 @@ def test_scratch_is_removed_after_an_error(storage: Storage) -> None:
     with pytest.raises(ValueError, match="x"):
         fail()
     assert not kept[0].exists()
+
+
+def test_scratch_removes_what_a_killed_process_left(storage: Storage) -> None:
+    code = (
+        "import os, signal; from terraflow.settings import load; "
+        "from terraflow.storage import Storage; "
+        "scratch = Storage(load()).scratch(); folder = scratch.__enter__(); "
+        "(folder / 'half').write_text('x'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    [left] = (storage.settings.var / "tmp").iterdir()
+    assert (left / "half").exists()
+    with storage.scratch() as mine, storage.scratch() as another:
+        assert {mine, another} == set((storage.settings.var / "tmp").iterdir())
