@@ -86,7 +86,8 @@ def ingest(project: ProjectConfig, storage: Storage) -> Selection:
             "change [data] area."
         )
     uri, digest = _write_collection(project.name, root, inside, storage)
-    say(f"{len(inside)} items, {copied} images copied now, data digest {digest[:12]}")
+    what = "simulated items" if project.simulated else "items"
+    say(f"{len(inside)} {what}, {copied} images copied now, data digest {digest[:12]}")
     return {"items": uri, "labels": find_labels(project, storage)}
 
 

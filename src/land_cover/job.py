@@ -203,7 +203,7 @@ def _run(
 ) -> dict[str, Any]:
     """Run a step and tell how long it took."""
     began = time.monotonic()
-    say(f"{step}{' (simulated data)' if project.simulated else ''} ...")
+    say(f"{step} ...")
     result = _run_one(step, project, value, storage, tune=tune)
     say(f"{step}: {time.monotonic() - began:.1f} s")
     return result

@@ -23,6 +23,7 @@ from .features import halo_px
 from .ingest import Selection, read_items
 from .labels import RasterLabels, VectorLabels, read_labels
 from .samples import POPULATION, Draw, block_numbers, pixel_table, to_geo
+from .sections import SIMULATED
 from .windows import FeatureSource
 
 __all__ = ["preprocess", "read_report"]
@@ -182,7 +183,7 @@ def _report(source: FeatureSource, sampled: _Sampled, digest: str) -> DataReport
         grid={"crs": str(geobox.crs), "transform": list(geobox.affine)[:6],
               "shape": list(geobox.shape)},
         data_digest=digest,
-        simulated=source.project.simulated,
+        simulated=any(item.properties.get(SIMULATED) for item in source.items),
     )  # fmt: skip
 
 

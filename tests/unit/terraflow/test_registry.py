@@ -50,7 +50,7 @@ def test_find_by_run_gives_the_latest_version_of_a_logged_model(name: str) -> No
     found = registry.find_by_run(run.info.run_id)
     assert found is not None
     assert (found.name, str(found.version)) == (name, versions[1])
-    assert registry.find_by_run("0" * 32) is None
+    assert registry.find_by_run("f" * 32) is None
 
 
 def test_write_tags_overwrites_and_keeps_others(name: str) -> None:
