@@ -11,7 +11,7 @@ import pystac
 
 from terraflow.errors import DataError
 
-__all__ = ["Image", "find_images"]
+__all__ = ["Image", "find_images", "find_scaling"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,29 @@ def find_images(items: Sequence[pystac.Item], keys: Sequence[str]) -> list[list[
             "[cloud_mask], or choose dates and area without these items."
         )
     return images
+
+
+def find_scaling(item: pystac.Item, key: str) -> tuple[float | None, float | None, float | None]:
+    """Find scale, offset and nodata of a configured image, by the item's metadata.
+
+    Parameters
+    ----------
+    item : pystac.Item
+    key : str
+        As for `find_images`.
+
+    Returns
+    -------
+    scale, offset, nodata : float or None
+        Physical value = digital number * scale + offset; what is None the file tells.
+
+    Raises
+    ------
+    DataError
+        The item lacks the image.
+    """
+    ((image,),) = find_images([item], [key])
+    return image.scale, image.offset, image.nodata
 
 
 def _find(item: pystac.Item, key: str) -> Image | None:

@@ -6,7 +6,7 @@ from typing import Any
 import pystac
 import pytest
 
-from land_cover.assets import Image, find_images
+from land_cover.assets import Image, find_images, find_scaling
 from terraflow.errors import DataError
 
 
@@ -129,3 +129,17 @@ def test_find_images_planetary_computer_scaling_by_processing_baseline(
     item = make_item({asset: {}}, **{"s2:processing_baseline": baseline})
     image = find(item, asset)
     assert (image.scale, image.offset) == expected
+
+
+def test_find_scaling_gives_what_find_images_gives() -> None:
+    bands = [BAND, {"scale": 2.0, "offset": 1.0, "nodata": "nan"}]
+    item = make_item(
+        {"image": {"raster:bands": bands}, "B04": {}}, **{"s2:processing_baseline": "05.09"}
+    )
+    assert find_scaling(item, "image") == (0.0001, -0.1, 0)
+    scale, offset, nodata = find_scaling(item, "image.2")
+    assert (scale, offset) == (2.0, 1.0)
+    assert nodata != nodata
+    assert find_scaling(item, "B04") == (0.0001, -0.1, None)
+    with pytest.raises(DataError, match="scene lacks B99"):
+        find_scaling(item, "B99")
