@@ -25,7 +25,7 @@ class Tally:
     Attributes
     ----------
     clear, seen : dict
-        Period to number of clear and of all observations.
+        Period to number of clear and of all observations, of pixels that images cover.
     low, high : dict
         Band or index to its least and greatest clear value.
     values, outside : dict
@@ -38,6 +38,10 @@ class Tally:
     high: dict[str, float] = field(default_factory=dict)
     values: dict[str, int] = field(default_factory=dict)
     outside: dict[str, int] = field(default_factory=dict)
+
+    def clear_share(self, period: str) -> float:
+        """Share (0-1) of clear observations; 0 where there is none."""
+        return self.clear[period] / max(self.seen[period], 1)
 
     def add(self, other: Tally) -> None:
         """Take in another window."""
@@ -65,7 +69,8 @@ class DataReport:
     outside_range : dict
         Band or index to share (0-1) of clear values outside [checks] value_range.
     class_sizes : dict
-        Class to number of labelled pixels that have all features.
+        Class to number of labelled pixels that have all features; 0 for a class whose labels lie in
+        the images, but on no such pixel.
     grid : dict
         crs, transform (six numbers, GDAL's pixel-to-world in rasterio's order) and shape (y, x).
     data_digest : str
@@ -94,21 +99,23 @@ def count(cube: xr.Dataset, project: ProjectConfig) -> Tally:
     Parameters
     ----------
     cube : Dataset
-        Bands, dims (time, y, x), float32, NaN where not clear.
+        Bands, dims (time, y, x), float32, NaN where not clear; coordinate `observed`, as
+        `cube.load_clear` gives it.
     """
     tally = Tally()
     features, ranges = project.features, project.checks.value_range
     labels = period_labels(cube.time.values, features.composites)
-    series = add_indices(cube, features.indices, features.constants)
+    observed = cube["observed"].values
+    series = add_indices(cube.drop_vars("observed"), features.indices, features.constants)
     if unknown := sorted(set(ranges) - set(series)):
         raise ConfigError(
             f"[checks] value_range names {unknown[0]}, which is none of {', '.join(series)}; "
             "correct it."
         )
     first = next(iter(series.values())).values
-    for label, image in zip(labels, first, strict=True):
+    for label, image, seen in zip(labels, first, observed, strict=True):
         tally.clear[label] = tally.clear.get(label, 0) + int(np.isfinite(image).sum())
-        tally.seen[label] = tally.seen.get(label, 0) + image.size
+        tally.seen[label] = tally.seen.get(label, 0) + int(seen.sum())
     for name, values in series.items():
         clear = values.values[np.isfinite(values.values)]
         if clear.size:
@@ -129,19 +136,24 @@ def check(tally: Tally, class_sizes: Mapping[str, int], project: ProjectConfig) 
         Some are not met; all are named with their numbers.
     """
     limits = project.checks
-    found = []
+    found = [
+        f"class {name} has labels in the images, but no pixel with all features (leave it out by "
+        "[labels] classes, or see whether clouds, [labels] shrink or small polygons are the cause)"
+        for name, size in sorted(class_sizes.items())
+        if not size
+    ]
     if (least := limits.min_clear_share) is not None:
         found += [
-            f"period {period} has {tally.clear[period] / tally.seen[period]:.3f} of its "
+            f"period {period} has {tally.clear_share(period):.3f} of its "
             f"observations clear, below min_clear_share {least:g}"
             for period in sorted(tally.seen)
-            if tally.clear[period] / tally.seen[period] < least
+            if tally.clear[period] < least * tally.seen[period]
         ]
     if (few := limits.min_samples_per_class) is not None:
         found += [
             f"class {name} has {size} labelled pixels, below min_samples_per_class {few}"
             for name, size in sorted(class_sizes.items())
-            if size < few
+            if 0 < size < few
         ]
     found += [
         f"{name} has {number / tally.values[name]:.3f} of its clear values outside "

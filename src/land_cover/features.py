@@ -57,7 +57,8 @@ def compute_features(
     cube : Dataset
         Bands, dims (time, y, x), float32, NaN where not clear.
     periods : sequence of str
-        Of the composites; `composites.span` lists those of the dates.
+        Of the composites; `composites.span` lists those of the dates. Dates outside of them are
+        left out of everything.
     layers : mapping
         Name to ndarray, shape (y, x), float32, NaN nodata, on the cube's grid.
 
@@ -72,6 +73,9 @@ def compute_features(
         An index is unknown, or its bands are missing.
     """
     labels = period_labels(cube.time.values, features.composites)
+    within = [label in periods for label in labels]  # a longer season would shift statistics
+    cube = cube.isel(time=within).drop_vars("observed", errors="ignore")
+    labels = [label for label, wanted in zip(labels, within, strict=True) if wanted]
     images: list[Image] = []
     for values in add_indices(cube, features.indices, features.constants).values():
         series = values.transpose("time", "y", "x").compute()

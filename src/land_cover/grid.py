@@ -29,7 +29,7 @@ def native_geobox(item: pystac.Item, asset: str) -> GeoBox:
     Raises
     ------
     DataError
-        The item does not tell CRS, transform and shape.
+        The item does not tell CRS, transform and shape, or the grid is rotated or south-up.
 
     References
     ----------
@@ -44,7 +44,13 @@ def native_geobox(item: pystac.Item, asset: str) -> GeoBox:
             "proj:transform and proj:shape of the STAC projection extension; `invoke ingest` "
             "adds them."
         )
-    return GeoBox(tuple(shape), Affine(*transform[:6]), crs)
+    affine = Affine(*transform[:6])
+    if affine.e > 0 or affine.a < 0 or affine.b or affine.d:
+        raise DataError(
+            f"Item {item.id} has a grid of {asset} that is not north-up ({list(affine)[:6]}); warp "
+            "the file, as gdalwarp does."
+        )
+    return GeoBox(tuple(shape), affine, crs)
 
 
 def project_grid(items: Sequence[pystac.Item], asset: str, grid: Grid) -> GeoBox:

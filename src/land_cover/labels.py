@@ -35,11 +35,16 @@ class VectorLabels:
     frame : GeoDataFrame
         In the grid's CRS, index 0 to n - 1, column `class_`.
     names : list of str
-        Name of class 1, 2, ...
+        Name of class 1, 2, ...: of those that reach the grid.
     """
 
     frame: gpd.GeoDataFrame
     names: list[str]
+
+    @property
+    def expected(self) -> list[str]:
+        """Classes that must be found on the grid."""
+        return self.names
 
     def burn(self, geobox: GeoBox) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
         """Rasterise: a pixel takes the polygon that holds its centre, or the point in it.
@@ -86,6 +91,11 @@ class RasterLabels:
     numbers: dict[int, int]
     names: list[str]
 
+    @property
+    def expected(self) -> list[str]:
+        """Give no class: a raster may have classes that lie outside of the grid."""
+        return []
+
     def burn(self, geobox: GeoBox) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
         """Warp to a grid by the nearest pixel; as `VectorLabels.burn`, with no polygon."""
         with (
@@ -93,6 +103,7 @@ class RasterLabels:
             WarpedVRT(
                 file, crs=str(geobox.crs), transform=geobox.affine, width=geobox.width,
                 height=geobox.height, resampling=Resampling.nearest,
+                add_alpha=file.nodata is None,  # beyond the raster's edge is not class 0
             ) as warped,
         ):  # fmt: skip
             values = warped.read(1, masked=True)
@@ -143,16 +154,18 @@ def _vector(frame: gpd.GeoDataFrame, uri: str, labels: Labels, geobox: GeoBox) -
         classes = classes.map(labels.classes)
     frame = frame.assign(class_=classes)[classes.notna() & frame.geometry.notna()]
     extent = box(*geobox.boundingbox.bbox)
-    if not frame.intersects(extent).any():
+    inside = frame.intersects(extent)
+    if not inside.any():
         raise DataError(
             f"None of the {len(frame)} labelled geometries of {uri} lies in the images: labels "
             f"span {_span(frame.total_bounds)}, images {_span(geobox.boundingbox.bbox)} (west, "
             f"south, east, north in {crs_name(geobox.crs)}); check the area, or [labels] classes."
         )
+    frame = frame[inside]
+    names = _checked(sorted(frame["class_"].unique()), uri)
     if labels.shrink:
         frame = _shrink(frame, labels.shrink, uri)
-    frame = frame.reset_index(drop=True)
-    return VectorLabels(frame, _checked(sorted(frame["class_"].unique()), uri))
+    return VectorLabels(frame.reset_index(drop=True), names)
 
 
 def _shrink(frame: gpd.GeoDataFrame, distance: float, uri: str) -> gpd.GeoDataFrame:

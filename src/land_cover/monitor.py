@@ -21,7 +21,7 @@ from .drift import Drift, drift_figure, measure
 from .ingest import read_items
 from .models import LoadedModel
 from .predict import check_features, classify
-from .samples import POPULATION, Draw, pixel_table
+from .samples import POPULATION, Draw, random_pixels
 from .windows import FeatureSource
 
 __all__ = ["DRIFTED", "STABLE", "MonitorResult", "draw_pixels", "monitor", "print_result"]
@@ -147,7 +147,7 @@ def draw_pixels(model: LoadedModel, items_uri: str, storage: Storage) -> pd.Data
     drawn = Draw(POPULATION)
     for window, features in source.iterate("monitor"):
         random = np.random.default_rng((model.project.seed, window.row_off, window.col_off))
-        drawn.add(pixel_table(features, np.ones(features.shape[1:], dtype=bool)), random)
+        drawn.add(*random_pixels(features, POPULATION, random))
     pixels = drawn.result()
     if len(pixels) < MIN_PIXELS:
         dates = sorted(item.datetime for item in source.items if item.datetime)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import odc.geo.xr  # noqa: F401 - the accessor .odc
 import pandas as pd
+import pystac
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
+from terraflow import config
 from terraflow.errors import DataError
 from terraflow.storage import Storage, join
 
@@ -22,7 +27,7 @@ from .config import ProjectConfig
 from .features import halo_px
 from .ingest import Selection, read_items
 from .labels import RasterLabels, VectorLabels, read_labels
-from .samples import POPULATION, Draw, block_numbers, pixel_table, to_geo
+from .samples import POPULATION, Draw, block_numbers, pixel_table, random_pixels, to_geo
 from .sections import SIMULATED
 from .windows import FeatureSource
 
@@ -55,9 +60,9 @@ def preprocess(project: ProjectConfig, selection: Selection, storage: Storage) -
     StorageError
         The store can't be read or written.
     """
-    root = join(
-        storage.settings.data_uri, project.name, "samples", _key(project, selection, storage)
-    )
+    items = read_items(selection["items"], storage)
+    key = _key(project, items, selection["labels"], storage)
+    root = join(storage.settings.data_uri, project.name, "samples", key)
     result = dict(selection) | {
         "samples": join(root, "samples.parquet"),
         "population": join(root, "population.parquet"),
@@ -65,11 +70,11 @@ def preprocess(project: ProjectConfig, selection: Selection, storage: Storage) -
     }
     if storage.exists(result["report"]):  # it is written last
         return result
-    source = FeatureSource(read_items(selection["items"], storage), project, storage)
+    source = FeatureSource(items, project, storage)
     labels = read_labels(selection["labels"], project.labels, source.geobox, storage)
-    sampled = _Sampled(project)
-    for window, seen in source.over_windows(lambda w: _see(w, source, labels), "preprocess"):
-        sampled.add(window, *seen)
+    sampled = _Sampled(project, class_sizes=dict.fromkeys(labels.expected, 0))
+    for _, seen in source.over_windows(lambda w: _see(w, source, labels), "preprocess"):
+        sampled.add(seen)
     samples, population = sampled.samples(labels, source.geobox), sampled.population.result()
     _check_samples(samples, source, sampled.tally)
     check(sampled.tally, sampled.class_sizes, project)
@@ -90,6 +95,16 @@ def read_report(uri: str, storage: Storage) -> DataReport:
     return DataReport(**json.loads(storage.read(uri)))
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """Of one window: rows with their random numbers, pixels a class, counts."""
+
+    labelled: tuple[pd.DataFrame, npt.NDArray[np.float64]]
+    anywhere: tuple[pd.DataFrame, npt.NDArray[np.float64]]
+    class_sizes: dict[str, int]
+    tally: Tally
+
+
 @dataclass
 class _Sampled:
     """What has been drawn and counted so far."""
@@ -104,17 +119,13 @@ class _Sampled:
         self.drawn = Draw(self.project.labels.samples_per_class, by="class_name")
         self.population = Draw(POPULATION)
 
-    def add(
-        self, window: Window, labelled: pd.DataFrame, anywhere: pd.DataFrame, tally: Tally
-    ) -> None:
-        """Take in a window; the same window of the same data draws the same pixels."""
-        place = (self.project.seed, window.row_off, window.col_off)
-        random = np.random.default_rng(place)
-        self.tally.add(tally)
-        for name, size in labelled["class_name"].value_counts().items():
-            self.class_sizes[str(name)] = self.class_sizes.get(str(name), 0) + int(size)
-        self.drawn.add(labelled, random)
-        self.population.add(anywhere, random)
+    def add(self, seen: _Seen) -> None:
+        """Take in a window."""
+        self.tally.add(seen.tally)
+        for name, size in seen.class_sizes.items():
+            self.class_sizes[name] = self.class_sizes.get(name, 0) + size
+        self.drawn.add(*seen.labelled)
+        self.population.add(*seen.anywhere)
 
     def samples(self, labels: VectorLabels | RasterLabels, geobox: GeoBox) -> pd.DataFrame:
         """Give the drawn samples with their blocks."""
@@ -129,23 +140,27 @@ class _Sampled:
         return table
 
 
-def _see(
-    window: Window, source: FeatureSource, labels: VectorLabels | RasterLabels
-) -> tuple[pd.DataFrame, pd.DataFrame, Tally]:
-    """Take what is wanted of one window: labelled pixels, some of any pixels, counts."""
+def _see(window: Window, source: FeatureSource, labels: VectorLabels | RasterLabels) -> _Seen:
+    """Take what is wanted of one window; the same window of the same data gives the same."""
     project, halo = source.project, halo_px(source.project.features)
     (top, bottom), (left, right) = window.toranges()
     with source.storage.gdal():
         cube = source.cube(window)
         features = source.features(cube, window)
         numbers, polygons = labels.burn(source.geobox[top:bottom, left:right])
+    random = np.random.default_rng((project.seed, window.row_off, window.col_off))
     labelled = pixel_table(features, numbers > 0)
     names = np.array(["", *labels.names], dtype=object)
     labelled.insert(2, "class_name", names[numbers.ravel()[labelled.index]])
     labelled.insert(2, "polygon", polygons.ravel()[labelled.index])
-    anywhere = pixel_table(features, np.ones(numbers.shape, dtype=bool))
+    burnt = {str(name): 0 for name in names[np.unique(numbers[numbers > 0])]}
     inner = cube.isel(y=slice(halo, halo + window.height), x=slice(halo, halo + window.width))
-    return labelled, anywhere, count(inner, project)
+    return _Seen(
+        labelled=(labelled, random.random(len(labelled))),
+        anywhere=random_pixels(features, POPULATION, random),
+        class_sizes=burnt | labelled["class_name"].value_counts().to_dict(),
+        tally=count(inner, project),
+    )
 
 
 def _check_samples(samples: pd.DataFrame, source: FeatureSource, tally: Tally) -> None:
@@ -176,7 +191,7 @@ def _report(source: FeatureSource, sampled: _Sampled, digest: str) -> DataReport
     return DataReport(
         features=source.names,
         periods=source.periods,
-        clear_share={p: tally.clear[p] / tally.seen[p] for p in source.periods if p in tally.seen},
+        clear_share={p: tally.clear_share(p) for p in source.periods if p in tally.seen},
         value_range={name: (tally.low[name], tally.high[name]) for name in tally.low},
         outside_range={name: n / tally.values[name] for name, n in tally.outside.items()},
         class_sizes=dict(sorted(sampled.class_sizes.items())),
@@ -187,17 +202,39 @@ def _report(source: FeatureSource, sampled: _Sampled, digest: str) -> DataReport
     )  # fmt: skip
 
 
-def _key(project: ProjectConfig, selection: Selection, storage: Storage) -> str:
+def _key(
+    project: ProjectConfig, items: Sequence[pystac.Item], labels: str, storage: Storage
+) -> str:
     """Digest of all that the samples depend on: items, labels, layers, configuration, code."""
     digest = hashlib.sha256()
-    for uri in (selection["items"], selection["labels"], *project.features.layers.values()):
-        if "://" not in uri and not Path(uri).exists():
-            digest.update(uri.encode())  # what reads it says so in a sentence
-        else:
-            digest.update(storage.read(uri))
-    wanted = {"seed", "data", "grid", "cloud_mask", "labels", "features", "checks", "validation"}
-    digest.update(project.model_dump_json(include=wanted).encode())
+    for item in items:
+        digest.update(json.dumps(item.to_dict(include_self_link=False), sort_keys=True).encode())
+    for uri in (labels, *project.features.layers.values()):
+        digest.update(_file_digest(uri, storage).encode())
+    wanted = {
+        "seed": True, "data": {"bands", "scaling"}, "grid": True, "cloud_mask": True,
+        "labels": True, "features": True, "checks": True,
+        "validation": {"block_size_px", "folds", "whole_polygons"},
+    }  # fmt: skip
+    digest.update(project.model_dump_json(include=cast("Any", wanted)).encode())
+    lock = config.project_root() / "requirements.lock"
+    digest.update(lock.read_bytes() if lock.exists() else b"")
     for path in sorted(resources.files(__package__).iterdir(), key=lambda path: path.name):
         if path.name.endswith(".py"):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _file_digest(uri: str, storage: Storage) -> str:
+    """Digest of a file with those beside it of the same name, as a Shapefile has, or of a folder.
+
+    What can't be read has its address for a digest: the step that reads it says so in a sentence.
+    """
+    path = Path(uri)
+    if "://" in uri:
+        return storage.digest(uri)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+    else:
+        files = sorted(file for file in path.parent.glob(f"{path.stem}.*") if file.is_file())
+    return " ".join([uri, *(storage.digest(str(file)) for file in files)])

@@ -14,7 +14,15 @@ from odc.geo.geobox import GeoBox
 
 from .labels import RasterLabels, VectorLabels
 
-__all__ = ["NOT_FEATURES", "POPULATION", "Draw", "block_numbers", "pixel_table", "to_geo"]
+__all__ = [
+    "NOT_FEATURES",
+    "POPULATION",
+    "Draw",
+    "block_numbers",
+    "pixel_table",
+    "random_pixels",
+    "to_geo",
+]
 
 #: Columns of the samples beside the features.
 NOT_FEATURES = ["x", "y", "block", "polygon", "class_name", "geometry"]
@@ -41,9 +49,9 @@ class Draw:
     by: str = ""
     kept: list[pd.DataFrame] = field(default_factory=list)
 
-    def add(self, table: pd.DataFrame, random: np.random.Generator) -> None:
-        """Take a window's rows."""
-        self.kept.append(table.assign(**{_PRIORITY: random.random(len(table))}))
+    def add(self, table: pd.DataFrame, priority: npt.NDArray[np.float64]) -> None:
+        """Take a window's rows, each with its random number."""
+        self.kept.append(table.assign(**{_PRIORITY: priority}))
         if self.limit is not None and sum(map(len, self.kept)) > 4 * self.limit:
             self.kept = [self._pruned()]
 
@@ -59,6 +67,31 @@ class Draw:
             return table
         table = table.sort_values(_PRIORITY, kind="stable")
         return table.groupby(self.by).head(self.limit) if self.by else table.head(self.limit)
+
+
+def random_pixels(
+    features: xr.DataArray, limit: int, random: np.random.Generator
+) -> tuple[pd.DataFrame, npt.NDArray[np.float64]]:
+    """List random pixels of a window, for `Draw.add`.
+
+    Parameters
+    ----------
+    features : DataArray, shape (feature, y, x), float32
+    limit : int
+        Of the draw: a window can't give more to it.
+
+    Returns
+    -------
+    DataFrame
+        As `pixel_table` gives it.
+    ndarray, shape (pixel,), float64
+        A random number of each.
+    """
+    valid = np.isfinite(features.values).all(axis=0)
+    priority = random.random(valid.shape)
+    lowest = np.sort(priority[valid])[:limit]
+    chosen = valid & (priority <= (lowest[-1] if len(lowest) else -1))
+    return pixel_table(features, chosen), priority[chosen]
 
 
 def pixel_table(features: xr.DataArray, chosen: npt.NDArray[np.bool_]) -> pd.DataFrame:

@@ -5,10 +5,20 @@ from __future__ import annotations
 import re
 from datetime import date
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 __all__ = [
+    "CREDENTIALS",
     "SIMULATED",
     "Checks",
     "CloudMask",
@@ -22,9 +32,36 @@ __all__ = [
     "Scaling",
     "Section",
     "Validation",
+    "has_credentials",
 ]
 
 SIMULATED = "simulated"
+#: What is wrong with an address that holds them.
+CREDENTIALS = (
+    "holds credentials, which would be written into runs and maps; leave them out and use [data] "
+    "sign, ~/.netrc or AWS variables"
+)
+USER = re.compile(r"https?://[^/?#]*@|://[^/?#@]*:[^/?#]*@")
+SECRET = re.compile(
+    r"sig|auth|authorization|(.*[-_.])?(api|access|account)?key([-_]?id)?|awsaccesskeyid|"
+    r"x-(amz|goog)-.*|.*(token|signature|secret|passw|credential).*",
+    re.IGNORECASE,
+)
+
+
+def has_credentials(address: str) -> bool:
+    """Tell whether an address holds user and password, or a query that looks like a secret."""
+    queries = re.findall(r"[?&;#]([^=?&;#]+)=", unquote(address)) if "://" in address else []
+    return bool(USER.search(address)) or any(SECRET.fullmatch(name) for name in queries)
+
+
+def _without_credentials(address: str) -> str:
+    if has_credentials(address):  # of this type so that the message leaves the value out
+        raise PydanticCustomError("secret", CREDENTIALS)
+    return address
+
+
+Address = Annotated[str, AfterValidator(_without_credentials)]
 
 
 class Section(BaseModel):
@@ -73,12 +110,12 @@ class Data(Section):
         Band name to scale, offset and nodata that override the item's own.
     """
 
-    catalogue: str = SIMULATED
+    catalogue: Address = SIMULATED
     collection: str = ""
     sign: Literal["none", "planetary-computer"] = "none"
-    files: str = ""
+    files: Address = ""
     name_pattern: str = r"(?P<date>\d{4}[-_]?\d{2}[-_]?\d{2})"
-    area: tuple[float, float, float, float] | str | None = None
+    area: tuple[float, float, float, float] | Address | None = None
     start: date | None = None
     end: date | None = None
     max_cloud_cover: float | None = Field(None, ge=0, le=100)
@@ -143,7 +180,7 @@ class CloudMask(Section):
 
     asset: str
     clear: list[int] | None = Field(None, min_length=1)
-    cloudy_bits: list[Annotated[int, Field(ge=0, le=31)]] | None = Field(None, min_length=1)
+    cloudy_bits: list[Annotated[int, Field(ge=0, le=30)]] | None = Field(None, min_length=1)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -170,7 +207,7 @@ class Labels(Section):
         At most so many pixels of each class, drawn at random; None takes all.
     """
 
-    source: str = SIMULATED
+    source: Address = SIMULATED
     class_field: str = "class_name"
     classes: dict[str, str] | None = None
     shrink: float = Field(0, ge=0)
@@ -207,7 +244,7 @@ class Features(Section):
     ]
     indices: list[str] = []
     constants: dict[str, float] = {}
-    layers: dict[str, str] = {}
+    layers: dict[str, Address] = {}
     neighbourhood: list[Annotated[int, Field(ge=3)]] = []
 
     @field_validator("indices", "statistics", "neighbourhood")

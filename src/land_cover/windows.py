@@ -21,19 +21,21 @@ from terraflow.errors import DataError
 from terraflow.storage import Storage
 
 from . import grid
-from .composites import span
+from .assets import find_images
+from .composites import period_labels, span
 from .config import ProjectConfig
-from .cube import check_assets, find_unreadable, load_clear
+from .cube import find_unreadable, load_clear, wanted_assets
 from .features import compute_features, feature_names, halo_px, read_layer
 from .files import UNDATED
 from .indices import check_indices
+from .selection import item_time
 
 __all__ = ["FeatureSource"]
 
 T = TypeVar("T")
 WINDOW_PX = 512
-#: A window's cube is held in memory; with more bands and dates windows get smaller.
-CUBE_BYTES = 160 * 1024**2
+#: A window's cube and features are held in memory; with more of them windows get smaller.
+WINDOW_BYTES = 200 * 1024**2
 WORKERS = min(4, os.cpu_count() or 1)
 
 
@@ -72,9 +74,9 @@ class FeatureSource:
         storage: Storage,
         periods: Sequence[str] | None = None,
     ) -> None:
-        self.items, self.project, self.storage = list(items), project, storage
+        self.items, self.project, self.storage = [_dated(i) for i in items], project, storage
         features, bands = project.features, list(project.data.bands)
-        check_assets(self.items, project)
+        find_images(self.items, wanted_assets(project))
         check_indices(features.indices, bands, features.constants)
         if features.composites != "whole" and any(
             item.properties.get(UNDATED) for item in self.items
@@ -84,16 +86,23 @@ class FeatureSource:
                 'need; set [features] composites = "whole", or a [data] name_pattern that finds it.'
             )
         self.geobox = grid.project_grid(self.items, project.data.bands[bands[0]], project.grid)
-        times = [np.datetime64(item.datetime.replace(tzinfo=None)) for item in self.items
-                 if item.datetime]  # fmt: skip
+        times = [np.datetime64(item_time(item).replace(tzinfo=None), "ns") for item in self.items]
         self.periods = list(periods or span(times, features.composites))
+        if not set(self.periods) & set(period_labels(times, features.composites)):
+            first, last = str(min(times))[:10], str(max(times))[:10]
+            raise DataError(
+                f"None of the {len(times)} items, of {first} to {last}, lies in the model's "
+                f"periods {self.periods[0]} to {self.periods[-1]}; take items of these, or train with "
+                "[features] composites over all years, as month_of_year."
+            )
         self.names = feature_names(bands, features, self.periods)
 
     def windows(self) -> list[Window]:
         """Cut the grid into tiles, row by row."""
         series = len(self.project.data.bands) + len(self.project.features.indices)
+        layers = max(series * len(self.items), 2 * len(self.names))
         side = WINDOW_PX
-        while side > 64 and series * len(self.items) * side**2 * 4 > CUBE_BYTES:
+        while side > 64 and layers * side**2 * 4 > WINDOW_BYTES:
             side //= 2
         return [Window.from_slices(*slices) for slices in grid.windows(self.geobox, side)]
 
@@ -164,3 +173,11 @@ class FeatureSource:
     def _around(self, window: Window) -> GeoBox:
         (top, bottom), (left, right) = window.toranges()
         return self.geobox[top:bottom, left:right].pad(halo_px(self.project.features))
+
+
+def _dated(item: pystac.Item) -> pystac.Item:
+    """Give an item of a period the time of its beginning, by which it is composited."""
+    if item.datetime is None:
+        item = item.clone()
+        item.datetime = item_time(item)
+    return item

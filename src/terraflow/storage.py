@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -55,6 +56,23 @@ class Storage:
             return bytes(obstore.get(store, key).bytes())
         except (BaseError, OSError) as error:
             raise _failed("read", uri, error) from error
+
+    def digest(self, uri: str) -> str:
+        """Compute the SHA-256 of an object, as hexadecimal digits, without holding it in memory.
+
+        Raises
+        ------
+        StorageError
+            It is missing or can't be read.
+        """
+        store, key = self._open(uri)
+        digest = hashlib.sha256()
+        try:
+            for chunk in obstore.get(store, key).stream():
+                digest.update(chunk)
+        except (BaseError, OSError) as error:
+            raise _failed("read", uri, error) from error
+        return digest.hexdigest()
 
     def write(self, uri: str, data: bytes | Path) -> str:
         """Write a whole object, from memory or from a local file.

@@ -13,7 +13,8 @@ from terraflow.errors import ConfigError, DataError
 def cube(*dates: tuple[str, list[float]]) -> xr.Dataset:
     values = np.array([values for _, values in dates], "float32")[:, None, :]
     coords = {"time": pd.to_datetime([day for day, _ in dates])}
-    return xr.Dataset({"red": xr.DataArray(values, dims=("time", "y", "x"), coords=coords)})
+    red = xr.DataArray(values, dims=("time", "y", "x"), coords=coords)
+    return xr.Dataset({"red": red}).assign_coords(observed=xr.ones_like(red, dtype=bool))
 
 
 DATA = cube(("2024-04-01", [0.1, np.nan]), ("2024-04-20", [0.3, 1.5]), ("2024-05-01", [0.2, 0.4]))
@@ -70,3 +71,13 @@ def test_check_without_thresholds_passes() -> None:
 def test_count_range_of_an_unknown_band_is_refused() -> None:
     with pytest.raises(ConfigError, match="value_range names rde, which is none of red"):
         count(DATA, make_project(checks={"value_range": {"rde": [0, 1]}}))
+
+
+def test_count_leaves_pixels_beyond_the_images_out() -> None:
+    data = DATA.assign_coords(observed=DATA["observed"] & (DATA["red"] != 0.3))
+    assert count(data, make_project()).seen == {"2024-04": 3, "2024-05": 2}
+
+
+def test_check_class_without_a_pixel_is_refused() -> None:
+    with pytest.raises(DataError, match="class water has labels in the images, but no pixel"):
+        check(Tally(), {"water": 0, "forest": 10}, make_project())

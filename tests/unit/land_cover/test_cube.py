@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pystac
 import pytest
+import rasterio
 import xarray as xr
+from affine import Affine
 
-from area import Area, make_project
+from area import CRS, TRANSFORM, Area, make_project
 from land_cover.config import ProjectConfig
-from land_cover.cube import band_scaling, clear_pixels, load_clear
-from land_cover.grid import native_geobox
-from land_cover.sections import CloudMask
+from land_cover.cube import clear_pixels, load_clear
+from land_cover.grid import native_geobox, project_grid
+from land_cover.sections import CloudMask, Grid
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
@@ -58,7 +62,7 @@ def test_load_clear_missing_asset_names_items_and_assets(area: Area) -> None:
     area.add("2024-04-01", coordinates(), ONES)
     area.add("2024-05-01", coordinates(), ONES)
     del area.items[1].assets["mask"]
-    with pytest.raises(DataError, match=r"1 of 2 items lack assets .*2024-05-01: mask"):
+    with pytest.raises(DataError, match=r"1 of 2 items lack assets .*2024-05-01 lacks mask"):
         load(area)
 
 
@@ -80,35 +84,88 @@ def test_load_clear_config_overrides_scale_offset_and_nodata(area: Area, storage
     assert red[0, 1] == 2 * 1001 + 1
 
 
+def add_image(
+    area: Area, day: str, values: np.ndarray, *, column: int = 0, nodata: float | None = None
+) -> None:
+    """Add an item of one image whose left edge is so many pixels east of the area's."""
+    transform = TRANSFORM * Affine.translation(column, 0)
+    path = area.folder / day / "image.tif"
+    path.parent.mkdir(parents=True)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=values.shape[1], height=values.shape[0], count=1,
+        dtype=values.dtype, crs=CRS, transform=transform, nodata=nodata,
+    ) as file:  # fmt: skip
+        file.write(values, 1)
+    item = pystac.Item(
+        day, None, None, datetime.fromisoformat(day).replace(tzinfo=UTC),
+        {"proj:code": CRS, "proj:shape": list(values.shape),
+         "proj:transform": list(transform)[:6]},
+        stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
+    )  # fmt: skip
+    item.add_asset("B04", pystac.Asset(str(path)))
+    area.items.append(item)
+
+
+def load_all(area: Area, storage: Storage) -> xr.DataArray:
+    grid = project_grid(area.items, "B04", Grid())
+    with storage.gdal():
+        return load_clear(area.items, make_project(cloud_mask=None), grid)["red"].compute()
+
+
+def test_load_clear_beyond_an_image_without_nodata_is_missing(area: Area, storage: Storage) -> None:
+    add_image(area, "2024-04-01", np.full((4, 4), 1000, "uint16"))
+    add_image(area, "2024-04-02", np.full((4, 4), 3000, "uint16"), column=4)
+    found = load_all(area, storage)
+    nan = np.nan
+    assert np.array_equal(found[:, 0], [[1000] * 4 + [nan] * 4, [nan] * 4 + [3000] * 4], True)
+    observed = found["observed"].values
+    assert observed.sum() == 32
+
+
+def test_load_clear_takes_each_items_own_nodata(area: Area, storage: Storage) -> None:
+    add_image(area, "2024-04-01", np.array([[0, 65535]], "uint16"), nodata=0)
+    add_image(area, "2024-04-02", np.array([[0, 65535]], "uint16"), nodata=65535)
+    assert np.array_equal(load_all(area, storage)[:, 0], [[np.nan, 65535], [0, np.nan]], True)
+
+
+def test_load_clear_takes_each_items_own_type(area: Area, storage: Storage) -> None:
+    add_image(area, "2024-04-01", np.array([[7, 8]], "uint8"))
+    add_image(area, "2024-04-02", np.array([[3000, 4000]], "uint16"))
+    add_image(area, "2024-04-03", np.array([[-50, -9999]], "int16"), nodata=-9999)
+    expected = [[7, 8], [3000, 4000], [-50, np.nan]]
+    assert np.array_equal(load_all(area, storage)[:, 0], expected, True)
+
+
+def test_load_clear_in_degrees_has_the_same_axes(area: Area, storage: Storage) -> None:
+    add_image(area, "2024-04-01", np.full((16, 16), 1000, "uint16"))
+    grid = project_grid(area.items, "B04", Grid(crs="EPSG:4326", resolution=0.0001))
+    with storage.gdal():
+        cube = load_clear(area.items, make_project(cloud_mask=None), grid).compute()
+    assert cube["red"].dims == ("time", "y", "x")
+    assert cube.odc.geobox == grid
+    assert np.nanmax(cube["red"]) == 1000
+
+
+def test_load_clear_averages_to_a_coarser_grid(area: Area, storage: Storage) -> None:
+    values = np.random.default_rng(0).integers(0, 9999, (64, 64)).astype("uint16")
+    add_image(area, "2024-04-01", values)
+    data = {"resolution": 20, "resampling": "average"}
+    project = make_project(cloud_mask=None, grid=data)
+    grid = project_grid(area.items, "B04", project.grid)
+    with storage.gdal():
+        found = load_clear(area.items, project, grid)["red"].values[0]
+    np.testing.assert_allclose(found, values.reshape(32, 2, 32, 2).mean((1, 3)), atol=1)
+
+
 def test_clear_pixels_reads_the_bits_of_qa_pixel() -> None:
     # Landsat Collection 2: bit 0 fill, 1 dilated cloud, 3 cloud, 4 cloud shadow, 6 clear
-    flags = xr.DataArray(np.array([21824, 22280, 23888, 1], "uint16"), dims="x")
+    flags = xr.DataArray(np.array([21824, 22280, 23888, 1], "int32"), dims="x")
     rule = CloudMask(asset="qa_pixel", cloudy_bits=[0, 1, 3, 4])
     assert clear_pixels(flags, rule).values.tolist() == [True, False, False, False]
 
 
 def test_clear_pixels_nodata_of_flags_is_not_clear() -> None:
-    flags = xr.DataArray(np.array([0, 64], "uint16"), dims="x", attrs={"nodata": 0})
+    flags = xr.DataArray(np.array([-1, 64], "int32"), dims="x")
     assert clear_pixels(flags, CloudMask(asset="qa", cloudy_bits=[3])).values.tolist() == [
         False, True,
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"raster:bands": [{"scale": 0.1, "offset": 2, "nodata": -1}]},
-        {"bands": [{"raster:scale": 0.1, "raster:offset": 2, "nodata": -1}]},
-        {"raster:scale": 0.1, "raster:offset": 2, "nodata": -1},
-    ],
-)
-def test_band_scaling_reads_both_versions_of_stac(fields: dict[str, object]) -> None:
-    item = pystac.Item("x", None, None, None, {"start_datetime": "2024-01-01T00:00:00Z",
-                                               "end_datetime": "2024-01-01T00:00:00Z"})  # fmt: skip
-    item.add_asset("a", pystac.Asset("a.tif", extra_fields=fields))
-    assert band_scaling(item, "a") == (0.1, 2, -1)
-
-
-def test_band_scaling_without_metadata_changes_nothing(area: Area) -> None:
-    area.add("2024-04-01", coordinates(), ONES)
-    assert band_scaling(area.items[0], "mask") == (1, 0, None)

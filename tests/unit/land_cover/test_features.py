@@ -55,6 +55,14 @@ def test_compute_features_month_of_year_keeps_the_distance_of_missing_months() -
     np.testing.assert_allclose(features.values[:5, 0, 0], [0, 0.2, 0.4, 0.6, 0.8], atol=1e-6)
 
 
+def test_compute_features_dates_outside_the_periods_change_nothing() -> None:
+    features = Features(composites="month_of_year")
+    june = cube([0.1, 0.3], ["2024-06-01", "2024-06-15"])
+    longer = cube([0.1, 0.3, 0.9], ["2024-06-01", "2024-06-15", "2024-12-01"])
+    expected = compute_features(june, features, ["06"])
+    np.testing.assert_array_equal(compute_features(longer, features, ["06"]), expected)
+
+
 def test_compute_features_names_are_those_of_feature_names() -> None:
     features = Features(
         composites="whole", statistics=["min", "p90"], layers={"height": "x"}, neighbourhood=[3]

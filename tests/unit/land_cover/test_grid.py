@@ -32,6 +32,12 @@ def test_native_geobox_without_projection_is_refused(one: Area) -> None:
         native_geobox(one.items[0], "B04")
 
 
+def test_native_geobox_south_up_is_refused(one: Area) -> None:
+    one.items[0].properties["proj:transform"][4] = 10
+    with pytest.raises(DataError, match="grid of B04 that is not north-up"):
+        native_geobox(one.items[0], "B04")
+
+
 def test_project_grid_of_one_item_is_its_own(one: Area) -> None:
     assert project_grid(one.items, "B04", Grid()) == native_geobox(one.items[0], "B04")
 

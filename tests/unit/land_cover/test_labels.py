@@ -157,3 +157,14 @@ def test_read_labels_raster_without_crs_is_refused(storage: Storage, tmp_path: P
     write_raster(tmp_path / "classes.tif", np.ones((16, 16), "uint8"), crs=None)
     with pytest.raises(DataError, match=r"classes\.tif has no CRS"):
         read_labels(str(tmp_path / "classes.tif"), Labels(), GRID, storage)
+
+
+def test_read_labels_raster_without_nodata_ends_at_its_edge(
+    storage: Storage, tmp_path: Path
+) -> None:
+    write_raster(tmp_path / "classes.tif", np.array([[0, 0], [1, 1]], "uint8"))
+    labels = read_labels(str(tmp_path / "classes.tif"), Labels(), GRID, storage)
+    numbers = burn(labels)
+    assert labels.names == ["0", "1"]
+    assert numbers[:2, :2].tolist() == [[1, 1], [2, 2]]
+    assert (numbers > 0).sum() == 4

@@ -138,7 +138,8 @@ def test_monitor_no_clear_pixel_is_refused(world: World) -> None:
 def test_monitor_items_of_another_year_are_refused_with_both_dates(world: World) -> None:
     items = write_scene(world.folder / "later", day="2025-01-05")
     with pytest.raises(
-        DataError, match=r"these are of 2025-01-05 to 2025-01-05 .* of 2024-01 to 2024-01"
+        DataError,
+        match=r"of 2025-01-05 to 2025-01-05, lies in the model's periods 2024-01 to 2024-01",
     ):
         world.monitor(items)
 

@@ -6,6 +6,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+from shapely.geometry import box
 
 from area import Area, make_project, write_labels
 from land_cover import windows
@@ -20,9 +21,11 @@ ONES = np.ones((16, 16), "uint8")
 
 
 def ingested(
-    area: Area, storage: Storage, tmp_path: Path, **changes: object
+    area: Area, storage: Storage, tmp_path: Path, *, write: bool = True, **changes: object
 ) -> tuple[ProjectConfig, dict[str, str]]:
-    labels = write_labels(tmp_path / "labels.gpkg")
+    labels = tmp_path / "labels.gpkg"
+    if write:
+        write_labels(labels)
     values = {"start": "2024-01-01", "end": "2024-12-31", "bands": {"red": "B04"}}
     project = make_project(
         data=values | {"catalogue": str(area.save())},
@@ -185,3 +188,60 @@ def test_preprocess_undated_scene_needs_the_whole_period(
         FeatureSource(area.items, make_project(), storage)
     project = make_project(features={"composites": "whole"})
     assert FeatureSource(area.items, project, storage).periods == ["all"]
+
+
+def test_preprocess_class_that_shrinks_away_is_refused(
+    area: Area, storage: Storage, tmp_path: Path
+) -> None:
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    path = write_labels(tmp_path / "labels.gpkg")
+    frame = gpd.read_file(path)
+    frame.loc[2] = {"kind": "road", "geometry": box(500_000, 5_099_990, 500_160, 5_100_000)}
+    frame.to_file(path)
+    project, selection = ingested(area, storage, tmp_path, write=False)
+    labels = project.labels.model_copy(update={"shrink": 6})
+    project = project.model_copy(update={"labels": labels})
+    with pytest.raises(DataError, match="class road has labels in the images, but no pixel with"):
+        preprocess(project, selection, storage)
+
+
+def test_preprocess_item_of_a_month_is_composited_by_its_beginning(
+    area: Area, storage: Storage, tmp_path: Path
+) -> None:
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    item = area.items[0]
+    item.properties |= {
+        "start_datetime": "2024-04-01T00:00:00Z", "end_datetime": "2024-04-30T23:59:59Z",
+    }  # fmt: skip
+    item.datetime = None
+    source = FeatureSource(area.items, make_project(), storage)
+    assert source.periods == ["2024-04"]
+    assert np.isfinite(source.compute(source.windows()[0]).values).all()
+
+
+def test_feature_source_items_outside_the_models_periods_are_refused(
+    area: Area, storage: Storage
+) -> None:
+    area.add("2025-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    with pytest.raises(DataError, match=r"of 2025-04-01 to 2025-04-01, lies .* periods 2024-04 to"):
+        FeatureSource(area.items, make_project(), storage, ["2024-04", "2024-05"])
+
+
+@pytest.mark.parametrize("change", ["labels", "item"])
+def test_preprocess_changed_input_is_computed_again(
+    change: str, area: Area, storage: Storage, tmp_path: Path
+) -> None:
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    catalogue = str(area.save())
+    labels = tmp_path / "labels.shp"
+    gpd.read_file(write_labels(tmp_path / "labels.gpkg")).to_file(labels)
+    project = make_project(labels={"source": str(labels), "class_field": "kind"})
+    selection = {"items": catalogue, "labels": str(labels)}
+    before = preprocess(project, selection, storage)["samples"]
+    if change == "labels":  # of a Shapefile, only the .dbf has the classes
+        gpd.read_file(labels).assign(kind=["lake", "wood"]).to_file(labels)
+    else:
+        red = "raster:bands"
+        area.items[0].assets["B04"].extra_fields[red] = [{"scale": 1, "offset": 0, "nodata": 0}]
+        area.save()
+    assert preprocess(project, selection, storage)["samples"] != before

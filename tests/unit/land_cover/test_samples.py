@@ -28,7 +28,8 @@ def test_draw_keeps_at_most_the_limit_of_each_class(sizes: list[int], limit: int
     draw = Draw(limit, by="kind")
     random = np.random.default_rng(0)
     for size in sizes:
-        draw.add(pd.concat([rows(size, "a"), rows(size // 2, "b")]), random)
+        table = pd.concat([rows(size, "a"), rows(size // 2, "b")])
+        draw.add(table, random.random(len(table)))
     found = draw.result()["kind"].value_counts().to_dict()
     assert found.get("a", 0) == min(limit, sum(sizes))
     assert found.get("b", 0) == min(limit, sum(size // 2 for size in sizes))
@@ -40,7 +41,7 @@ def test_draw_gives_every_row_the_same_chance() -> None:
         draw = Draw(10)
         random = np.random.default_rng(seed)
         for start in range(4):
-            draw.add(rows(40, "a")[start::4], random)
+            draw.add(rows(40, "a")[start::4], random.random(10))
         counts[draw.result()["x"].astype(int)] += 1
     # 400 draws of 10 in 40: 100 expected, standard deviation 8.7
     assert counts.min() > 60
