@@ -115,8 +115,9 @@ def make_map(config: str = "", *, model: str = "", items: str = "", output: str 
 
 def make_report(config: str = "", *, map_uri: str = "") -> int:
     """Write polygons, a picture and the table of areas beside a map, and print the table."""
+    from .area import area_table  # noqa: PLC0415
     from .models import load_model  # noqa: PLC0415
-    from .postprocess import area_table, report  # noqa: PLC0415
+    from .postprocess import report  # noqa: PLC0415
     from .predict import find_map  # noqa: PLC0415
 
     project, stack = _project(config), settings.load()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,25 @@ from shapely.geometry import shape
 
 from terraflow import tracking
 from terraflow.errors import DataError
-from terraflow.settings import Settings
 from terraflow.storage import Storage
 
-from .area import ASSUMPTION, AreaEstimate, Interval, error_matrix, estimate_areas
+from .area import (
+    ASSUMPTION,
+    WEIGHTED,
+    AreaEstimate,
+    Interval,
+    area_table,
+    error_matrix,
+    estimate_areas,
+    sampling_weights,
+)
 from .config import ProjectConfig
 from .figures import map_figure
 from .map_file import MapInfo, open_map, read_info
 
-__all__ = ["area_table", "polygons", "read_predictions", "report", "sieve"]
+__all__ = ["polygons", "read_held_out", "report", "sieve"]
 
 QUICKLOOK_PX = 1200
-M2_PER_HA = 10_000
-DOI = "https://doi.org/10.1016/j.rse.2014.02.015"
 Numbers = npt.NDArray[np.uint8]
 
 
@@ -43,6 +49,7 @@ def report(
     storage: Storage,
     *,
     predictions: pd.DataFrame | None = None,
+    class_sizes: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Write polygons, a quicklook and the table of areas beside a map.
 
@@ -57,12 +64,15 @@ def report(
         A map that `predict` made.
     predictions : DataFrame, optional
         Columns class_name (reference) and predicted; by default what the map's run held out.
+    class_sizes : mapping, optional
+        Class to the labelled pixels that its predictions were drawn from; by default those of
+        the map's run, or with `predictions` that all were used.
 
     Returns
     -------
     dict
         URIs "polygons" (GeoParquet), "geopackage", "quicklook" (PNG), "area" (JSON) and
-        "area_table" (Markdown); "assumption", a sentence on the intervals; "areas", what the
+        "area_table" (Markdown); "assumption", on what the estimates rest; "areas", what the
         JSON holds.
 
     Raises
@@ -77,10 +87,11 @@ def report(
     info = read_info(map_uri, storage)
     pixel_m2 = _pixel_m2(map_uri, info)
     if predictions is None:
-        predictions = read_predictions(info.metadata.get("run_id", ""), storage)
+        predictions, class_sizes = read_held_out(info.metadata.get("run_id", ""), storage)
     with open_map(map_uri, storage) as file:
         numbers = file.read(1)
-    areas = _areas(numbers, info, pixel_m2, predictions)
+    sizes = class_sizes or predictions["class_name"].value_counts().to_dict()
+    areas = _areas(numbers, info, pixel_m2, predictions, sizes)
     patches = polygons(sieve(numbers, project.map.minimum_mapping_unit_px), info, pixel_m2)
     writers: dict[str, tuple[str, Callable[[Path], Any]]] = {
         "polygons": ("polygons.parquet", lambda path: patches.to_parquet(path, index=False)),
@@ -152,8 +163,8 @@ def polygons(numbers: Numbers, info: MapInfo, pixel_m2: float) -> gpd.GeoDataFra
     return frame[["class_number", "class_name", "area_m2", "geometry"]]
 
 
-def read_predictions(run_id: str, storage: Storage) -> pd.DataFrame:
-    """Read the held-out predictions of a run's cross-validation.
+def read_held_out(run_id: str, storage: Storage) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Read the held-out predictions of a run, and the labelled pixels of each class.
 
     Raises
     ------
@@ -162,53 +173,33 @@ def read_predictions(run_id: str, storage: Storage) -> pd.DataFrame:
     DataError
         The run has none.
     """
-    settings: Settings = storage.settings
-    tracking.find_run(settings, run_id)
+    tracking.find_run(storage.settings, run_id)
     with storage.scratch() as folder:
-        try:
-            path = mlflow.artifacts.download_artifacts(
-                run_id=run_id, artifact_path="predictions.parquet", dst_path=str(folder)
-            )
-        except (MlflowException, OSError) as error:
-            raise DataError(
-                f"Run {run_id} has no predictions.parquet: {str(error).splitlines()[0]}; map with "
-                "a model that `invoke train` made."
-            ) from error
-        return pd.read_parquet(path)
+        predictions, report = (
+            _download(run_id, name, folder) for name in ("predictions.parquet", "data_report.json")
+        )
+        return pd.read_parquet(predictions), dict(json.loads(report.read_bytes())["class_sizes"])
 
 
-def area_table(areas: dict[str, Any]) -> str:
-    """Write areas and accuracies as Markdown, areas in hectares."""
-    lines = [
-        "# Area of each class",
-        "",
-        f"Map: {areas['map']['model']}, run {areas['map'].get('run_id', 'unknown')}. "
-        f"{areas['nodata_px']} of {areas['total_px']} pixels have no class.",
-        "",
-    ]
-    if note := areas["map"].get("note"):
-        lines += [f"**{note}**", ""]
-    lines += [
-        "| class | mapped (ha) | error-adjusted (ha) | user's accuracy | producer's accuracy |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    for name, row in areas["classes"].items():
-        cells = [f"{row['mapped_m2'] / M2_PER_HA:,.1f}"]
-        area = row.get("area_m2")
-        cells.append(_plus_minus(area, 1 / M2_PER_HA, ",.1f"))
-        cells += [
-            _plus_minus(row.get(key), 1, ".2f") for key in ("users_accuracy", "producers_accuracy")
-        ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    overall = _plus_minus(areas.get("overall_accuracy"), 1, ".2f")
-    lines += ["", f"Overall accuracy: {overall}.", "", areas["remark"]]
-    if areas["adjusted"]:
-        lines += ["", f"Intervals are 95 %; estimator: Olofsson et al. 2014, <{DOI}>."]
-    return "\n".join(lines) + "\n"
+def _download(run_id: str, name: str, folder: Path) -> Path:
+    try:
+        path = mlflow.artifacts.download_artifacts(
+            run_id=run_id, artifact_path=name, dst_path=str(folder)
+        )
+    except (MlflowException, OSError) as error:
+        raise DataError(
+            f"Run {run_id} has no {name}: {str(error).splitlines()[0]}; map with a model that "
+            "`invoke train` made."
+        ) from error
+    return Path(path)
 
 
 def _areas(
-    numbers: Numbers, info: MapInfo, pixel_m2: float, predictions: pd.DataFrame
+    numbers: Numbers,
+    info: MapInfo,
+    pixel_m2: float,
+    predictions: pd.DataFrame,
+    class_sizes: Mapping[str, int],
 ) -> dict[str, Any]:
     counts = np.bincount(numbers.ravel(), minlength=len(info.classes) + 1)
     areas: dict[str, Any] = {
@@ -219,8 +210,9 @@ def _areas(
     }
     mapped = counts[1:].astype("int64")
     matrix = error_matrix(predictions["class_name"], predictions["predicted"], info.classes)
+    weights = sampling_weights(matrix, class_sizes, info.classes)
     try:
-        estimate = estimate_areas(matrix, mapped, info.classes, pixel_m2)
+        estimate = estimate_areas(matrix, mapped, info.classes, pixel_m2, weights)
     except DataError as error:  # the mapped areas are worth telling all the same
         plain = {
             name: {"mapped_m2": float(count * pixel_m2)}
@@ -229,9 +221,10 @@ def _areas(
         return areas | {"adjusted": False, "remark": str(error), "classes": plain}
     return areas | {
         "adjusted": True,
-        "remark": ASSUMPTION,
+        "remark": f"{ASSUMPTION} {WEIGHTED}" if (weights != 1).any() else ASSUMPTION,
         "samples": int(matrix.sum()),
         "error_matrix": {"rows": "mapped", "columns": "reference", "samples": matrix.tolist()},
+        "weights": dict(zip(info.classes, weights.tolist(), strict=True)),
         **_plain(estimate),
     }
 
@@ -254,12 +247,6 @@ def _plain(estimate: AreaEstimate) -> dict[str, Any]:
             for name, area in estimate.classes.items()
         },
     }
-
-
-def _plus_minus(interval: dict[str, float] | None, factor: float, form: str) -> str:
-    if interval is None:
-        return "not known"
-    return f"{interval['value'] * factor:{form}} ± {interval['margin'] * factor:{form}}"
 
 
 def _pixel_m2(map_uri: str, info: MapInfo) -> float:

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from land_cover.area import ClassArea, Interval, error_matrix, estimate_areas
+from land_cover.area import (
+    ClassArea,
+    Interval,
+    error_matrix,
+    estimate_areas,
+    sampling_weights,
+)
 from terraflow.errors import DataError
 
 HA = 10_000
@@ -86,6 +92,50 @@ def test_estimate_areas_of_a_class_that_no_sample_is_have_no_producers_accuracy(
     assert np.isnan(estimate.classes["b"].producers_accuracy.margin)
 
 
+def test_estimate_areas_of_weighted_samples_follow_the_formula_by_hand() -> None:
+    # of 10 mapped a, 8 are a, each for 3 labelled pixels, and 2 are b: 24 of 26
+    estimate = estimate_areas(
+        np.array([[8, 2], [1, 4]]), np.array([75, 25]), ["a", "b"], 1, np.array([3.0, 1.0])
+    )
+    share, other = 24 / 26, 3 / 7
+    assert estimate.classes["a"].users_accuracy.value == pytest.approx(share)
+    assert estimate.classes["a"].area_m2.value == pytest.approx(75 * share + 25 * other)
+    spread = (8 * 9 * (2 / 26) ** 2 + 2 * (24 / 26) ** 2) / 26**2 * 10 / 9
+    margin = 1.96 * np.sqrt(spread)
+    assert estimate.classes["a"].users_accuracy.margin == pytest.approx(margin)
+
+
+def test_estimate_areas_of_equal_weights_are_those_without() -> None:
+    table = (MATRIX, MAPPED_PX, CLASSES, 900)
+    plain, weighted = (estimate_areas(*table, weights=w) for w in (None, np.full(4, 7.0)))
+    for name in CLASSES:
+        one, other = plain.classes[name].area_m2, weighted.classes[name].area_m2
+        assert (other.value, other.margin) == pytest.approx((one.value, one.margin))
+
+
+def balanced(random: np.random.Generator) -> np.ndarray:
+    """Samples, (mapped, reference): 1000 of each class; 5 % of a mapped as b, 10 % of b as a."""
+    missed, wrong = random.binomial(1000, [0.1, 0.05])
+    return np.array([[1000 - wrong, missed], [wrong, 1000 - missed]])
+
+
+def test_estimate_areas_of_a_rare_class_sampled_as_often_as_the_other_hold_the_truth() -> None:
+    """Class b is 1 % of the area and of 100 000 labelled pixels."""
+    random, names = np.random.default_rng(0), ["a", "b"]
+    mapped_px = np.array([941_500, 58_500])
+    found, naive = [], []
+    for _ in range(400):
+        matrix = balanced(random)
+        weights = sampling_weights(matrix, {"a": 99_000, "b": 1000}, names)
+        found.append(estimate_areas(matrix, mapped_px, names, 1, weights).classes["b"].area_m2)
+        naive.append(estimate_areas(matrix, mapped_px, names, 1).classes["b"].area_m2)
+    held = [abs(area.value - 10_000) <= area.margin for area in found]
+    assert np.mean(held) > 0.93
+    assert np.mean([area.value for area in found]) == pytest.approx(10_000, rel=0.05)
+    assert np.mean([area.margin for area in found]) < 3500
+    assert min(area.value - area.margin for area in naive) > 100_000  # ten times the truth
+
+
 @pytest.mark.parametrize("samples", [0, 1])
 def test_estimate_areas_of_a_mapped_class_with_too_few_samples_are_refused(samples: int) -> None:
     matrix = np.array([[8, 2], [0, samples]])
@@ -119,3 +169,14 @@ def test_error_matrix_has_mapped_rows_and_reference_columns() -> None:
 def test_error_matrix_of_an_unknown_class_is_refused() -> None:
     with pytest.raises(DataError, match="class x, which the map does not know; it has a, b"):
         error_matrix(pd.Series(["a", "x"]), pd.Series(["a", "b"]), ["a", "b"])
+
+
+def test_sampling_weights_are_labelled_pixels_for_each_sample() -> None:
+    matrix = np.array([[8, 2, 0], [2, 3, 0], [0, 0, 0]])
+    weights = sampling_weights(matrix, {"a": 40, "b": 5, "c": 9}, ["a", "b", "c"])
+    assert weights.tolist() == [4, 1, 1]
+
+
+def test_sampling_weights_of_more_samples_than_labelled_pixels_are_refused() -> None:
+    with pytest.raises(DataError, match=r"Class b has 4 reference samples of 3 labelled pixels"):
+        sampling_weights(np.diag([5, 4]), {"a": 5, "b": 3}, ["a", "b"])

@@ -19,9 +19,9 @@ from rasterio.crs import CRS
 from scipy import ndimage
 
 from area import make_project
-from land_cover.area import ASSUMPTION
+from land_cover.area import ASSUMPTION, WEIGHTED
 from land_cover.map_file import MapInfo, create_map, read_info, write_cog
-from land_cover.postprocess import polygons, read_predictions, report, sieve
+from land_cover.postprocess import polygons, read_held_out, report, sieve
 from terraflow import tracking
 from terraflow.errors import ConfigError, DataError
 from terraflow.settings import Settings
@@ -203,17 +203,44 @@ def test_report_reads_the_held_out_predictions_of_the_run(
     with tracking.start_run(tracked_settings, "report", name="run", tags={}) as run:
         PREDICTIONS.to_parquet(tmp_path / "predictions.parquet")
         mlflow.log_artifact(str(tmp_path / "predictions.parquet"))
-    found = read_predictions(run.info.run_id, Storage(tracked_settings))
-    assert found.equals(PREDICTIONS)
+        mlflow.log_dict({"class_sizes": {"forest": 20, "water": 5}}, "data_report.json")
+    predictions, class_sizes = read_held_out(run.info.run_id, Storage(tracked_settings))
+    assert predictions.equals(PREDICTIONS)
+    assert class_sizes == {"forest": 20, "water": 5}
 
 
-def test_read_predictions_of_a_run_without_them_is_refused(tracked_settings: Settings) -> None:
+def test_report_weights_samples_of_a_class_of_which_not_all_pixels_were_used(
+    storage: Storage, tmp_path: Path
+) -> None:
+    uri = write_map(tmp_path, known_map())
+    sizes = {"forest": 20, "water": 5}
+    result = report(make_project(), uri, storage, predictions=PREDICTIONS, class_sizes=sizes)
+    areas = result["areas"]
+    assert areas["weights"] == {"forest": 2, "water": 1}
+    # of 10 mapped forest 9 are, each for 2: 18 of 19; of 5 mapped water 4 are, of 6
+    users = [areas["classes"][name]["users_accuracy"]["value"] for name in CLASSES]
+    assert users == pytest.approx([18 / 19, 4 / 6])
+    assert WEIGHTED in Path(result["area_table"]).read_text()
+
+
+def test_report_of_all_labelled_pixels_weights_none(storage: Storage, tmp_path: Path) -> None:
+    uri = write_map(tmp_path, known_map())
+    plain, told = (
+        report(make_project(), uri, storage, predictions=PREDICTIONS, class_sizes=sizes)["areas"]
+        for sizes in (None, {"forest": 10, "water": 5})
+    )
+    assert plain == told
+    assert plain["remark"] == ASSUMPTION
+    assert "may be biased" in ASSUMPTION
+
+
+def test_read_held_out_of_a_run_without_them_is_refused(tracked_settings: Settings) -> None:
     with tracking.start_run(tracked_settings, "report", name="empty", tags={}) as run:
         pass
     with pytest.raises(DataError, match=r"has no predictions\.parquet.*`invoke train`"):
-        read_predictions(run.info.run_id, Storage(tracked_settings))
+        read_held_out(run.info.run_id, Storage(tracked_settings))
 
 
-def test_read_predictions_of_no_run_is_refused(tracked_settings: Settings) -> None:
+def test_read_held_out_of_no_run_is_refused(tracked_settings: Settings) -> None:
     with pytest.raises(ConfigError, match="There is no run '0000'"):
-        read_predictions("0000", Storage(tracked_settings))
+        read_held_out("0000", Storage(tracked_settings))
