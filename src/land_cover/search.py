@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import posixpath
 from typing import Any
 from urllib.parse import urljoin
 
 import pystac
 import requests
-from pystac.stac_io import DefaultStacIO
 from pystac_client import Client, ConformanceClasses
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry.base import BaseGeometry
 from urllib3 import Retry
 
-from terraflow.errors import DataError, StorageError
+from terraflow.errors import ConfigError, DataError, StorageError
 from terraflow.storage import Storage
 
+from .addresses import CREDENTIALS, has_credentials, without_query
 from .sections import Data
 from .selection import bounds_text, period_text, select
 
-__all__ = ["find_items", "read_catalogue", "sign"]
+__all__ = ["checked_uri", "find_items", "read_catalogue", "sign"]
 
 #: Of requests for metadata; urllib3 honours Retry-After by itself.
 RETRY = Retry(
@@ -29,6 +30,8 @@ RETRY = Retry(
     raise_on_status=False,
 )  # fmt: skip
 TIMEOUT_S = (10, 60)  # to connect, to answer
+#: Of an item collection; more are an API's, to be searched instead.
+MAX_PAGES = 1000
 
 
 def find_items(
@@ -63,8 +66,8 @@ def find_items(
     https://github.com/radiantearth/stac-api-spec/tree/v1.0.0/item-search
     """
     try:
-        source = _StacIO(storage)
-        document = source.read_json(catalogue)
+        source = _Source(storage)
+        document = source.read(catalogue)
         if document.get("conformsTo"):
             client = Client.open(catalogue, stac_io=source.http, timeout=TIMEOUT_S)
             if client.conforms_to(ConformanceClasses.ITEM_SEARCH):
@@ -88,13 +91,26 @@ def read_catalogue(uri: str, storage: Storage) -> list[pystac.Item]:
     Raises
     ------
     DataError
-        It can't be read, or is no STAC.
+        It can't be read, is no STAC, or has a next page that can't be followed.
     """
     try:
-        source = _StacIO(storage)
-        return _items_of(source.read_json(uri), uri, source)
+        source = _Source(storage)
+        return _items_of(source.read(uri), uri, source)
     except _READ_ERRORS as error:
         raise _unreadable(uri, error) from error
+
+
+def checked_uri(uri: str) -> str:
+    """Give back an address that may be written into runs and maps.
+
+    Raises
+    ------
+    ConfigError
+        It holds credentials.
+    """
+    if has_credentials(uri):
+        raise ConfigError(f"{without_query(uri.partition('#')[0])} {CREDENTIALS}.")
+    return uri
 
 
 def sign(href: str, data: Data) -> str:
@@ -115,25 +131,24 @@ def sign(href: str, data: Data) -> str:
         signed: str = planetary_computer.sign(href)
     except (requests.RequestException, ValueError) as error:
         raise DataError(
-            f"Planetary Computer does not sign {href.partition('?')[0]}: {error}; check the "
-            "network and run it again."
+            f"Planetary Computer does not sign {without_query(href)}: {without_query(str(error))}; "
+            "check the network and run it again."
         ) from error
     return signed
 
 
-class _StacIO(DefaultStacIO):
-    """Lets pystac read a static catalogue by HTTP, with retries, and from the store."""
+class _Source:
+    """Reads JSON by HTTP, with retries, and from the store."""
 
     def __init__(self, storage: Storage) -> None:
-        super().__init__()
         self.http = StacApiIO(timeout=TIMEOUT_S, max_retries=RETRY)
         self.storage = storage
 
-    def read_text_from_href(self, href: str) -> str:
-        if href.startswith(("http://", "https://")):
-            text: str = self.http.read_text(href)
-            return text
-        return self.storage.read(href).decode()
+    def read(self, href: str) -> dict[str, Any]:
+        remote = href.startswith(("http://", "https://"))
+        text = self.http.read_text(href) if remote else self.storage.read(href)
+        document: dict[str, Any] = json.loads(text)
+        return document
 
 
 _READ_ERRORS = (
@@ -142,17 +157,45 @@ _READ_ERRORS = (
 )  # fmt: skip
 
 
-def _items_of(document: dict[str, Any], uri: str, source: _StacIO) -> list[pystac.Item]:
-    if document.get("type") == "FeatureCollection":
-        items: Iterable[pystac.Item] = map(pystac.Item.from_dict, document["features"])
-        return [_with_absolute_hrefs(item, item.get_self_href() or uri) for item in items]
-    if document.get("type") == "Feature":
-        return [_with_absolute_hrefs(pystac.Item.from_dict(document), uri)]
-    root = pystac.Catalog.from_file if document.get("type") == "Catalog" else (
-        pystac.Collection.from_file
-    )  # fmt: skip
-    items = root(uri, stac_io=source).get_items(recursive=True)
-    return [_with_absolute_hrefs(item, item.get_self_href() or uri) for item in items]
+def _items_of(document: dict[str, Any], uri: str, source: _Source) -> list[pystac.Item]:
+    """Follow links to all items below a document, and to its further pages.
+
+    pystac knows no pages, and loses what follows # or ? in the name of a local folder.
+    """
+    items: list[pystac.Item] = []
+    waiting, seen, pages = [uri], {uri}, 0
+    while waiting:
+        here = waiting.pop()
+        if here != uri:
+            document = source.read(here)
+        if document.get("type") == "Feature":
+            item = _with_absolute_hrefs(pystac.Item.from_dict(document), here)
+            item.set_self_href(here)
+            items.append(item)
+        elif document.get("type") == "FeatureCollection":
+            page = [pystac.Item.from_dict(feature) for feature in document["features"]]
+            items += [_with_absolute_hrefs(i, i.get_self_href() or here) for i in page]
+            pages += 1
+        if pages > MAX_PAGES:
+            raise _endless(uri, f"has more than {MAX_PAGES} pages")
+        found = [_absolute(link["href"], here) for link in _links_down(document, uri)]
+        waiting += [href for href in dict.fromkeys(found) if href not in seen]
+        seen.update(found)
+    return items
+
+
+def _links_down(document: dict[str, Any], uri: str) -> list[dict[str, Any]]:
+    kind = document.get("type")
+    if kind == "Feature":
+        return []
+    if kind != "FeatureCollection":
+        if "stac_version" not in document:
+            raise ValueError(f"its type is {kind}, and it has no stac_version")
+        return [link for link in document["links"] if link["rel"] in ("item", "child")]
+    pages = [link for link in document.get("links", []) if link["rel"] == "next"]
+    if any(link.get("method", "GET").upper() != "GET" for link in pages):
+        raise _endless(uri, "has a next page that is asked for by POST")
+    return pages
 
 
 def _search(
@@ -205,18 +248,26 @@ def _with_absolute_hrefs(item: pystac.Item, base: str) -> pystac.Item:
 
 
 def _absolute(href: str, base: str) -> str:
-    if "://" in href or href.startswith("/"):
+    if "://" in href or href.startswith("/vsi"):
         return href
-    if base.startswith("s3://"):  # urljoin knows no s3
-        return "s3://" + urljoin("http://" + base.removeprefix("s3://"), href).removeprefix(
-            "http://"
-        )
-    return urljoin(base, href)
+    if base.startswith(("http://", "https://")):
+        return urljoin(base, href)
+    scheme, found, path = base.rpartition("://")  # urljoin knows no s3, and no # in local names
+    if href.startswith("/"):
+        return href
+    return scheme + found + posixpath.normpath(posixpath.join(posixpath.dirname(path), href))
+
+
+def _endless(catalogue: str, what: str) -> DataError:
+    return DataError(
+        f"{without_query(catalogue)} {what}, so that it is not read as a whole; name the STAC API "
+        "itself as [data] catalogue, with collection and area."
+    )
 
 
 def _unreadable(catalogue: str, error: Exception) -> DataError:
     texts = [str(e) for e in (error, error.__cause__) if e]
-    reason = " ".join(": ".join(texts).split()).rstrip(".")[:400]
+    reason = without_query(" ".join(": ".join(texts).split())).rstrip(".")[:400]
     return DataError(
         f"Catalogue {catalogue} can't be read ({reason}); expected a STAC API or a static STAC "
         "catalogue, collection or item collection; check [data] catalogue and the network."

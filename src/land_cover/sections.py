@@ -5,20 +5,12 @@ from __future__ import annotations
 import re
 from datetime import date
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import unquote
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from .addresses import Address, without_credentials
 
 __all__ = [
-    "CREDENTIALS",
     "SIMULATED",
     "Checks",
     "CloudMask",
@@ -32,42 +24,15 @@ __all__ = [
     "Scaling",
     "Section",
     "Validation",
-    "has_credentials",
 ]
 
 SIMULATED = "simulated"
-#: What is wrong with an address that holds them.
-CREDENTIALS = (
-    "holds credentials, which would be written into runs and maps; leave them out and use [data] "
-    "sign, ~/.netrc or AWS variables"
-)
-USER = re.compile(r"https?://[^/?#]*@|://[^/?#@]*:[^/?#]*@")
-SECRET = re.compile(
-    r"sig|auth|authorization|(.*[-_.])?(api|access|account)?key([-_]?id)?|awsaccesskeyid|"
-    r"x-(amz|goog)-.*|.*(token|signature|secret|passw|credential).*",
-    re.IGNORECASE,
-)
-
-
-def has_credentials(address: str) -> bool:
-    """Tell whether an address holds user and password, or a query that looks like a secret."""
-    queries = re.findall(r"[?&;#]([^=?&;#]+)=", unquote(address)) if "://" in address else []
-    return bool(USER.search(address)) or any(SECRET.fullmatch(name) for name in queries)
-
-
-def _without_credentials(address: str) -> str:
-    if has_credentials(address):  # of this type so that the message leaves the value out
-        raise PydanticCustomError("secret", CREDENTIALS)
-    return address
-
-
-Address = Annotated[str, AfterValidator(_without_credentials)]
 
 
 class Section(BaseModel):
     """Values that don't change and keys that are known."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Scaling(Section):
@@ -115,7 +80,7 @@ class Data(Section):
     sign: Literal["none", "planetary-computer"] = "none"
     files: Address = ""
     name_pattern: str = r"(?P<date>\d{4}[-_]?\d{2}[-_]?\d{2})"
-    area: tuple[float, float, float, float] | Address | None = None
+    area: tuple[float, float, float, float] | str | None = None
     start: date | None = None
     end: date | None = None
     max_cloud_cover: float | None = Field(None, ge=0, le=100)
@@ -136,6 +101,11 @@ class Data(Section):
         if unknown := set(self.scaling) - set(self.bands):
             raise ValueError(f"scaling names {', '.join(sorted(unknown))}, which bands does not")
         return self
+
+    @field_validator("area")
+    @classmethod
+    def _area_without_credentials(cls, area: object) -> object:
+        return without_credentials(area) if isinstance(area, str) else area
 
     @field_validator("name_pattern")
     @classmethod

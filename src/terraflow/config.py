@@ -266,6 +266,8 @@ def _problem(item: Any, origin: dict[tuple[str, ...], Layer], model: type[BaseMo
         return f"{source}: {key} is not a known key{_nearest(location[-1], known)}; remove it"
     if item["type"] == "missing":
         return f"{source}: {key} is missing; add it"
+    if item["type"] == "secret":  # whose value is not to be shown
+        return f"{source}: {key} {item['msg']}"
     message = item["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     return (

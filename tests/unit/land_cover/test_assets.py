@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -139,7 +140,8 @@ def test_find_scaling_gives_what_find_images_gives() -> None:
     assert find_scaling(item, "image") == (0.0001, -0.1, 0)
     scale, offset, nodata = find_scaling(item, "image.2")
     assert (scale, offset) == (2.0, 1.0)
-    assert nodata != nodata
+    assert nodata is not None
+    assert math.isnan(nodata)
     assert find_scaling(item, "B04") == (0.0001, -0.1, None)
     with pytest.raises(DataError, match="scene lacks B99"):
         find_scaling(item, "B99")

@@ -15,9 +15,10 @@ from urllib3 import Retry
 from area import Area
 from http_server import Fault, HttpServer
 from land_cover import search
-from land_cover.search import _absolute, find_items, read_catalogue, sign
+from land_cover.config import load_config
+from land_cover.search import _absolute, checked_uri, find_items, read_catalogue, sign
 from land_cover.sections import Data
-from terraflow.errors import DataError
+from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 
 HERE = box(15.0, 46.0, 15.1, 46.1)
@@ -181,6 +182,143 @@ def test_read_catalogue_nested_catalogues_are_read_whole(tmp_path: Path, storage
     assert {item.id for item in items} == {"2024-01-01", "2024-02-01"}
 
 
+@pytest.mark.parametrize("name", ["a#1", "a?1", "a%23 1"])
+def test_read_catalogue_folder_with_any_name_is_read_whole(
+    name: str, tmp_path: Path, storage: Storage
+) -> None:
+    area = Area(tmp_path / "area")
+    area.items = [make_item(area.folder / "2024-01-01", "2024-01-01")]
+    area.save(relative=True)
+    folder = area.folder.rename(tmp_path / name)
+    (item,) = read_catalogue(str(folder / "catalog.json"), storage)
+    assert item.get_self_href() == str(folder / "2024-01-01/2024-01-01.json")
+    assert item.assets["B04"].href == str(folder / "2024-01-01/2024-01-01.tif")
+
+
+def test_read_catalogue_catalogues_that_name_one_another_are_read_once(
+    tmp_path: Path, storage: Storage
+) -> None:
+    for name, other in (("a", "b"), ("b", "a")):
+        catalogue = pystac.Catalog(name, name).to_dict() | {
+            "links": [{"rel": "child", "href": f"{other}.json"}, {"rel": "item", "href": "i.json"}]
+        }
+        (tmp_path / f"{name}.json").write_text(json.dumps(catalogue))
+    (tmp_path / "i.json").write_text(json.dumps(make_item(tmp_path, "2024-01-01").to_dict()))
+    assert len(read_catalogue(str(tmp_path / "a.json"), storage)) == 1
+
+
+def write_pages(folder: Path, base: str = "", **link: object) -> None:
+    """Three pages of an item collection, of one item each."""
+    folder.mkdir(exist_ok=True)
+    for number in (1, 2, 3):
+        page: dict[str, object] = {"type": "FeatureCollection"}
+        page["features"] = [make_item(folder, f"2024-0{number}-01").to_dict(False)]
+        if number < 3:
+            page["links"] = [{"rel": "next", "href": f"{base}page{number + 1}.json"} | link]
+        (folder / f"page{number}.json").write_text(json.dumps(page))
+
+
+@pytest.mark.parametrize("by_http", [False, True], ids=["path", "http"])
+@pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
+def test_read_catalogue_item_collection_in_pages_is_read_whole(
+    by_http: bool, relative: bool, server: HttpServer, storage: Storage
+) -> None:
+    base = server.url if by_http else str(server.folder)
+    write_pages(server.folder, base="" if relative else f"{base}/", method="GET")
+    items = read_catalogue(f"{base}/page1.json", storage)
+    assert {item.id for item in items} == {"2024-01-01", "2024-02-01", "2024-03-01"}
+
+
+def test_read_catalogue_next_page_by_post_is_refused(tmp_path: Path, storage: Storage) -> None:
+    write_pages(tmp_path, method="POST", body={"token": 2})
+    wanted = r"page1\.json has a next page that is asked for by POST.*; name the STAC API itself"
+    with pytest.raises(DataError, match=wanted):
+        read_catalogue(str(tmp_path / "page1.json"), storage)
+
+
+def test_read_catalogue_pages_without_end_are_refused(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pages(tmp_path)
+    monkeypatch.setattr(search, "MAX_PAGES", 3)
+    assert len(read_catalogue(str(tmp_path / "page1.json"), storage)) == 3
+    monkeypatch.setattr(search, "MAX_PAGES", 2)
+    with pytest.raises(DataError, match=r"page1\.json has more than 2 pages, so that"):
+        read_catalogue(str(tmp_path / "page1.json"), storage)
+
+
+def test_read_catalogue_next_page_that_fails_is_told_without_its_token(
+    server: HttpServer, storage: Storage
+) -> None:
+    write_pages(server.folder, base="nowhere/", href="nowhere/page2.json?token=secret")
+    with pytest.raises(DataError, match=r"page1\.json can't be read") as caught:
+        read_catalogue(f"{server.url}/page1.json", storage)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("https://user:hush@example.org/c.json", "https://example.org/c.json"),
+        ("https://hush@example.org/c.json", "https://example.org/c.json"),
+        ("s3://user:hush@bucket/c.json", "s3://bucket/c.json"),
+        ("/vsicurl/https://user:hush@example.org/c.json", "/vsicurl/https://example.org/c.json"),
+        *(
+            (f"https://example.org/c.json?f=json&{name}=hush", "https://example.org/c.json")
+            for name in (
+                "token", "access_token", "sig", "Signature", "key", "api_key", "apikey", "password",
+                "subscription-key", "client_secret", "AWSAccessKeyId", "X-Amz-Signature",
+                "X-Amz-Credential", "api%5Fkey",
+            )
+        ),
+        ("https://example.org/c.json#token=hush", "https://example.org/c.json"),
+    ],
+)  # fmt: skip
+def test_checked_uri_with_credentials_is_refused_without_printing_them(uri: str, told: str) -> None:
+    with pytest.raises(ConfigError, match="holds credentials, which would be written") as caught:
+        checked_uri(uri)
+    assert str(caught.value).startswith(f"{told} holds")
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://example.org/items?limit=10&collections=a&keywords=b&author=c&design=d",
+        "https://example.org/@me/items?mail=a@b", "s3://bucket/c.json", "/data/token=?.tif",
+        "/data/a@b:c/items.json", "file:///data/items.json", "",
+    ],
+)  # fmt: skip
+def test_checked_uri_without_credentials_passes(uri: str) -> None:
+    assert checked_uri(uri) == uri
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        '[data]\nbands = { red = "B04" }\ncatalogue = "URI"',
+        '[data]\nbands = { red = "B04" }\nfiles = "URI"',
+        '[data]\nbands = { red = "B04" }\narea = "URI"',
+        '[data]\nbands = { red = "B04" }\n[labels]\nsource = "URI"',
+        '[data]\nbands = { red = "B04" }\n[features]\nlayers = { elevation = "URI" }',
+    ],
+    ids=["catalogue", "files", "area", "labels", "layers"],
+)
+@pytest.mark.parametrize(
+    "uri", ["https://user:hush@example.org/x", "https://example.org/x?sig=hush"]
+)
+def test_load_config_address_with_credentials_is_refused_without_printing_them(
+    uri: str, section: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "project.toml"
+    path.write_text(section.replace("URI", uri))
+    with pytest.raises(
+        ConfigError, match=r"(source|elevation|data\.\w+) holds cred.*~/\.netrc"
+    ) as e:
+        load_config(path)
+    assert "hush" not in f"{e.value} {e.value.__cause__}"
+
+
 def test_read_catalogue_item_that_is_missing_is_named(area: Area, storage: Storage) -> None:
     area.items = [make_item(area.folder, "2024-01-01")]
     path = area.save()
@@ -234,6 +372,13 @@ def test_sign_service_that_refuses_is_told(tokens: HttpServer) -> None:
         ("red.tif", "https://example.org/a/item.json", "https://example.org/a/red.tif"),
         ("s3://other/red.tif", "/data/a/item.json", "s3://other/red.tif"),
         ("/data/red.tif", "s3://eo-data/item.json", "/data/red.tif"),
+        ("/data/red.tif", "https://example.org/a/item.json", "https://example.org/data/red.tif"),
+        ("//other.org/red.tif", "https://example.org/a/item.json", "https://other.org/red.tif"),
+        ("/vsis3/other/red.tif", "https://example.org/a/item.json", "/vsis3/other/red.tif"),
+        ("./red.tif", "/data/a#1/item.json", "/data/a#1/red.tif"),
+        ("../b?/red#2.tif", "/data/a?1/item.json", "/data/b?/red#2.tif"),
+        ("red.tif", "file:///data/a#1/item.json", "file:///data/a#1/red.tif"),
+        ("red.tif", "s3://eo-data/a#1/item.json", "s3://eo-data/a#1/red.tif"),
     ],
 )
 def test_absolute_href(href: str, base: str, expected: str) -> None:
@@ -243,7 +388,7 @@ def test_absolute_href(href: str, base: str, expected: str) -> None:
 def test_http_server_search_filters_as_the_specification_says(api: str, storage: Storage) -> None:
     # the tests above mean something only if the API itself leaves items out
     data = make_data(collection="images", start=date(2024, 3, 1), end=date(2024, 3, 31))
-    source = search._StacIO(storage)
+    source = search._Source(storage)
     client = search.Client.open(api, stac_io=source.http)
     assert len(search._search(client, data, api, HERE)) == 1
     assert len(search._search(client, data, api, box(99, 9, 102, 12))) == 1
