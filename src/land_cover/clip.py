@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pystac
 import rasterio
 import rasterio.shutil
+from affine import Affine
 from rasterio._err import CPLE_BaseError  # of which some writing errors are
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
@@ -22,6 +22,7 @@ from rasterio.windows import Window
 
 from terraflow.errors import DataError, StorageError
 
+from .addresses import without_query
 from .assets import Image
 
 __all__ = [
@@ -64,11 +65,6 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def without_query(text: str) -> str:
-    """Cut what follows a question mark off addresses: signatures are secrets."""
-    return re.sub(r"\?[^\s'\"]*", "", text)
-
-
 def write_clip(
     file: DatasetReader,
     image: Image,
@@ -76,7 +72,7 @@ def write_clip(
     cog: Path,
     stopped: Callable[[], bool] = bool,
 ) -> bool:
-    """Write the window of an image that covers the bounds: its own pixels and grid.
+    """Write the window of an image that covers the bounds: its own pixels and grid, north up.
 
     Parameters
     ----------
@@ -102,7 +98,7 @@ def write_clip(
     UnreadableError
         The image's pixels can't be read.
     DataError
-        It has no CRS, a rotated grid, or not so many bands.
+        It has no CRS, no grid, a rotated or mirrored one, or not so many bands.
     StorageError
         The disk is full.
     """
@@ -118,13 +114,16 @@ def write_clip(
                 if stopped():
                     raise UnreadableError("it was stopped")
                 rows = min(STRIP_PX, window.height - top)
-                part = Window(window.col_off, window.row_off + top, window.width, rows)
+                first = window.height - top - rows if _south_up(file) else top
+                part = Window(window.col_off, window.row_off + first, window.width, rows)
                 with reading():
                     data = file.read(image.band, window=part)
+                if _south_up(file):
+                    data = data[::-1]
                 copy.write(data, 1, window=Window(0, top, window.width, rows))
         rasterio.shutil.copy(
             raw, cog, driver="COG", compress="DEFLATE", predictor="YES", num_threads=1,
-            overview_resampling="NEAREST",  # others would invent classes
+            overviews="NONE",  # whoever warps to a coarser grid would read one instead of pixels
         )  # fmt: skip
         raw.unlink()
     return True
@@ -132,7 +131,9 @@ def write_clip(
 
 def read_bounds(file: DatasetReader) -> Bounds:
     """Bounds of an image: west, south, east, north in degrees (EPSG:4326)."""
-    west, south, east, north = transform_bounds(file.crs, "EPSG:4326", *file.bounds)
+    left, bottom, right, top = file.bounds
+    bottom, top = min(bottom, top), max(bottom, top)  # the first row may be the southernmost
+    west, south, east, north = transform_bounds(file.crs, "EPSG:4326", left, bottom, right, top)
     if not all(map(math.isfinite, (west, south, east, north))):
         return -180.0, -90.0, 180.0, 90.0  # corners off the globe, as in some sinusoidal tiles
     return west, south, east, north
@@ -188,8 +189,16 @@ def _check(file: DatasetReader, image: Image) -> None:
         )
     if file.crs is None:
         raise DataError(f"{name} has no CRS; write it into the file with `rio edit-info --crs`.")
-    if file.transform.b or file.transform.d:
-        raise DataError(f"{name} has a rotated grid; warp it with `rio warp` first.")
+    if file.transform.is_identity:
+        raise DataError(f"{name} does not tell its grid; write it into the file with `rio "
+                        "edit-info --transform`.")  # fmt: skip
+    if file.transform.b or file.transform.d or file.transform.a < 0:
+        raise DataError(f"{name} has a rotated or mirrored grid; warp it with `rio warp` first.")
+
+
+def _south_up(file: DatasetReader) -> bool:
+    """Tell whether the first row is the southernmost."""
+    return bool(file.transform.e > 0)
 
 
 def _window(file: DatasetReader, bounds: Bounds | None) -> Window | None:
@@ -224,10 +233,13 @@ def _profile(file: DatasetReader, image: Image, window: Window) -> dict[str, Any
     dtype, nodata = file.dtypes[image.band - 1], image.nodata
     if nodata is None or not _fits(nodata, dtype):
         nodata = file.nodatavals[image.band - 1]
+    transform = file.window_transform(window)
+    if _south_up(file):
+        transform = transform * Affine(1, 0, 0, 0, -1, window.height)
     return {
         "driver": "GTiff", "count": 1, "dtype": dtype, "nodata": nodata, "crs": file.crs,
         "width": window.width, "height": window.height,
-        "transform": file.window_transform(window),
+        "transform": transform,
         "tiled": True, "blockxsize": 512, "blockysize": 512, "bigtiff": "IF_SAFER",
     }  # fmt: skip
 

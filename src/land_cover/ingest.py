@@ -18,6 +18,7 @@ from terraflow.console import say
 from terraflow.errors import DataError
 from terraflow.storage import Storage, join
 
+from .addresses import without_query
 from .assets import Image, find_images
 from .clip import Bounds
 from .config import SIMULATED, ProjectConfig
@@ -34,14 +35,16 @@ Selection = dict[str, str]
 #: Field of the collection: SHA-256 over the checksums of all its images.
 DIGEST = "terraflow:digest"
 #: Part of every name, to be raised when copies are made otherwise.
-FORMAT = "1"
+FORMAT = "2"
 EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
 ]
 #: Of a source's properties and extensions what the copies tell for themselves.
-REPLACED = ("proj:", "raster:", "file:", "/projection/", "/raster/", "/file/")
+REPLACED = (
+    "proj:", "raster:", "file:", "earthsearch:boa_offset", "/projection/", "/raster/", "/file/"
+)  # fmt: skip
 
 
 def ingest(project: ProjectConfig, storage: Storage) -> Selection:
@@ -171,7 +174,7 @@ class _Task:
                 item.add_asset(image.key, copy.asset)
         origin = source.get_self_href() or ""
         if "://" in origin:
-            item.add_link(pystac.Link("derived_from", origin.partition("?")[0]))
+            item.add_link(pystac.Link("derived_from", without_query(origin)))
         return _json(item.to_dict(include_self_link=False, transform_hrefs=False))
 
 

@@ -279,7 +279,7 @@ def test_copy_rotated_grid_is_refused(storage: Storage, tmp_path: Path) -> None:
     write_raster(tmp_path / "red.tif", RED)
     with rasterio.open(tmp_path / "red.tif", "r+") as file:
         file.transform = Affine(10, 2, 500_000, 2, -10, 5_100_000)
-    with pytest.raises(DataError, match="has a rotated grid; warp it"):
+    with pytest.raises(DataError, match="has a rotated or mirrored grid; warp it"):
         Downloader(storage).copy(Image("scene", "red", str(tmp_path / "red.tif")), "copy.tif")
 
 
@@ -324,10 +324,6 @@ def test_copy_larger_than_a_strip_of_rows_is_whole(storage: Storage, tmp_path: P
     image = Image("scene", "red", str(tmp_path / "red.tif"))
     Downloader(storage).copy(image, str(tmp_path / "copy.tif"))
     assert np.array_equal(pixels(tmp_path / "copy.tif"), data)
-    with rasterio.open(tmp_path / "copy.tif") as file:
-        assert file.overviews(1)  # of classes too, so that no value is new in them
-    with rasterio.open(tmp_path / "copy.tif", overview_level=0) as overview:
-        assert np.isin(overview.read(1), data).all()
 
 
 def test_copy_world_file_beside_a_local_image_counts(storage: Storage, tmp_path: Path) -> None:
