@@ -82,12 +82,17 @@ def select(
 
 
 def item_time(item: pystac.Item) -> datetime:
-    """Time of an item, in UTC; the start where it has a range.
+    """Tell the time of an item: its datetime, or the start of its range where that is null.
+
+    Returns
+    -------
+    datetime
+        In UTC, which is also taken for a time without a zone; aware.
 
     Raises
     ------
     DataError
-        It has none.
+        It has neither.
     """
     time = item.datetime or item.common_metadata.start_datetime
     if time is None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from area import CRS, TRANSFORM, write_raster
+from land_cover.assets import find_images
 from land_cover.files import find_files
 from terraflow.errors import DataError
 
@@ -57,6 +59,32 @@ def test_find_files_one_jpeg_2000_file_a_band_makes_one_item_a_date_and_tile(
         "T33TVN_20240401": ["B04"],
     }
     assert items[0].assets["B04"].media_type == pystac.MediaType.JPEG2000
+
+
+def test_find_files_pattern_in_the_documentation_fits_its_example(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs/data.md").read_text()
+    pattern, name = re.findall(r"^name_pattern = '(.*)' +# (\S+)$", text, re.MULTILINE)[0]
+    assert "B04_10m" in name
+    for other in (name, name.replace("B04_10m", "B11_20m"), name.replace("B04_10m", "SCL_20m")):
+        write_jpeg2000(tmp_path / other)
+    (item,) = find(tmp_path, "*.jp2", pattern)
+    assert sorted(item.assets) == ["B04", "B11", "SCL"]
+
+
+@pytest.mark.parametrize("keys", [("image.1", "image.2"), ("b1", "b2"), ("red", "nir")])
+def test_find_files_many_bands_go_by_the_names_in_the_documentation(
+    keys: tuple[str, str], tmp_path: Path
+) -> None:
+    with rasterio.open(
+        tmp_path / "20240401.tif", "w", driver="GTiff", width=16, height=16, count=2, dtype="uint8",
+        crs=CRS, transform=TRANSFORM,
+    ) as file:  # fmt: skip
+        file.write(np.stack([ONES, ONES]))
+        file.descriptions = ("red", "nir")
+    ((first, second),) = find_images(find(tmp_path), keys)
+    assert (first.band, second.band) == (1, 2)
+    ((image,),) = find_images(find(tmp_path), ["image"])
+    assert image.band == 1
 
 
 def test_find_files_many_bands_are_told_by_number_and_description(tmp_path: Path) -> None:

@@ -76,6 +76,26 @@ def test_select_item_with_a_range_of_times_counts_from_its_start() -> None:
     assert select_ids([item], start="2024-03-01") == [item.id]
 
 
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        ("2024-03-01T01:30:00+02:00", datetime(2024, 2, 29, 23, 30, tzinfo=UTC)),
+        ("2024-03-01T01:30:00Z", datetime(2024, 3, 1, 1, 30, tzinfo=UTC)),
+        ("2024-03-01T01:30:00", datetime(2024, 3, 1, 1, 30, tzinfo=UTC)),
+    ],
+)
+def test_item_time_of_a_range_is_its_start_in_utc(start: str, expected: datetime) -> None:
+    item = pystac.Item.from_dict(
+        {"type": "Feature", "stac_version": "1.0.0", "id": "composite", "geometry": None,
+         "properties": {"datetime": None, "start_datetime": start,
+                        "end_datetime": "2024-03-31T00:00:00Z"},
+         "links": [], "assets": {}}
+    )  # fmt: skip
+    time = item_time(item)
+    assert time == expected
+    assert time.tzinfo is UTC
+
+
 def test_select_item_without_any_time_is_named() -> None:
     item = make_item("2024-01-01")
     item.datetime = None
