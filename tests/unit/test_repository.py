@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import jsonschema
@@ -70,6 +71,48 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and not node.level:
             found.add((node.module or "").split(".")[0])
     return found
+
+
+#: Declared without being imported.
+TOOLS = {
+    "bottleneck": "xarray's ffill and bfill call it",
+    "dask": "odc-stac loads through it, where chunks are given",
+    "honcho": "the Procfile's commands run under it",
+    "jupyterlab": "opens the notebooks",
+    "lightgbm": "classifiers.py imports it by name, where it is asked for",
+    "pyarrow": "pandas and geopandas read and write Parquet with it",
+    "skops": "MLflow stores classifiers in its format",
+}
+
+
+def third_party_imports() -> set[str]:
+    paths = [*(ROOT / "src").rglob("*.py"), *(ROOT / "dags").rglob("*.py"), ROOT / "tasks.py"]
+    ours = {path.name for path in (ROOT / "src").iterdir()}
+    return set().union(*map(imports, paths)) - sys.stdlib_module_names - ours
+
+
+def declared_dependencies() -> set[str]:
+    words = toml("pyproject.toml")["project"]["dependencies"]  # type: ignore[index]
+    return {re.match(r"[A-Za-z0-9-]+", word)[0].lower() for word in words}  # type: ignore[index]
+
+
+def distributions(module: str) -> set[str]:
+    """Names of what installs a module; Airflow is declared by the package that holds its parts."""
+    if module == "airflow":
+        return {"apache-airflow"}
+    return {name.lower().replace("_", "-") for name in packages_distributions().get(module, [])}
+
+
+def test_every_import_is_a_declared_dependency() -> None:
+    declared = declared_dependencies()
+    modules = third_party_imports()
+    assert len(modules) > 20
+    assert {m for m in modules if not distributions(m) & declared} == set()
+
+
+def test_every_declared_dependency_is_imported_or_a_tool() -> None:
+    imported = set().union(*map(distributions, third_party_imports()))
+    assert declared_dependencies() - imported == set(TOOLS)
 
 
 def test_imports_point_one_way() -> None:
