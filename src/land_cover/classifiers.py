@@ -28,6 +28,8 @@ __all__ = ["KINDS", "Kind", "find_kind", "fit", "make_classifier", "one_thread",
 Parameters = dict[str, Any]
 #: LightGBM's own error for a wrong value; named, so that the library need not be imported.
 REFUSAL = "LightGBMError"
+#: What LightGBM refuses in names of features.
+REFUSED = '",:[]{}'
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ def fit(classifier: Any, features: pd.DataFrame, classes: pd.Series) -> Any:
     Raises
     ------
     ConfigError
-        A parameter has a value that the library refuses.
+        A parameter has a value, or a feature a name, that the library refuses.
     """
     try:
         return classifier.fit(features, classes)
@@ -199,6 +201,13 @@ def fit(classifier: Any, features: pd.DataFrame, classes: pd.Series) -> Any:
         if not isinstance(error, ValueError | TypeError) and type(error).__name__ != REFUSAL:
             raise
         name = type(getattr(classifier, "steps", [(0, classifier)])[-1][1]).__name__
+        wrong = [column for column in features if set(column) & set(REFUSED)]
+        if "feature name" in str(error) and wrong:
+            raise ConfigError(
+                f"{name} refuses the name of feature {wrong[0]}: it takes none of {REFUSED} in "
+                "names; rename the band or layer in [data.bands] or [features.layers], or choose "
+                "another [model] name."
+            ) from error
         text = str(error).splitlines()[0].rstrip(".")
         raise ConfigError(
             f"{name} can't be fitted: {text}; correct the value in [model.parameters]."

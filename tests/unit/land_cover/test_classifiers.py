@@ -8,7 +8,7 @@ import optuna
 import pandas as pd
 import pytest
 
-from land_cover.classifiers import KINDS, fit, make_classifier, one_thread, parameters
+from land_cover.classifiers import KINDS, REFUSED, fit, make_classifier, one_thread, parameters
 from land_cover.config import ProjectConfig
 from samples import CLASSES, FEATURES, make_samples
 from terraflow.errors import ConfigError
@@ -123,6 +123,16 @@ def test_fit_wrong_value_names_the_parameter(name: str, wrong: dict[str, object]
     samples = make_samples()
     with pytest.raises(ConfigError, match=f"can't be fitted: .*{next(iter(wrong))}"):
         fit(make_classifier(project(name, **wrong)), samples[FEATURES], samples["class_name"])
+
+
+@pytest.mark.parametrize("sign", REFUSED)
+def test_fit_feature_name_that_lightgbm_refuses_is_named(sign: str) -> None:
+    samples = make_samples()
+    features = samples[FEATURES].rename(columns={"noise": f"slope{sign}_max"})
+    with pytest.raises(ConfigError, match="refuses the name of feature slope") as caught:
+        fit(make_classifier(project("lightgbm")), features, samples["class_name"])
+    assert f"slope{sign}_max" in str(caught.value)
+    assert "[model.parameters]" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["random_forest", "lightgbm"])
