@@ -10,6 +10,7 @@ import numpy as np
 
 from .classifiers import parameters
 from .config import ProjectConfig
+from .features import halo_px
 from .scores import Score
 from .tune import Tuning
 from .validation import Scores
@@ -124,8 +125,8 @@ def _data(
 def _validation(project: ProjectConfig, tuning: Tuning | None) -> str:
     validation = project.validation
     whole = (
-        "A polygon lies in one block, so that no pixel of it was in training when another was "
-        "tested. "
+        "All pixels of a polygon took the block that holds a point within it, so that none was in "
+        "training when another was tested. "
         if validation.whole_polygons
         else "Blocks may cut polygons: of one polygon, pixels in one block may have been in "
         "training when those in another were tested. "
@@ -134,18 +135,38 @@ def _validation(project: ProjectConfig, tuning: Tuning | None) -> str:
         f"## How it was validated\n\nThe area was cut into squares of {validation.block_size_px} "
         f"x {validation.block_size_px} pixels, and these blocks into {validation.folds} folds. "
         "Each fold was predicted by a model fitted on the other folds; the scores are of all "
-        f"these held-out predictions together (`predictions.parquet`). {whole}The 95 % intervals "
-        f"come from {validation.resamples} resamples of blocks. Beside it stands a "
+        f"these held-out predictions together (`predictions.parquet`). {whole}{_gap(project)}The "
+        f"95 % intervals come from {validation.resamples} resamples of blocks. Beside it stands a "
         "cross-validation that draws pixels at random: it tests pixels beside those it was "
         "trained on, and the difference is its optimism. The registered model itself was fitted "
         "on all samples."
     )
     if tuning:
         text += (
-            f"\n\nThe parameters are the best of {tuning.trials} trials by macro F1 on the same "
-            f"folds, so that the scores below are somewhat too good: the best trial's macro F1 of "
-            f"{tuning.macro_f1:.3f} becomes {tuning.corrected_macro_f1:.3f} where blocks that had "
-            "no part in the choice are scored (doi:10.1007/s10994-018-5714-4)."
+            f"\n\nThe parameters are the best of {tuning.trials} trials by macro F1 on these "
+            f"folds, and the best trial's own macro F1 of {tuning.macro_f1:.3f} is too good: it "
+            f"becomes {tuning.corrected_macro_f1:.3f} where resampled blocks that had no part in "
+            "the choice are scored (doi:10.1007/s10994-018-5714-4). For the scores below, and for "
+            "promotion, each half of the folds was predicted with the parameters that were best on "
+            "the other half, so that none tests a choice that it took part in. They may still be "
+            "somewhat too good, because trials were proposed by scores of all folds, and scored on "
+            "the other half by models that had seen this one."
+        )
+    return text
+
+
+def _gap(project: ProjectConfig) -> str:
+    gap, reach = project.validation.gap_px, halo_px(project.features)
+    text = (
+        f"Training pixels at most {gap} columns and rows from a pixel tested were left out. "
+        if gap
+        else "Training pixels beside a pixel tested, across the edge of a block, were kept. "
+    )
+    if reach > gap:
+        text += (
+            f"Neighbourhood features reach {reach} pixels, farther than this gap of {gap}, so that "
+            "some training pixels' features hold values of pixels tested, which makes scores too "
+            "good; [validation] gap_px widens the gap. "
         )
     return text
 

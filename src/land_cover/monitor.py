@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -240,14 +239,11 @@ def _log(result: MonitorResult, note: str) -> None:
         key: getattr(result, key) for key in ("max_psi", "max_outside_range", "pixels")
     })  # fmt: skip
     metrics = {"max_psi": max(drift.psi.values()), "outside_range": drift.outside_range}
-    metrics |= {f"psi_{_safe(name)}": value for name, value in drift.psi.items()}
+    metrics |= {f"psi_{tracking.metric_name(name)}": value for name, value in drift.psi.items()}
     for name, (training, new) in result.class_shares.items():
-        metrics |= {f"share_training_{_safe(name)}": training, f"share_{_safe(name)}": new}
+        safe = tracking.metric_name(name)
+        metrics |= {f"share_training_{safe}": training, f"share_{safe}": new}
     mlflow.log_metrics(metrics)
     mlflow.log_dict(result.to_dict(), "drift.json")
     figure = drift_figure(drift, result.max_psi, result.class_shares, note)
     mlflow.log_figure(figure, "drift.png")
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^\w\-. /]", "_", name)  # what MLflow takes in a metric's name

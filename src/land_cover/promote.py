@@ -35,9 +35,13 @@ class Decision:
 
 @dataclass(frozen=True)
 class _Test:
+    """What a run tells of its cross-validation."""
+
     predictions: pd.DataFrame
     simulated: bool
     crs: str
+    trials: int
+    gap_px: int
 
 
 def consider(
@@ -86,8 +90,10 @@ def decide(model_name: str, version: str, *, resamples: int, seed: int) -> Decis
             "promotes it all the same."
         )
         return _settle(challenger, champion, "not promoted", reason)
+    verdict = "Better" if found.low > 0 else "Not better beyond chance"
+    verdict += f" after a search of {new.trials} trials" if new.trials > 1 else ""
     reason = (
-        f"{'Better' if found.low > 0 else 'Not better beyond chance'}, comparing {both}: macro F1 "
+        f"{verdict}, comparing {both}: macro F1 "
         f"differs by {found.value:+.4f} (95 % interval {found.low:+.4f} to {found.high:+.4f}) on "
         f"{found.pixels} pixels in {found.blocks} blocks that both were tested on."
     )
@@ -142,7 +148,9 @@ def _read_test(version: ModelVersion) -> _Test:
     with tempfile.TemporaryDirectory() as folder:
         predictions = pd.read_parquet(client.download_artifacts(run_id, PREDICTIONS, folder))
     report = mlflow.artifacts.load_dict(f"runs:/{run_id}/{REPORT}")
-    return _Test(predictions, run.data.tags.get("simulated") == "true", report["grid"]["crs"])
+    simulated = run.data.tags.get("simulated") == "true"
+    trials, gap_px = (int(run.data.params.get(name, 0)) for name in ("tuned_trials", "gap_px"))
+    return _Test(predictions, simulated, report["grid"]["crs"], trials, gap_px)
 
 
 def _pair(new: _Test, old: _Test) -> pd.DataFrame:
@@ -154,6 +162,10 @@ def _pair(new: _Test, old: _Test) -> pd.DataFrame:
         )
     if new.crs != old.crs:
         raise NotComparableError(f"its grid is in {new.crs}, the champion's in {old.crs}")
+    if new.gap_px != old.gap_px:  # the narrower one flatters
+        raise NotComparableError(
+            f"it was tested with a gap of {new.gap_px} px, the champion with one of {old.gap_px} px"
+        )
     return pair(new.predictions, old.predictions)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import mlflow
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from affine import Affine
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
@@ -60,6 +62,16 @@ class Samples:
         return self.table["block"]
 
     @property
+    def pixels(self) -> npt.NDArray[np.int64]:
+        """Column and row of each sample in the grid, shape (sample, 2)."""
+        x, y = self.table["x"].to_numpy(), self.table["y"].to_numpy()
+        to_pixel = ~Affine(*self.report["grid"]["transform"][:6])
+        pixels: npt.NDArray[np.int64] = np.floor(np.stack(to_pixel * (x, y), axis=1)).astype(
+            "int64"
+        )
+        return pixels
+
+    @property
     def note(self) -> str:
         """What a reader must be told first, or nothing."""
         return SIMULATED_NOTE if self.report["simulated"] else ""
@@ -103,10 +115,10 @@ def metadata(training: Training) -> dict[str, Any]:
 
 
 def named_scores(scores: Scores) -> dict[str, Score]:
-    """Name each score as MLflow's metrics do: macro_f1, users_accuracy_forest."""
+    """Name each score: macro_f1, users_accuracy_CLASS."""
     named = {"overall_accuracy": scores.overall_accuracy, "macro_f1": scores.macro_f1}
     for name, row in scores.per_class.items():
-        named |= {f"{key}_{_safe(name)}": score for key, score in row.items()}
+        named |= {f"{key}_{name}": score for key, score in row.items()}
     return named
 
 
@@ -171,10 +183,11 @@ def _parameters(training: Training) -> dict[str, Any]:
 def _metrics(training: Training) -> dict[str, float]:
     scores = training.scores
     metrics: dict[str, float] = {}
-    for name, score in named_scores(scores).items():
+    for told, score in named_scores(scores).items():
+        name = tracking.metric_name(told)
         metrics |= {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high}
     for name, count in zip(scores.classes, scores.matrix.sum(axis=1), strict=True):
-        metrics[f"support_{_safe(name)}"] = float(count)
+        metrics[tracking.metric_name(f"support_{name}")] = float(count)
     metrics["random_overall_accuracy"] = scores.random_overall_accuracy
     metrics["random_macro_f1"] = scores.random_macro_f1
     if training.tuning:
@@ -198,7 +211,3 @@ def _log_pictures(training: Training) -> None:
 
 def _provenance(samples: Samples) -> dict[str, str]:
     return tracking.provenance() | {"data_digest": str(samples.report["data_digest"])}
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^\w\-. /]", "_", name)  # what MLflow takes in a metric's name

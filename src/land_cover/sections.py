@@ -275,8 +275,11 @@ class Validation(Section):
         Side of a block.
     folds : int
     whole_polygons : bool
-        A polygon lies in one block, that of most of its pixels. False cuts polygons at blocks'
-        edges, which a few polygons larger than a block call for.
+        All pixels of a polygon take one block, that which holds a point within the polygon. False
+        cuts polygons at blocks' edges, which a few polygons larger than a block call for.
+    gap_px : int
+        Training pixels at most so many columns and rows from a test pixel are left out; a gap
+        as wide as neighbourhood features reach keeps test pixels out of training windows.
     resamples : int
         Of blocks, for 95 % intervals.
     """
@@ -284,6 +287,7 @@ class Validation(Section):
     block_size_px: int = Field(17, ge=1)
     folds: int = Field(5, ge=2)
     whole_polygons: bool = True
+    gap_px: int = Field(0, ge=0)
     resamples: int = Field(1000, ge=100)
 
 

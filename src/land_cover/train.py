@@ -18,6 +18,7 @@ from terraflow.storage import Storage
 
 from .classifiers import fit, make_classifier, one_thread
 from .config import ProjectConfig
+from .folds import leave_gap, spatial_folds
 from .models import log_classifier
 from .promote import consider
 from .record import Samples, Training, log_training, metadata, named_scores, tags
@@ -38,7 +39,7 @@ class TrainingResult:
     Attributes
     ----------
     intervals : dict
-        Score, also as f1_forest, to its least and greatest value at 95 %.
+        Score, also as f1_CLASS, to its least and greatest value at 95 %.
     random_overall_accuracy, random_macro_f1 : float
         Of a cross-validation that draws pixels at random, which is too good.
     promoted, reason : bool, str
@@ -74,6 +75,8 @@ def train(
         What `preprocess` returned.
     tune : int
         Trials of a search for parameters, each a run inside this one; 0 takes them as they are.
+        Each half of the folds is then predicted with the parameters that are best on the other
+        half, and the registered model fitted with those that are best on all.
 
     Raises
     ------
@@ -122,13 +125,18 @@ def train(
 
 
 def _validate(project: ProjectConfig, samples: Samples, trials: int) -> Training:
-    table = (samples.features, samples.classes, samples.blocks)
-    tuning = search(project, *table, trials) if trials else None
+    folds = leave_gap(
+        spatial_folds(samples.classes, samples.blocks, project),
+        samples.pixels, samples.classes, project.validation.gap_px,
+    )  # fmt: skip
+    table = (samples.features, samples.classes, samples.blocks, folds)
+    tuning = search(project, *table, trials=trials) if trials else None
     project = tuning.project if tuning else project
     blocks = samples.blocks.nunique()
     say(f"{project.model.name}: {len(samples.table)} samples in {blocks} blocks, two times "
         f"{project.validation.folds} folds ...")  # fmt: skip
-    return Training(project, samples, cross_validate(*table, project), tuning)
+    by_fold = tuning.by_fold if tuning else ()
+    return Training(project, samples, cross_validate(*table, project, by_fold=by_fold), tuning)
 
 
 def _read(prepared: Mapping[str, str], storage: Storage) -> Samples:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,24 +10,16 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedKFold
 
 from terraflow.errors import DataError
 
 from .classifiers import fit, make_classifier, one_thread
 from .config import ProjectConfig
+from .folds import Folds
 from .scores import Matrices, Score, count_by_block, measures, with_intervals
 
-__all__ = [
-    "Scores",
-    "check_samples",
-    "cross_validate",
-    "encode",
-    "predict_held_out",
-    "spatial_folds",
-]
-
-Folds = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
+__all__ = ["Scores", "check_samples", "cross_validate", "encode", "predict_held_out"]
 
 PER_CLASS = ("users_accuracy", "producers_accuracy", "f1")
 #: Of the held-out pixels of a fold so many, at most, tell the importance of features.
@@ -73,7 +65,13 @@ class Scores:
 
 
 def cross_validate(
-    features: pd.DataFrame, classes: pd.Series, blocks: pd.Series, project: ProjectConfig
+    features: pd.DataFrame,
+    classes: pd.Series,
+    blocks: pd.Series,
+    folds: Folds,
+    project: ProjectConfig,
+    *,
+    by_fold: Sequence[ProjectConfig] = (),
 ) -> Scores:
     """Score the project's classifier on blocks that it has not seen.
 
@@ -81,12 +79,14 @@ def cross_validate(
     ----------
     features : DataFrame, shape (sample, feature), float32
     classes, blocks : Series
-        Class name and block number of each sample; no block is in two folds.
+        Class name and block number of each sample.
+    folds : Folds
+        Of `spatial_folds`.
+    by_fold : sequence of ProjectConfig
+        One for each fold, where `tune` chose parameters without it; `project` by default.
 
     Raises
     ------
-    DataError
-        The samples can't be cut into folds.
     ConfigError
         [model] is wrong.
 
@@ -97,9 +97,8 @@ def cross_validate(
     doi:10.1023/A:1010933404324, on permutation importance.
     """
     names, reference = encode(classes)
-    probabilities, permuted = _predict(
-        features, classes, spatial_folds(features, classes, blocks, project), project, permute=True
-    )
+    projects = by_fold or [project] * len(folds)
+    probabilities, permuted = _predict(features, classes, folds, projects, permute=True)
     by_block = count_by_block(reference, probabilities.argmax(axis=1), blocks, len(names))
     scores = with_intervals(by_block, project.validation.resamples, project.seed)
     at_random = StratifiedKFold(
@@ -172,46 +171,6 @@ def check_samples(samples: pd.DataFrame, features: pd.DataFrame, project: Projec
             )
 
 
-def spatial_folds(
-    features: pd.DataFrame, classes: pd.Series, blocks: pd.Series, project: ProjectConfig
-) -> Folds:
-    """Cut samples into folds of like class shares, no block in two.
-
-    Returns
-    -------
-    list of tuple
-        Positions of training and test samples, both int64.
-
-    Raises
-    ------
-    DataError
-        There are too few samples or blocks, or a fold would stay empty.
-    """
-    cut = StratifiedGroupKFold(project.validation.folds, shuffle=True, random_state=project.seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")
-        return _folds(cut, features, classes, blocks)
-
-
-def _folds(
-    cut: StratifiedGroupKFold, features: pd.DataFrame, classes: pd.Series, blocks: pd.Series
-) -> Folds:
-    try:
-        folds = list(cut.split(features, classes, blocks))
-    except ValueError as error:
-        raise DataError(
-            f"The samples can't be cut into {cut.n_splits} folds: {error} Classes have "
-            f"{classes.value_counts().to_dict()} samples in {blocks.nunique()} blocks; lower "
-            "[validation] folds or block_size_px."
-        ) from error
-    if empty := sum(len(test) == 0 for _, test in folds):
-        raise DataError(
-            f"{empty} of {cut.n_splits} folds hold no sample, with {blocks.nunique()} blocks; "
-            "lower [validation] folds or block_size_px."
-        )
-    return folds
-
-
 def predict_held_out(
     features: pd.DataFrame, classes: pd.Series, folds: Folds, project: ProjectConfig
 ) -> npt.NDArray[np.float64]:
@@ -222,14 +181,14 @@ def predict_held_out(
     ndarray, shape (sample, class), float64
         Probabilities, classes in alphabetical order; 0 for a class that the other folds lack.
     """
-    return _predict(features, classes, folds, project, permute=False)[0]
+    return _predict(features, classes, folds, [project] * len(folds), permute=False)[0]
 
 
 def _predict(
     features: pd.DataFrame,
     classes: pd.Series,
     folds: Folds,
-    project: ProjectConfig,
+    projects: Sequence[ProjectConfig],
     *,
     permute: bool,
 ) -> tuple[npt.NDArray[np.float64], Matrices]:
@@ -237,7 +196,7 @@ def _predict(
     names, reference = encode(classes)
 
     def work(number: int) -> tuple[npt.NDArray[np.float64], Matrices]:
-        seen, held_out = folds[number]
+        (seen, held_out), project = folds[number], projects[number]
         model = fit(make_classifier(project), features.iloc[seen], classes.iloc[seen])
         table, truth = features.iloc[held_out], reference[held_out]
         random = np.random.default_rng([project.seed, number])
@@ -255,7 +214,9 @@ def _predict(
 
 def _probabilities(model: Any, features: pd.DataFrame, names: list[str]) -> npt.NDArray[np.float64]:
     full = np.zeros((len(features), len(names)))
-    full[:, np.searchsorted(names, model.classes_)] = model.predict_proba(features)
+    known = np.searchsorted(names, model.classes_)
+    # of a single class, scikit-learn's forest gives one column, its mlp and LightGBM two
+    full[:, known] = model.predict_proba(features) if len(known) > 1 else 1
     return full
 
 

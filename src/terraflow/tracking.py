@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,7 @@ __all__ = [
     "connect",
     "find_run",
     "latest_runs",
+    "metric_name",
     "provenance",
     "register",
     "run_url",
@@ -198,6 +200,11 @@ def latest_runs(limit: int = 5) -> list[tuple[str, str]]:
         )
         for run in _search("", limit)
     ]
+
+
+def metric_name(name: str) -> str:
+    """Replace what MLflow refuses in a metric's name, and slashes, of which it refuses some."""
+    return re.sub(r"[^\w\-. ]", "_", name)
 
 
 def find_run(settings: Settings, run_id: str) -> Run:

@@ -87,17 +87,41 @@ def test_model_card_simulated_data_are_told_first_and_only_then() -> None:
 
 
 def test_model_card_tells_whether_polygons_were_cut() -> None:
-    assert "A polygon lies in one block" in card()
+    assert "All pixels of a polygon took the block that holds a point within it" in card()
     cut = make_project(model={}, validation={"whole_polygons": False})
     assert "Blocks may cut polygons" in card(cut)
 
 
 def test_model_card_tuned_scores_are_told_to_be_too_good() -> None:
     project = make_project(model={})
-    text = card(tuning=Tuning(project, trials=30, macro_f1=0.7011, corrected_macro_f1=0.6834))
+    tuning = Tuning(project, [project] * 2, trials=30, macro_f1=0.7011, corrected_macro_f1=0.6834)
+    text = card(tuning=tuning)
     assert "best of 30 trials" in text
-    assert "macro F1 of 0.701 becomes 0.683" in text
+    assert "macro F1 of 0.701 is too good: it becomes 0.683" in text
+    assert "with the parameters that were best on the other half" in text
+    assert "still be somewhat too good" in text
     assert "trials" not in card()
+
+
+@pytest.mark.parametrize(
+    ("gap_px", "sides", "told", "not_told"),
+    [
+        (0, [], "beside a pixel tested, across the edge of a block, were kept", "reach"),
+        (4, [], "at most 4 columns and rows from a pixel tested were left out", "reach"),
+        (4, [3, 9], "at most 4 columns and rows from a pixel tested were left out", "reach"),
+        (3, [3, 9], "reach 4 pixels, farther than this gap of 3", "were kept"),
+        (0, [3], "reach 1 pixels, farther than this gap of 0", "left out"),
+    ],
+)
+def test_model_card_tells_the_gap_and_whether_neighbourhoods_reach_over_it(
+    gap_px: int, sides: list[int], told: str, not_told: str
+) -> None:
+    project = make_project(
+        model={}, features={"neighbourhood": sides}, validation={"gap_px": gap_px}
+    )
+    text = card(project).partition("## How it was validated")[2].partition("## Scores")[0]
+    assert told in text
+    assert not_told not in text
 
 
 def test_model_card_periods_that_stand_in_are_told_only_where_there_are_others() -> None:

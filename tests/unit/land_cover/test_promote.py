@@ -37,7 +37,13 @@ class Models:
     folder: Path
 
     def add(
-        self, predicted: str, *, simulated: bool = False, crs: str = "EPSG:32633", **other: str
+        self,
+        predicted: str,
+        *,
+        simulated: bool = False,
+        crs: str = "EPSG:32633",
+        params: dict[str, int] | None = None,
+        **other: str,
     ) -> str:
         """Register a version whose held-out predictions are these letters; return its run."""
         tags = {"simulated": str(simulated).lower()}
@@ -45,6 +51,7 @@ class Models:
             path = self.folder / "predictions.parquet"
             predictions(predicted, **other).to_parquet(path)
             mlflow.log_artifact(str(path))
+            mlflow.log_params(params or {})
             mlflow.log_dict({"grid": {"crs": crs}}, "data_report.json")
         self.register(run.info.run_id)
         return str(run.info.run_id)
@@ -166,6 +173,32 @@ def test_consider_other_crs_is_not_compared(models: Models) -> None:
     decision = models.consider("2")
     assert not decision.promoted
     assert "its grid is in EPSG:32634, the champion's in EPSG:32633" in decision.reason
+
+
+def test_consider_other_gap_is_not_compared(models: Models) -> None:
+    models.add("aa" * 20, params={"gap_px": 4})
+    models.consider("1")
+    models.add(TRUTH)
+    decision = models.consider("2")
+    assert not decision.promoted
+    assert "with a gap of 0 px, the champion with one of 4 px" in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("predicted", "trials", "expected"),
+    [
+        (TRUTH, 30, "Better after a search of 30 trials, comparing"),
+        ("aa" * 20, 30, "Not better beyond chance after a search of 30 trials, comparing"),
+        (TRUTH, 1, "Better, comparing"),
+    ],
+)
+def test_consider_tuned_version_names_the_search(
+    models: Models, predicted: str, trials: int, expected: str
+) -> None:
+    models.add("aa" * 20)
+    models.consider("1")
+    models.add(predicted, params={"tuned_trials": trials})
+    assert models.consider("2").reason.startswith(expected)
 
 
 def test_consider_other_classes_are_not_compared(models: Models) -> None:

@@ -14,6 +14,7 @@ from mlflow.entities import Run
 
 from area import make_project
 from land_cover.config import ProjectConfig
+from land_cover.job import _print_training
 from land_cover.models import load_model
 from land_cover.train import TrainingResult, train
 from samples import CLASSES, FEATURES, make_samples, write_samples
@@ -175,19 +176,50 @@ def test_train_tuned_logs_the_trials_and_keeps_the_parameters_that_it_found(
         [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'",
         output_format="list",
     )  # fmt: skip
-    assert max(trial.data.metrics["macro_f1"] for trial in trials) == result.macro_f1
-    assert run.data.metrics["corrected_macro_f1"] <= result.macro_f1
+    best = max(trial.data.metrics["macro_f1"] for trial in trials)
+    assert result.macro_f1 <= best  # which the folds that are scored had no part in
+    assert run.data.metrics["corrected_macro_f1"] <= best
     card = mlflow.artifacts.load_text(f"runs:/{result.run_id}/model_card.md")
     assert "best of 3 trials" in card
     found = load_model(result.model, tracked_settings).project.model.parameters
     assert all(run.data.params[key] == str(value) for key, value in found.items())
 
 
-def test_train_class_name_that_mlflow_refuses_is_changed_in_metrics_only(run_train: Train) -> None:
+def test_train_class_name_that_mlflow_refuses_is_changed_in_metrics_only(
+    run_train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
     samples = make_samples().replace({"class_name": {"water": "water & ice (50 %)"}})
     result = run_train(project("train-names"), samples)
     assert "f1_water _ ice _50 __" in mlflow.get_run(result.run_id).data.metrics
     assert "water & ice (50 %)" in result.f1_per_class
+    assert "f1_water & ice (50 %)" in result.intervals
+    _print_training(result.to_dict())
+    assert "F1 water & ice (50 %) " in capsys.readouterr().out
+
+
+def test_train_gap_leaves_neighbours_of_test_pixels_out(run_train: Train) -> None:
+    """Blocks lie in a row, five columns each: a gap of four leaves one beside a test block."""
+    samples = make_samples()
+    values = {"folds": 2, "resamples": 200}
+    plain, apart = (
+        run_train(
+            make_project(name="train-gap", validation=values | {"gap_px": gap_px},
+                         model={"parameters": {"n_estimators": 10}}), samples
+        )
+        for gap_px in (0, 4)
+    )  # fmt: skip
+    assert plain.f1_per_class != apart.f1_per_class
+    assert mlflow.get_run(apart.run_id).data.params["gap_px"] == "4"
+    assert "it was tested with a gap of 4 px, the champion with one of 0 px" in apart.reason
+    card = mlflow.artifacts.load_text(f"runs:/{apart.run_id}/model_card.md")
+    assert "at most 4 columns and rows from a pixel tested were left out" in card
+
+
+def test_train_gap_too_wide_is_refused(run_train: Train) -> None:
+    values = {"folds": 3, "gap_px": 60}
+    wide = make_project(name="train-gap", model={}, validation=values)
+    with pytest.raises(DataError, match=r"gap_px 60, a fold has no training sample of class"):
+        run_train(wide, make_samples())
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from area import make_project
 from land_cover import validation
 from land_cover.config import ProjectConfig
-from land_cover.validation import (
-    _folds,
-    check_samples,
-    cross_validate,
-    predict_held_out,
-    spatial_folds,
-)
+from land_cover.folds import spatial_folds
+from land_cover.validation import Scores, check_samples, cross_validate, predict_held_out
 from samples import FEATURES, make_samples
 from terraflow.errors import DataError
 
@@ -44,12 +39,17 @@ def project(**model: object) -> ProjectConfig:
     return make_project(model={"parameters": {"n_estimators": 10}} | model)
 
 
+def score(features: pd.DataFrame, classes: pd.Series, blocks: pd.Series, **model: object) -> Scores:
+    folds = spatial_folds(classes, blocks, project())
+    return cross_validate(features, classes, blocks, folds, project(**model))
+
+
 def test_cross_validate_scores_by_hand(fixed: None) -> None:
     truth = pd.Series(["forest"] * 6 + ["water"] * 4)
     answer = [0, 0, 0, 0, 0, 1, 1, 1, 1, 0]
     blocks = pd.Series([0, 0, 1, 1, 2, 2, 0, 1, 2, 3])
     features = pd.DataFrame({"answer": np.array(answer, float), "block": blocks.astype(float)})
-    scores = cross_validate(features, truth, blocks, project())
+    scores = score(features, truth, blocks)
     assert scores.overall_accuracy.value == pytest.approx(0.8)
     assert scores.per_class["forest"]["users_accuracy"].value == pytest.approx(5 / 6)
     assert scores.per_class["forest"]["producers_accuracy"].value == pytest.approx(5 / 6)
@@ -65,9 +65,8 @@ def test_cross_validate_never_tests_a_block_that_was_seen(fixed: None) -> None:
     samples = make_samples(blocks=6)
     features = pd.DataFrame({"answer": 0.0, "block": samples["block"].astype(float)})
     kinds = samples["class_name"].where(samples["class_name"] == "water", "other")
-    predict_held_out(
-        features, kinds, spatial_folds(features, kinds, samples["block"], project()), project()
-    )
+    folds = spatial_folds(kinds, samples["block"], project())
+    predict_held_out(features, kinds, folds, project())
     assert len(BLOCKS_SEEN) == 2
     for seen, tested in BLOCKS_SEEN:
         assert tested
@@ -81,7 +80,7 @@ def test_cross_validate_at_random_is_too_good_where_blocks_differ() -> None:
     names = pd.Series(random.choice(["a", "b"], 30)[block])
     features = pd.DataFrame(random.normal(size=(30, 3))[block], columns=["p", "q", "r"])
     features += random.normal(scale=0.05, size=features.shape)
-    scores = cross_validate(features.astype("float32"), names, block, project())
+    scores = score(features.astype("float32"), names, block)
     assert scores.random_overall_accuracy > 0.95
     assert scores.overall_accuracy.value < 0.7
     assert scores.overall_accuracy.low < 0.5 < scores.overall_accuracy.high
@@ -90,7 +89,7 @@ def test_cross_validate_at_random_is_too_good_where_blocks_differ() -> None:
 def test_cross_validate_twice_gives_the_same() -> None:
     samples = make_samples()
     table = samples[FEATURES], samples["class_name"], samples["block"]
-    first, again = (cross_validate(*table, project()) for _ in range(2))
+    first, again = (score(*table) for _ in range(2))
     assert (first.probabilities == again.probabilities).all()
     assert first.importance == again.importance
     assert first.macro_f1 == again.macro_f1
@@ -98,7 +97,7 @@ def test_cross_validate_twice_gives_the_same() -> None:
 
 def test_cross_validate_importance_is_that_of_the_features_which_make_the_classes() -> None:
     samples = make_samples()
-    scores = cross_validate(samples[FEATURES], samples["class_name"], samples["block"], project())
+    scores = score(samples[FEATURES], samples["class_name"], samples["block"])
     order = sorted(scores.importance, key=lambda name: -scores.importance[name])
     assert set(order[:2]) == {"ndvi_2024-04", "ndvi_2024-05"}
     assert scores.importance[order[1]] > 0.2
@@ -112,13 +111,35 @@ def test_cross_validate_importance_of_many_features_keeps_their_order() -> None:
     features = pd.concat(
         [pd.DataFrame(extra, columns=[f"n{i}" for i in range(40)]), samples[FEATURES]], axis=1
     )
-    scores = cross_validate(
+    scores = score(
         features, samples["class_name"], samples["block"],
-        project(parameters={"n_estimators": 20, "max_features": 1.0}),
+        parameters={"n_estimators": 20, "max_features": 1.0},
     )  # fmt: skip
     assert list(scores.importance) == list(features.columns)
     best = sorted(scores.importance, key=lambda name: -scores.importance[name])[:2]
     assert set(best) == {"ndvi_2024-04", "ndvi_2024-05"}
+
+
+def test_cross_validate_predicts_each_fold_with_the_project_given_for_it() -> None:
+    samples = make_samples()
+    table = samples[FEATURES], samples["class_name"], samples["block"]
+    folds = spatial_folds(*table[1:], project())
+    few, many = (project(parameters={"n_estimators": n}) for n in (3, 30))
+    mixed = cross_validate(*table, folds, few, by_fold=[many, few]).probabilities
+    for one, (_, tested) in zip((many, few), folds, strict=True):
+        assert (mixed[tested] == cross_validate(*table, folds, one).probabilities[tested]).all()
+    assert not (mixed == cross_validate(*table, folds, few).probabilities).all()
+
+
+@pytest.mark.parametrize("name", ["random_forest", "lightgbm", "mlp"])
+def test_predict_held_out_fold_trained_on_one_class_answers_that(name: str) -> None:
+    samples = make_samples(blocks=4)
+    names = pd.Series(np.where(samples["block"] == 0, "rock", samples["class_name"]))
+    test = np.flatnonzero(samples["block"] > 0)
+    train = np.flatnonzero(samples["block"] == 0)
+    one = project(name=name, parameters={})
+    found = predict_held_out(samples[FEATURES], names, [(train, test)], one)
+    assert (found[test] == [0, 0, 1, 0]).all()  # forest, grassland, rock, water
 
 
 def test_predict_held_out_class_that_a_fold_lacks_gets_probability_0() -> None:
@@ -130,29 +151,6 @@ def test_predict_held_out_class_that_a_fold_lacks_gets_probability_0() -> None:
     assert (found[test, 2] == 0).all()  # forest, grassland, rock, water
     assert (found[train, 2] == 1).all()
     assert found.sum(axis=1) == pytest.approx(1)
-
-
-def noise() -> tuple[pd.DataFrame, pd.Series, pd.Series]:
-    features = pd.DataFrame(np.random.default_rng(1).normal(size=(80, 3)), columns=["a", "b", "c"])
-    classes = pd.Series(np.where(features["a"] > 0, "forest", "water"))
-    return features, classes, pd.Series(np.arange(80) // 8)
-
-
-def test_spatial_folds_empty_fold_is_refused() -> None:
-    class Cut:  # scikit-learn leaves a fold empty for about one layout of few blocks in a hundred
-        n_splits = 2
-
-        def split(self, *table: object) -> list[tuple[np.ndarray, np.ndarray]]:
-            return [(np.arange(80), np.array([], int)), (np.array([], int), np.arange(80))]
-
-    with pytest.raises(DataError, match="1 of 2 folds hold no sample, with 10 blocks"):
-        _folds(Cut(), *noise())  # type: ignore[arg-type]
-
-
-def test_spatial_folds_fewer_blocks_than_folds_is_refused() -> None:
-    features, classes, _ = noise()
-    with pytest.raises(DataError, match=r"can't be cut into 2 folds.* in 1 blocks; lower"):
-        spatial_folds(features, classes, pd.Series([0] * 80), project())
 
 
 def refusal(samples: pd.DataFrame, **validation_: object) -> str:
