@@ -111,6 +111,16 @@ def doctor(c: Context) -> int:
     return doctor.report(settings.load)
 
 
+def number(text: str, option: str, kind: Callable[[str], float] = float) -> float:
+    """Read a number: invoke itself would answer a wrong one with a traceback."""
+    from terraflow.errors import ConfigError
+
+    try:
+        return kind(text)
+    except ValueError:
+        raise ConfigError(f"{option} {text!r} is no number; correct it.") from None
+
+
 CONFIG = "a project file instead of config/land_cover.toml"
 ITEMS = "a STAC collection in place of the configured images"
 MODEL = "a model URI, as models:/land-cover/3; the champion by default"
@@ -141,12 +151,12 @@ def preprocess(c: Context, config: str = "", items: str = "") -> int:
     }
 )
 def train(
-    c: Context, config: str = "", items: str = "", tune: int = 0, airflow: bool = False
+    c: Context, config: str = "", items: str = "", tune: str = "0", airflow: bool = False
 ) -> int:
     """Train the land cover model; images and samples are brought up to date first."""
     from land_cover import job
 
-    return job.train(config, items=items, tune=tune, airflow=airflow)
+    return job.train(config, items=items, tune=int(number(tune, "--tune", int)), airflow=airflow)
 
 
 @command(help={"run_id": "the run whose model becomes the champion"})
@@ -203,8 +213,8 @@ def monitor(
     config: str = "",
     model: str = "",
     items: str = "",
-    max_psi: float = -1.0,
-    max_outside: float = -1.0,
+    max_psi: str = "",
+    max_outside: str = "",
 ) -> int:
     """Measure the drift of new images; exit code 3 if there is one."""
     from land_cover import job
@@ -213,8 +223,8 @@ def monitor(
         config,
         model=model,
         items=items,
-        max_psi=max_psi if max_psi >= 0 else None,
-        max_outside_range=max_outside if max_outside >= 0 else None,
+        max_psi=number(max_psi, "--max-psi") if max_psi else None,
+        max_outside_range=number(max_outside, "--max-outside") if max_outside else None,
     )
 
 

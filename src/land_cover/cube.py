@@ -13,8 +13,8 @@ import rasterio
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from .addresses import without_query
 from .assets import find_images, find_scaling
-from .clip import without_query
 from .config import ProjectConfig
 from .sections import CloudMask, Scaling
 

@@ -9,6 +9,7 @@ from typing import Any
 from terraflow import orchestration, settings, tracking
 from terraflow.config import user_path
 from terraflow.console import say, table
+from terraflow.errors import ConfigError
 from terraflow.storage import Storage
 
 from .config import ProjectConfig, load_config
@@ -43,6 +44,7 @@ def preprocess(config: str = "", *, items: str = "") -> int:
     from .preprocess import read_report  # noqa: PLC0415 - each command imports its own
 
     project, storage = _project(config), Storage(settings.load())
+    _check(project)
     value = _run("preprocess", project, _selected(project, storage, items), storage)
     report = read_report(value["report"], storage)
     say()
@@ -57,9 +59,14 @@ def preprocess(config: str = "", *, items: str = "") -> int:
 def train(config: str = "", *, items: str = "", tune: int = 0, airflow: bool = False) -> int:
     """Bring samples up to date, train, and print run id, scores and link."""
     project, stack = _project(config), settings.load()
+    _check(project)
+    if tune < 0:
+        raise ConfigError(f"--tune {tune} is no number of trials; give 1 or more, or leave it out.")
     if airflow:
+        from .search import checked_uri  # noqa: PLC0415
+
         path = str(user_path(config)) if config else ""
-        conf = {"config": path, "items": _uri(items), "tune": tune}
+        conf = {"config": path, "items": checked_uri(_uri(items)), "tune": tune}
         result = orchestration.run_dag(stack, DAG_ID, conf, result_task="train")
     else:
         tracking.connect(stack)  # before minutes of work, not after
@@ -99,10 +106,12 @@ def run_step(
 def make_map(config: str = "", *, model: str = "", items: str = "", output: str = "") -> int:
     """Map the items with a model, and tell where the map is."""
     from .models import load_model  # noqa: PLC0415
-    from .predict import predict  # noqa: PLC0415
+    from .predict import check_output, predict  # noqa: PLC0415
 
     project, stack = _project(config), settings.load()
     storage = Storage(stack)
+    if output:
+        check_output(_uri(output), storage)
     loaded = load_model(model or _champion(project), stack)
     value = _selected(project, storage, items)
     made = predict(loaded, value["items"], storage, output=_uri(output))
@@ -178,8 +187,19 @@ def _project(config: str, files: str = "") -> ProjectConfig:
     project = load_config(config)
     if not files:
         return project
-    data = project.data.model_copy(update={"files": _uri(files)})
+    from .search import checked_uri  # noqa: PLC0415
+
+    data = project.data.model_copy(update={"files": checked_uri(_uri(files))})
     return project.model_copy(update={"data": data})
+
+
+def _check(project: ProjectConfig) -> None:
+    """See before long work that names in the configuration are known."""
+    from .classifiers import make_classifier  # noqa: PLC0415
+    from .indices import check_indices  # noqa: PLC0415
+
+    make_classifier(project)
+    check_indices(project.features.indices, list(project.data.bands), project.features.constants)
 
 
 def _uri(text: str) -> str:
@@ -195,8 +215,9 @@ def _selected(project: ProjectConfig, storage: Storage, items: str) -> dict[str,
     if not items:
         return _run("ingest", project, {}, storage)
     from .ingest import find_labels  # noqa: PLC0415
+    from .search import checked_uri  # noqa: PLC0415
 
-    return {"items": _uri(items), "labels": find_labels(project, storage)}
+    return {"items": checked_uri(_uri(items)), "labels": find_labels(project, storage)}
 
 
 def _run(
@@ -242,7 +263,7 @@ def _print_training(result: Mapping[str, Any]) -> None:
     random = [f"{result[name]:.3f}" for name in ("random_overall_accuracy", "random_macro_f1")]
     say(f"Over random folds, which is too good: {random[0]} and {random[1]}")
     say(f"\nRun {result['run_id']}, model {result['model']} (alias challenger)")
-    say(result["reason"])
+    say(result["reason"] + (" It is the champion now." if result["promoted"] else ""))
     say(result["url"])
     say(f"Serve it: invoke serve --run-id {result['run_id']}\nMap with it: invoke map --model "
         f"{result['model']}")  # fmt: skip

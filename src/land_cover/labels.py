@@ -141,6 +141,11 @@ def read_labels(
 
 
 def _vector(frame: gpd.GeoDataFrame, uri: str, labels: Labels, geobox: GeoBox) -> VectorLabels:
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise DataError(
+            f"{uri} has no geometries, only {', '.join(frame.columns)}; expected polygons or points "
+            "in a format OGR reads, or a raster that GDAL reads."
+        )
     if labels.class_field not in frame.columns:
         raise DataError(
             f"{uri} has no field {labels.class_field!r}; it has {', '.join(frame.columns)}; "
@@ -149,10 +154,15 @@ def _vector(frame: gpd.GeoDataFrame, uri: str, labels: Labels, geobox: GeoBox) -
     if frame.crs is None:
         raise DataError(f"{uri} has no CRS; add one to the file, as ogr2ogr's -a_srs does.")
     frame = frame[frame[labels.class_field].notna()].to_crs(str(geobox.crs))
-    classes = frame[labels.class_field].map(_name)
-    if labels.classes is not None:
-        classes = classes.map(labels.classes)
+    values = frame[labels.class_field].map(_name).replace("", None)
+    classes = values if labels.classes is None else values.map(labels.classes)
     frame = frame.assign(class_=classes)[classes.notna() & frame.geometry.notna()]
+    if frame.empty:
+        found = ", ".join(sorted(values.dropna().unique())[:10]) or "nothing"
+        raise DataError(
+            f"No geometry of {uri} has a class: {labels.class_field} holds {found}, [labels] "
+            f"classes lists {', '.join(labels.classes or []) or 'nothing'}; correct it."
+        )
     extent = box(*geobox.boundingbox.bbox)
     inside = frame.intersects(extent)
     if not inside.any():

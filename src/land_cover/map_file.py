@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -138,7 +139,9 @@ def open_map(uri: str, storage: Storage) -> Iterator[DatasetReader]:
     DataError
         It is no map that `invoke map` made, or can't be read.
     """
-    with storage.gdal():
+    with storage.gdal(), warnings.catch_warnings():
+        # what is no map may have no place either
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         try:
             file = rasterio.open(uri)
         except (rasterio.errors.RasterioError, OSError) as error:

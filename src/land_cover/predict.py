@@ -13,6 +13,7 @@ import xarray as xr
 from rasterio.windows import Window
 from threadpoolctl import threadpool_limits
 
+from terraflow.console import say
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage, join
 
@@ -23,7 +24,7 @@ from .map_item import map_id, map_item, map_metadata
 from .models import LoadedModel
 from .windows import FeatureSource
 
-__all__ = ["check_features", "classify", "find_map", "predict"]
+__all__ = ["check_features", "check_output", "classify", "find_map", "predict"]
 
 #: Pixels that a classifier is asked for at once: bounds the memory of its tables.
 CHUNK_PX = 65536
@@ -63,11 +64,17 @@ def predict(
     StorageError
         The store can't be read or written.
     """
-    if output and not output.endswith(".tif"):
-        raise ConfigError(f"Output {output} is no name of a GeoTIFF; give one that ends in .tif.")
+    if output:
+        _check_name(output)
     items = read_items(items_uri, storage)
     source = FeatureSource(items, model.project, storage, model.periods)
     check_features(source.names, model)
+    if missing := source.missing_periods:
+        covered = len(model.periods) - len(missing)
+        say(
+            f"The items lie in {covered} of the model's {len(model.periods)} periods; the others "
+            f"({', '.join(missing)}) are filled from them."
+        )
     metadata = map_metadata(model, items_uri, items)
     uri = output or _default_uri(model, metadata, storage)
     item = map_item(
@@ -80,6 +87,25 @@ def predict(
         storage.write(uri, path)
     document = json.dumps(item.to_dict(), indent=2).encode()
     return {"map": uri, "item": storage.write(item.self_href, document)}
+
+
+def check_output(output: str, storage: Storage) -> None:
+    """See that a map could be written there, before it is made.
+
+    Raises
+    ------
+    ConfigError
+        It does not end in .tif.
+    StorageError
+        It can't be written.
+    """
+    _check_name(output)
+    storage.check_writable(output)
+
+
+def _check_name(output: str) -> None:
+    if not output.endswith(".tif"):
+        raise ConfigError(f"Output {output} is no name of a GeoTIFF; give one that ends in .tif.")
 
 
 def find_map(model: LoadedModel, items_uri: str, storage: Storage) -> str:

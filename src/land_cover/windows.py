@@ -57,6 +57,8 @@ class FeatureSource:
     names : list of str
         Features, in order.
     periods : list of str
+    missing_periods : list of str
+        Of these, the ones of which there is no item; they are filled from the others.
 
     Raises
     ------
@@ -88,12 +90,14 @@ class FeatureSource:
         self.geobox = grid.project_grid(self.items, project.data.bands[bands[0]], project.grid)
         times = [np.datetime64(item_time(item).replace(tzinfo=None), "ns") for item in self.items]
         self.periods = list(periods or span(times, features.composites))
-        if not set(self.periods) & set(period_labels(times, features.composites)):
+        present = set(period_labels(times, features.composites))
+        self.missing_periods = [period for period in self.periods if period not in present]
+        if len(self.missing_periods) == len(self.periods):
             first, last = str(min(times))[:10], str(max(times))[:10]
             raise DataError(
                 f"None of the {len(times)} items, of {first} to {last}, lies in the model's "
-                f"periods {self.periods[0]} to {self.periods[-1]}; take items of these, or train with "
-                "[features] composites over all years, as month_of_year."
+                f"periods {self.periods[0]} to {self.periods[-1]}; take items of these, or train "
+                "with [features] composites over all years, as month_of_year."
             )
         self.names = feature_names(bands, features, self.periods)
 

@@ -270,6 +270,8 @@ def _problem(item: Any, origin: dict[tuple[str, ...], Layer], model: type[BaseMo
         return f"{source}: {key} {item['msg']}"
     message = item["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
+    if isinstance(item["input"], dict):  # a whole section: the message names its keys
+        return f"{source}: {key}: {message}"
     return (
         f"{source}: {key} = {item['input']!r} is wrong: {message}"
         if key

@@ -94,6 +94,19 @@ class Storage:
             raise _failed("written", uri, error) from error
         return uri
 
+    def check_writable(self, uri: str) -> None:
+        """See that an object of this name could be written, before long work for it.
+
+        Raises
+        ------
+        StorageError
+            It could not.
+        """
+        trial = f"{uri}.writable"
+        self.write(trial, b"")
+        store, key = self._open(trial)
+        obstore.delete(store, key)
+
     def exists(self, uri: str) -> bool:
         """Tell whether there is such an object.
 
@@ -212,6 +225,8 @@ def _failed(what: str, uri: str, error: Exception) -> StorageError:
     if isinstance(error, FileNotFoundError):
         return StorageError(f"{uri} does not exist; check the path or URI.")
     remedy = "check that the store runs (`invoke status`) and the credentials"
+    if "://" not in uri:
+        text, remedy = text.partition(": LocalFileSystemError")[0], "check the path and its mode"
     full = ("No space left", "os error 28", "StorageFull", "minimum free drive")
     if isinstance(error, OSError) and error.errno:
         text, remedy = os.strerror(error.errno), "check the path and its mode"

@@ -6,6 +6,7 @@ import pytest
 from area import make_project
 from land_cover.config import ProjectConfig
 from land_cover.figures import (
+    CUSTOMARY,
     PALETTE,
     class_colours,
     confusion_figure,
@@ -22,9 +23,14 @@ def project(**colours: str) -> ProjectConfig:
 
 
 def test_class_colours_takes_the_configured_ones_and_no_other_class_has_them() -> None:
-    configured = {"water": PALETTE[0].upper(), "sea": "#000000"}
-    colours = class_colours(["forest", "grass", "water"], project(**configured))
+    configured = {"forest": PALETTE[1], "water": PALETTE[0]}
+    colours = class_colours(["forest", "lava", "water"], project(**configured))
     assert colours == [PALETTE[1], PALETTE[2], PALETTE[0]]
+
+
+def test_class_colours_are_customary_by_name_once_each() -> None:
+    colours = class_colours(["Broadleaved forest", "needleleaved forest", "water"], project())
+    assert colours == [CUSTOMARY["forest"], PALETTE[0], CUSTOMARY["water"]]
 
 
 @pytest.mark.parametrize("given", [0, 20])

@@ -168,3 +168,23 @@ def test_read_labels_raster_without_nodata_ends_at_its_edge(
     assert labels.names == ["0", "1"]
     assert numbers[:2, :2].tolist() == [[1, 1], [2, 2]]
     assert (numbers > 0).sum() == 4
+
+
+def test_read_labels_table_without_geometries_is_refused(storage: Storage, tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("kind,area\nforest,1\n")
+    with pytest.raises(DataError, match=r"l\.csv has no geometries, only kind, area"):
+        read_labels(str(tmp_path / "l.csv"), KIND, GRID, storage)
+
+
+def test_read_labels_classes_that_are_not_there_list_what_is(
+    storage: Storage, tmp_path: Path
+) -> None:
+    labels = Labels(class_field="kind", classes={"1": "trees"})
+    with pytest.raises(DataError, match=r"kind holds forest, water, \[labels\] classes lists 1;"):
+        read_labels(str(write_labels(tmp_path / "l.gpkg")), labels, GRID, storage)
+
+
+def test_read_labels_empty_class_is_none(storage: Storage, tmp_path: Path) -> None:
+    frame = gpd.read_file(write_labels(tmp_path / "l.gpkg"))
+    frame.assign(kind=["water", ""]).to_file(tmp_path / "n.gpkg")
+    assert read_labels(str(tmp_path / "n.gpkg"), KIND, GRID, storage).names == ["water"]

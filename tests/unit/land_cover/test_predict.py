@@ -16,9 +16,9 @@ import xarray as xr
 
 from area import Area, make_project, write_raster
 from land_cover import windows
-from land_cover.predict import classify, find_map, predict
+from land_cover.predict import check_output, classify, find_map, predict
 from maps import FEATURES, files_below, known_classes, make_model, write_items
-from terraflow.errors import ConfigError, DataError
+from terraflow.errors import ConfigError, DataError, StorageError
 from terraflow.storage import Storage
 
 
@@ -215,3 +215,11 @@ def test_predict_colours_are_the_configured_ones(
     with rasterio.open(made["map"]) as file:
         palette = file.colormap(1)
     assert [palette[i][:3] for i in (1, 2)] == [(0, 255, 0), (0, 0, 255)]
+
+
+def test_check_output_place_that_cant_be_written_is_refused(
+    storage: Storage, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"file/map\.tif\.writable can't be written"):
+        check_output(str(tmp_path / "file" / "map.tif"), storage)

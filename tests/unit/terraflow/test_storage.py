@@ -113,3 +113,17 @@ def test_scratch_removes_what_a_killed_process_left(storage: Storage) -> None:
     assert (left / "half").exists()
     with storage.scratch() as mine, storage.scratch() as another:
         assert {mine, another} == set((storage.settings.var / "tmp").iterdir())
+
+
+def test_check_writable_leaves_nothing(storage: Storage, tmp_path: Path) -> None:
+    (tmp_path / "maps").mkdir()
+    storage.check_writable(str(tmp_path / "maps" / "map.tif"))
+    assert not list((tmp_path / "maps").iterdir())
+
+
+def test_check_writable_file_in_place_of_a_folder_is_refused(
+    storage: Storage, tmp_path: Path
+) -> None:
+    (tmp_path / "maps").write_text("")
+    with pytest.raises(StorageError, match=r"maps/map\.tif\.writable can't be written"):
+        storage.check_writable(str(tmp_path / "maps" / "map.tif"))
