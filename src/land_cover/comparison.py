@@ -95,7 +95,8 @@ def pair(challenger: pd.DataFrame, champion: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     NotComparableError
-        Other classes, or less than half of the challenger's pixels or one block in common.
+        Other classes or blocks, or less than half of the challenger's pixels or one block in
+        common.
     """
     classes, old = set(challenger["class_name"]), set(champion["class_name"])
     if classes != old:
@@ -106,14 +107,20 @@ def pair(challenger: pd.DataFrame, champion: pd.DataFrame) -> pd.DataFrame:
     common = (
         challenger.rename(columns={"predicted": "challenger"}).round({"x": DECIMALS, "y": DECIMALS})
     ).merge(
-        champion.rename(columns={"predicted": "champion"})
-        .round({"x": DECIMALS, "y": DECIMALS})[[*keys, "champion"]],
+        champion.rename(columns={"predicted": "champion", "block": "old_block"})
+        .round({"x": DECIMALS, "y": DECIMALS})[[*keys, "champion", "old_block"]],
         on=keys,
     )  # fmt: skip
     if len(common) < MIN_COMMON_SHARE * len(challenger):
         raise NotComparableError(
             f"only {len(common)} of its {len(challenger)} tested pixels were tested with the same "
             f"class for the champion, and {MIN_COMMON_SHARE:.0%} are expected"
+        )
+    together = len(common[["block", "old_block"]].drop_duplicates())
+    if not together == common["block"].nunique() == common["old_block"].nunique():
+        raise NotComparableError(
+            "they were tested on blocks that were cut otherwise, and the same [validation] and "
+            "labels are expected"
         )
     if (blocks := common["block"].nunique()) < 2:
         raise NotComparableError(f"the tested pixels lie in {blocks} block, and 2 are expected")

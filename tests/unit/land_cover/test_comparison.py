@@ -112,3 +112,16 @@ def test_pair_one_block_is_refused() -> None:
 def test_pair_other_classes_are_refused() -> None:
     with pytest.raises(NotComparableError, match="it tells a, b apart, the champion a, c"):
         pair(held_out([0, 2], "ab", "ab"), held_out([0, 2], "ac", "ac"))
+
+
+def test_pair_blocks_cut_otherwise_are_not_comparable() -> None:
+    one, other = (held_out([0, 1, 2, 3, 4, 5], "ababab", "ababab") for _ in range(2))
+    with pytest.raises(NotComparableError, match="on blocks that were cut otherwise"):
+        pair(one, other.assign(block=other["x"].astype(int) // 3))
+    with pytest.raises(NotComparableError, match="on blocks that were cut otherwise"):
+        pair(one.assign(block=one["x"].astype(int)), other)
+
+
+def test_pair_blocks_with_other_numbers_are_the_same() -> None:
+    one, other = (held_out([0, 1, 2, 3, 4, 5], "ababab", "ababab") for _ in range(2))
+    assert len(pair(one, other.assign(block=10 - other["block"]))) == 6
