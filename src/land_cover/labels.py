@@ -143,8 +143,8 @@ def read_labels(
 def _vector(frame: gpd.GeoDataFrame, uri: str, labels: Labels, geobox: GeoBox) -> VectorLabels:
     if not isinstance(frame, gpd.GeoDataFrame):
         raise DataError(
-            f"{uri} has no geometries, only {', '.join(frame.columns)}; expected polygons or points "
-            "in a format OGR reads, or a raster that GDAL reads."
+            f"{uri} has no geometries, only {', '.join(frame.columns)}; expected polygons or "
+            "points in a format OGR reads, or a raster that GDAL reads."
         )
     if labels.class_field not in frame.columns:
         raise DataError(

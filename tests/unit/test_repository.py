@@ -143,3 +143,15 @@ def test_modules_before_the_installation_need_the_standard_library_only() -> Non
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True,
                           text=True, check=True)  # fmt: skip
     assert done.stdout.strip() == "[]"
+
+
+def test_docs_tell_every_key_of_the_project() -> None:
+    from land_cover.config import ProjectConfig
+
+    pages = "".join((ROOT / "docs" / f"{page}.md").read_text() for page in ("data", "train", "map"))
+    told = set(re.findall(r"\w+", " ".join(re.findall(r"`[^`]+`|^```.*?^```", pages, re.M | re.S))))
+    keys = set(ProjectConfig.model_fields)
+    for field in ProjectConfig.model_fields.values():
+        section = getattr(field.annotation, "model_fields", {})
+        keys |= set(section)
+    assert keys - told == set()

@@ -79,7 +79,7 @@ def test_compare_scores_resamples_as_scikit_learn_does(seed: int, blocks: int) -
 
 def test_pair_joins_pixels_and_keeps_the_challengers_blocks() -> None:
     challenger, champion = held_out([0, 1, 2, 3], "abab", "aabb"), held_out([3, 1, 0], "bba", "bab")
-    champion["block"] = 99
+    champion["block"] += 90
     found = pair(challenger, champion)
     assert found.to_dict("list") == {
         "block": [0, 0, 1], "class_name": ["a", "b", "b"],
