@@ -90,7 +90,7 @@ def ingest(project: ProjectConfig, storage: Storage) -> Selection:
         )
     uri, digest = _write_collection(project.name, root, inside, storage)
     what = "simulated items" if project.simulated else "items"
-    say(f"{len(inside)} {what}, {copied} images copied now, data digest {digest[:12]}")
+    say(f"{len(inside)} {what}, {copied} images copied now, digest of all images {digest[:12]}")
     return {"items": uri, "labels": find_labels(project, storage)}
 
 

@@ -15,7 +15,7 @@ from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry.base import BaseGeometry
 from urllib3 import Retry
 
-from terraflow.errors import ConfigError, DataError, StorageError
+from terraflow.errors import ConfigError, DataError, StorageError, TerraFlowError
 from terraflow.storage import Storage
 
 from .addresses import CREDENTIALS, has_credentials, without_query
@@ -266,9 +266,12 @@ def _endless(catalogue: str, what: str) -> DataError:
 
 
 def _unreadable(catalogue: str, error: Exception) -> DataError:
-    texts = [str(e) for e in (error, error.__cause__) if e]
+    # the cause of our own errors is said by them already
+    causes = (error,) if isinstance(error, TerraFlowError) else (error, error.__cause__)
+    texts = [str(e) for e in causes if e]
     reason = without_query(" ".join(": ".join(texts).split())).rstrip(".")[:400]
     return DataError(
         f"Catalogue {catalogue} can't be read ({reason}); expected a STAC API or a static STAC "
-        "catalogue, collection or item collection; check [data] catalogue and the network."
+        "catalogue, collection or item collection; check its address ([data] catalogue, or "
+        "--items) and the network."
     )

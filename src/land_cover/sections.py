@@ -6,7 +6,7 @@ import re
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .addresses import Address, without_credentials
 
@@ -27,6 +27,18 @@ __all__ = [
 ]
 
 SIMULATED = "simulated"
+
+
+def _statistic(name: str) -> str:
+    if not re.fullmatch(r"min|max|mean|std|p\d{1,2}", name):
+        raise ValueError("write min, max, mean, std, or a percentile as p10; p50 is the median")
+    return name
+
+
+def _colour(text: str) -> str:
+    if not re.fullmatch("#[0-9a-fA-F]{6}", text):
+        raise ValueError("write a colour as #1f6b35")
+    return text
 
 
 class Section(BaseModel):
@@ -208,7 +220,7 @@ class Features(Section):
 
     composites: Literal["month", "month_of_year", "season", "season_of_year", "whole"] = "month"
     percentile: float = Field(50, ge=0, le=100)
-    statistics: list[Annotated[str, Field(pattern=r"^(min|max|mean|std|p\d{1,2})$")]] = [
+    statistics: list[Annotated[str, AfterValidator(_statistic)]] = [
         "max",
         "std",
     ]
@@ -303,7 +315,7 @@ class Map(Section):
     """
 
     minimum_mapping_unit_px: int = Field(4, ge=1)
-    colours: dict[str, Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]] = {}
+    colours: dict[str, Annotated[str, AfterValidator(_colour)]] = {}
 
 
 class Monitor(Section):

@@ -221,5 +221,5 @@ def test_check_output_place_that_cant_be_written_is_refused(
     storage: Storage, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match=r"file/map\.tif\.writable can't be written"):
+    with pytest.raises(StorageError, match=r"file/map\.tif can't be written"):
         check_output(str(tmp_path / "file" / "map.tif"), storage)

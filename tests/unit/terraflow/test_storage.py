@@ -125,5 +125,15 @@ def test_check_writable_file_in_place_of_a_folder_is_refused(
     storage: Storage, tmp_path: Path
 ) -> None:
     (tmp_path / "maps").write_text("")
-    with pytest.raises(StorageError, match=r"maps/map\.tif\.writable can't be written"):
+    with pytest.raises(
+        StorageError,
+        match=r"maps/map\.tif can't be written: (File|Not a)",
+    ):
         storage.check_writable(str(tmp_path / "maps" / "map.tif"))
+
+
+def test_check_writable_place_that_takes_no_file_is_refused(storage: Storage) -> None:
+    if not Path("/proc/self").exists():
+        pytest.skip("there is no /proc, where nobody can make a file")
+    with pytest.raises(StorageError, match=r"/proc/map\.tif can't be written"):
+        storage.check_writable("/proc/map.tif")
