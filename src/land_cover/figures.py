@@ -150,6 +150,7 @@ def map_figure(
     classes: Sequence[str],
     note: str,
     colours: Sequence[str],
+    bounds: tuple[float, float, float, float] | None = None,
 ) -> Figure:
     """Draw a class map with its legend.
 
@@ -161,16 +162,22 @@ def map_figure(
         Second line of the title.
     colours : sequence of str
         Of the classes, as `class_colours` gives them.
+    bounds : tuple of float, optional
+        West, south, east, north in the map's CRS; without them the axes count pixels.
     """
     palette = ["white", *colours]
     figure = Figure(figsize=(8, 6.5), layout="constrained")
     axes = figure.subplots()
-    bounds = np.arange(len(palette) + 1) - 0.5
+    west, south, east, north = bounds or (-0.5, len(numbers) - 0.5, numbers.shape[1] - 0.5, -0.5)
     axes.imshow(
-        numbers, cmap=ListedColormap(palette), norm=BoundaryNorm(bounds, len(palette)),
-        interpolation="nearest",
+        numbers, cmap=ListedColormap(palette), interpolation="nearest",
+        norm=BoundaryNorm(np.arange(len(palette) + 1) - 0.5, len(palette)),
+        extent=(west, east, south, north),
     )  # fmt: skip
-    axes.set(title=f"Land cover\n{note}", xlabel="column", ylabel="row")
+    labels = ("easting", "northing") if bounds else ("column", "row")
+    axes.set(title=f"Land cover\n{note}", xlabel=labels[0], ylabel=labels[1])
+    axes.ticklabel_format(useOffset=False, style="plain")
+    axes.locator_params(nbins=5)
     handles = [Patch(color=palette[i + 1], label=name) for i, name in enumerate(classes)]
     axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return figure

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import rasterio.features
+import rasterio.transform
 from mlflow.exceptions import MlflowException
 from rasterio.enums import Resampling
 from shapely.geometry import shape
@@ -267,4 +268,5 @@ def _draw(path: Path, map_uri: str, info: MapInfo, storage: Storage) -> None:
     with open_map(map_uri, storage) as file:  # from an overview, where there is one
         numbers = file.read(1, out_shape=size, resampling=Resampling.nearest)
     note = info.metadata.get("note") or info.metadata["model"]
-    map_figure(numbers, info.classes, note, info.colours).savefig(path, dpi=150)
+    bounds = rasterio.transform.array_bounds(rows, columns, info.transform)
+    map_figure(numbers, info.classes, note, info.colours, bounds).savefig(path, dpi=150)
