@@ -233,10 +233,10 @@ def test_invalid_config_names_every_key_and_variable(new_stack: NewStack) -> Non
 def test_invalid_project_config_names_every_key(new_stack: NewStack) -> None:
     stack = new_stack()
     text = (stack.config / "land_cover.toml").read_text()
-    wrong = text.replace("trees = 200", 'trees = "many"').replace("folds = 5", "foldz = 5")
+    wrong = text.replace("seed = 42", 'seed = "many"').replace("folds = 5", "foldz = 5")
     (stack.config / "wrong.toml").write_text(wrong)
     said = stack.fails("train", "--config", str(stack.config / "wrong.toml"))
-    assert "wrong.toml: model.trees = 'many' is wrong" in said
+    assert "wrong.toml: seed = 'many' is wrong" in said
     assert "wrong.toml: validation.foldz is not a known key (did you mean folds?)" in said
     assert "nowhere.toml does not exist" in stack.fails("train", "--config", "nowhere.toml")
 
