@@ -396,7 +396,7 @@ def test_train_killed_is_not_left_running(new_stack: NewStack, tmp_path: Path) -
     stack = new_stack(TERRAFLOW_STORE="local")
     stack.ok("up", "--detach", "--only", "mlflow")
     config = stack.config / "land_cover.toml"
-    config.write_text(config.read_text().replace("trees = 200", "trees = 20"))
+    config.write_text(config.read_text().replace("n_estimators = 200", "n_estimators = 20"))
     mlflow.set_tracking_uri(stack.url("mlflow"))
 
     def states() -> list[str]:
