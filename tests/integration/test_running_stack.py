@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 import urllib.request
 
@@ -18,7 +16,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from harness import ROOT, Stack, wait_for
+from harness import Stack, wait_for
 from terraflow.services import SERVICES
 
 
@@ -151,23 +149,6 @@ def test_service_killed_is_restarted_with_nothing_lost(service: str, stack: Stac
     assert {row["state"] for row in others} == {"ready"}
     assert mlflow.artifacts.load_text(f"{run.info.artifact_uri}/note.txt") == "kept"
     assert mlflow.get_run(run.info.run_id).info.status == "FINISHED"
-
-
-def test_notebooks_run_from_top_to_bottom(stack: Stack) -> None:
-    url, token = stack.url("jupyter"), stack.credentials()["jupyter"].split("token=")[1]
-    headers = {"Authorization": f"token {token}"}
-    kernel = httpx.post(f"{url}/api/kernels", headers=headers, json={"name": "python3"}).json()
-    pids = [p for p in stack.processes() if "ipykernel_launcher" in " ".join(p.cmdline())]
-    variables = pids[0].environ()
-    httpx.delete(f"{url}/api/kernels/{kernel['id']}", headers=headers)
-    assert variables["MLFLOW_TRACKING_URI"] == stack.url("mlflow")
-    assert variables["AWS_ENDPOINT_URL_S3"] == stack.url("minio")
-    notebooks = map(str, (ROOT / "notebooks").glob("*.ipynb"))
-    done = subprocess.run(
-        [sys.executable, "-m", "jupyter", "execute", *notebooks],
-        env=variables, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_idle_stack_rests(stack: Stack) -> None:
