@@ -31,7 +31,6 @@ __all__ = [
     "describe",
     "read_bounds",
     "reading",
-    "without_query",
     "write_clip",
 ]
 

@@ -19,8 +19,9 @@ from terraflow.console import progress
 from terraflow.errors import DataError, StorageError
 from terraflow.storage import Storage
 
+from .addresses import without_query
 from .assets import Image
-from .clip import Bounds, UnreadableError, describe, read_bounds, reading, without_query, write_clip
+from .clip import Bounds, UnreadableError, describe, read_bounds, reading, write_clip
 
 __all__ = ["Copy", "Downloader"]
 

@@ -21,6 +21,7 @@ from .ingest import read_items
 from .models import LoadedModel
 from .predict import check_features, classify
 from .samples import POPULATION, Draw, random_pixels
+from .selection import item_time
 from .windows import FeatureSource
 
 __all__ = ["DRIFTED", "STABLE", "MonitorResult", "draw_pixels", "monitor", "print_result"]
@@ -149,12 +150,12 @@ def draw_pixels(model: LoadedModel, items_uri: str, storage: Storage) -> pd.Data
         drawn.add(*random_pixels(features, POPULATION, random))
     pixels = drawn.result()
     if len(pixels) < MIN_PIXELS:
-        dates = sorted(item.datetime for item in source.items if item.datetime)
-        span = f"of {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d} " if dates else ""
+        dates = sorted(item_time(item) for item in source.items)
         raise DataError(
             f"Only {len(pixels)} pixels of {items_uri} have all {len(model.features)} features, "
-            f"and {MIN_PIXELS} are needed; take more or clearer items: these are {span}and the "
-            f"model's composites are of {model.periods[0]} to {model.periods[-1]}."
+            f"and {MIN_PIXELS} are needed; take more or clearer items: these are of "
+            f"{dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}, and the model's composites of "
+            f"{model.periods[0]} to {model.periods[-1]}."
         )
     return pixels[model.features]
 

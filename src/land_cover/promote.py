@@ -80,8 +80,8 @@ def decide(model_name: str, version: str, *, resamples: int, seed: int) -> Decis
         if old.simulated and not new.simulated:  # whose scores mean nothing
             reason = (
                 f"Version {version} of {model_name} was trained on measured data, the champion "
+                f"before it, version {champion.version}, on simulated data."
             )
-            reason += f"before it, version {champion.version}, on simulated data."
             return _settle(challenger, champion, "promoted", reason)
         found = compare(_pair(new, old), resamples=resamples, seed=seed)
     except NotComparableError as error:
@@ -154,12 +154,8 @@ def _read_test(version: ModelVersion) -> _Test:
 
 
 def _pair(new: _Test, old: _Test) -> pd.DataFrame:
-    if new.simulated != old.simulated:
-        kinds = {True: "simulated", False: "measured"}
-        raise NotComparableError(
-            f"it was trained on {kinds[new.simulated]} data, the champion on "
-            f"{kinds[old.simulated]} data"
-        )
+    if new.simulated and not old.simulated:
+        raise NotComparableError("it was trained on simulated data, the champion on measured data")
     if new.crs != old.crs:
         raise NotComparableError(f"its grid is in {new.crs}, the champion's in {old.crs}")
     if new.gap_px != old.gap_px:  # the narrower one flatters

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,7 @@ from .card import SIMULATED_NOTE, model_card
 from .classifiers import parameters
 from .config import ProjectConfig
 from .figures import class_colours, confusion_figure, curves_figure, importance_figure
-from .ingest import DIGEST
+from .ingest import read_digest
 from .scores import Score
 from .tune import Tuning
 from .validation import Scores
@@ -150,8 +149,8 @@ def _log_inputs(project: ProjectConfig, samples: Samples, storage: Storage) -> N
     source, digest = _source(samples.inputs["samples"]), samples.report["data_digest"]
     dataset = from_pandas(table, source=source, targets="class_name", name=name, digest=digest)
     mlflow.log_input(dataset, context="training")
-    collection = json.loads(storage.read(samples.inputs["items"]))
-    for key, told in {"items": collection.get(DIGEST, ""), "labels": ""}.items():
+    digests = {"items": read_digest(samples.inputs["items"], storage), "labels": ""}
+    for key, told in digests.items():
         source, digest = _source(samples.inputs[key]), told[:36] or None  # MLflow takes no more
         origin = MetaDataset(source, f"{project.name} {key}", digest)  # type: ignore[abstract]
         mlflow.log_input(origin, context="source")

@@ -269,7 +269,7 @@ class Model(Section):
     Attributes
     ----------
     name : str
-        random_forest, lightgbm or mlp; `models` checks it.
+        random_forest, lightgbm or mlp; `classifiers` checks it.
     parameters : dict
         As scikit-learn's or LightGBM's classifier takes them, over our defaults.
     """
