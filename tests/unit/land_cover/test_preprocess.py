@@ -245,3 +245,13 @@ def test_preprocess_changed_input_is_computed_again(
         area.items[0].assets["B04"].extra_fields[red] = [{"scale": 1, "offset": 0, "nodata": 0}]
         area.save()
     assert preprocess(project, selection, storage)["samples"] != before
+
+
+def test_feature_source_names_the_models_periods_that_items_lack(
+    area: Area, storage: Storage
+) -> None:
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    source = FeatureSource(area.items, make_project(), storage, ["2024-04", "2024-05"])
+    assert source.missing_periods == ["2024-05"]
+    window = source.compute(source.windows()[0])
+    assert (window.sel(feature="red_2024-05") == window.sel(feature="red_2024-04")).all()
