@@ -146,6 +146,10 @@ def environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW_HOME": str(var / "airflow"),
         "AIRFLOW_CONFIG": str(var / "airflow" / "airflow.cfg"),
         "MLFLOW_TRACKING_URI": settings.mlflow_url,
+        # by the environment, since MLflow reads it at its import
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(
+            f"{name}:{settings.mlflow.port}" for name in (settings.host, "localhost")
+        ),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a process of its own, for LLM judges only
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "JUPYTER_CONFIG_DIR": str(var / "jupyter"),
@@ -168,11 +172,11 @@ def environment(settings: Settings) -> dict[str, str]:
 def _exec_supervisor(arguments: list[str]) -> NoReturn:
     """Resolve the settings, then become the supervisor: for plain `honcho start`."""
     from terraflow import setup  # noqa: PLC0415 - services is imported by setup
-    from terraflow.supervise import lineage  # noqa: PLC0415
+    from terraflow.supervise import STARTERS, lineage  # noqa: PLC0415
 
     settings = load(running=False)
     pid = manager_pid(settings.run_dir)
-    if pid and pid not in lineage("honcho"):
+    if pid and pid not in lineage(STARTERS["honcho"]):
         raise ServiceError(
             f"TerraFlow already runs here (pid {pid}, state in {settings.var}); stop it with "
             "`invoke down`."

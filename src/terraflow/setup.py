@@ -119,7 +119,8 @@ def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:
             "simple_auth_manager_users": f"{ADMIN}:ADMIN",
             "simple_auth_manager_passwords_file": passwords,
         },
-        "database": {"sql_alchemy_conn": database},
+        # _migrate below has done it; each component would load all migrations to check them
+        "database": {"sql_alchemy_conn": database, "check_migrations": False},
         "api": {
             "base_url": settings.airflow_url,
             "host": settings.host,

@@ -24,6 +24,7 @@ from terraflow.ports import check_ports
 from terraflow.services import MODEL_SERVER, Service, environment, is_ready, select
 from terraflow.settings import Settings, load, resolve_ports
 from terraflow.state import manager_pid, read_all, read_state
+from terraflow.status import memory_mb, total_mb
 
 __all__ = ["down", "reset", "up", "wait_until_ready"]
 
@@ -61,7 +62,7 @@ def up(assignments: Iterable[str] = (), *, only: Iterable[str] = (), detach: boo
     settings.save()
     command = [sys.executable, "-m", "honcho", "start", "-e", os.devnull,
                "-d", str(config.project_root()), "-f", str(config.project_root() / "Procfile"),
-               *(service.name for service in services)]  # fmt: skip
+               *dict.fromkeys(service.group for service in services)]  # fmt: skip
     variables = environment(settings) | {"TERRAFLOW_ECHO": "0"}
     os.chdir(config.project_root())
     if not detach:
@@ -176,10 +177,13 @@ def wait_until_ready(
             reminded = time.monotonic()
             say(f"  still starting after {time.time() - began:.0f} s: {', '.join(missing)}")
         time.sleep(0.2)
+    states = read_all(settings.run_dir)
     table(
-        ("service", "seconds", "URL"),
-        [(s.name, f"{took[s.name]:.1f}", s.url(settings)) for s in services if s.name in took],
-    )
+        ("service", "seconds", "MB", "URL"),
+        [(s.name, f"{took[s.name]:.1f}", f"{memory_mb(states[s.name].pid):.0f}",
+          s.url(settings)) for s in services if s.name in took],
+    )  # fmt: skip
+    say(f"All of it: {time.time() - began:.1f} s, {total_mb(settings):.0f} MB.")
     if failed:
         raise ServiceError(f"{', '.join(failed)} failed; the other services go on.")
 

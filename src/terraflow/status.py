@@ -16,9 +16,9 @@ from terraflow.credentials import ADMIN, read_secrets
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.services import MODEL_SERVER, SERVICES, is_ready
 from terraflow.settings import Settings
-from terraflow.state import ServiceState, read_all
+from terraflow.state import ServiceState, manager_pid, read_all
 
-__all__ = ["ServiceStatus", "print_logs", "print_status", "status"]
+__all__ = ["ServiceStatus", "memory_mb", "print_logs", "print_status", "status", "total_mb"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class ServiceStatus:
     state : str
         ready, starting, waiting, restarting, failed or stopped.
     memory_mb : float
-        Proportional set size of the service's processes and of their supervisor; resident where
-        the system does not tell the proportional one.
+        Proportional set size of the service's processes; resident where the system does not tell
+        the proportional one.
     """
 
     service: str
@@ -66,17 +66,26 @@ def _row(name: str, state: ServiceState | None, ready: bool, url: str) -> Servic
         return ServiceStatus(name, "stopped", None, 0.0, state.restarts if state else 0, "",
                              state.reason if state else "")  # fmt: skip
     phase = {"running": "ready" if ready else "starting"}.get(state.phase, state.phase)
-    memory = _memory_mb(state.supervisor_pid)
+    memory = memory_mb(state.pid)
     return ServiceStatus(name, phase, state.pid, memory, state.restarts, url, state.reason)
 
 
-def _memory_mb(pid: int) -> float:
+def memory_mb(pid: int | None) -> float:
+    """Proportional set size of a process and all below it; resident where that is not told."""
     total = 0
+    if not pid:
+        return 0.0
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
         for member in [process, *process.children(recursive=True)]:
             total += _pss(member.pid) or member.memory_info().rss
     return total / 2**20
+
+
+def total_mb(settings: Settings) -> float:
+    """Memory of all that runs here: the services, what they share, and what watches them."""
+    managers = {manager_pid(settings.run_dir), manager_pid(settings.run_dir, MODEL_SERVER)}
+    return sum(memory_mb(pid) for pid in managers)
 
 
 def _pss(pid: int) -> int:
@@ -94,7 +103,9 @@ def print_status(settings: Settings, *, as_json: bool, credentials: bool) -> Non
     secret = _credentials(settings) if credentials else {}
     if as_json:
         services = [asdict(row) for row in rows]
-        document: dict[str, object] = {"store": settings.store, "services": services}
+        document: dict[str, object] = {
+            "store": settings.store, "memory_mb": total_mb(settings), "services": services,
+        }  # fmt: skip
         say(json.dumps(document | ({"credentials": secret} if credentials else {}), indent=1))
         return
     table(
@@ -102,7 +113,7 @@ def print_status(settings: Settings, *, as_json: bool, credentials: bool) -> Non
         [(r.service, r.state, str(r.pid or "-"), f"{r.memory_mb:.0f}" if r.pid else "-",
           str(r.restarts), r.url) for r in rows],
     )  # fmt: skip
-    say(f"Memory in all: {sum(row.memory_mb for row in rows):.0f} MB. State in {settings.var}.")
+    say(f"Memory in all: {total_mb(settings):.0f} MB. State in {settings.var}.")
     for row in rows:
         if row.reason and row.state != "waiting":
             say(f"{row.service}: {row.reason}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from terraflow import probes
+from terraflow import probes, supervise
 from terraflow.errors import ConfigError
 from terraflow.services import SERVICES, environment, is_ready, select
 from terraflow.settings import Settings
@@ -18,23 +18,37 @@ PROCFILE = {
     line.partition(":")[0]: line.partition(":")[2].strip()
     for line in (ROOT / "Procfile").read_text().splitlines()
 }
+#: Words of each service's command.
+COMMANDS = {
+    words[0]: words[1:]
+    for line in PROCFILE.values()
+    for words in supervise.split(shlex.split(line)[4:])
+}
 
 
 def with_store(settings: Settings, store: str) -> Settings:
     return settings.model_copy(update={"store": store})
 
 
-def test_procfile_has_the_services_of_the_table() -> None:
-    assert list(PROCFILE) == list(SERVICES)
+def test_procfile_has_a_line_for_each_group_and_the_services_of_the_table() -> None:
+    assert list(PROCFILE) == list(dict.fromkeys(s.group for s in SERVICES.values()))
+    assert list(COMMANDS) == list(SERVICES)
 
 
-@pytest.mark.parametrize("name", SERVICES)
-def test_procfile_line_runs_its_service_under_the_supervisor(name: str, settings: Settings) -> None:
-    words = shlex.split(PROCFILE[name])
-    assert words[:5] == ["exec", "python", "-m", "terraflow.supervise", name]
+@pytest.mark.parametrize("line", PROCFILE.values())
+def test_procfile_line_runs_under_the_supervisor_with_known_names(
+    line: str, settings: Settings
+) -> None:
+    assert shlex.split(line)[:4] == ["exec", "python", "-m", "terraflow.supervise"]
     variables = environment(with_store(settings, "minio"))
     known = {key.removeprefix("TERRAFLOW_").lower() for key in variables}
-    assert set(re.findall(r"{(\w+)}", PROCFILE[name])) <= known
+    assert set(re.findall(r"{(\w+)}", line)) <= known
+
+
+def test_services_of_one_line_are_one_console_script() -> None:
+    for line in PROCFILE.values():
+        commands = supervise.split(shlex.split(line)[4:])
+        assert len({words[1] for words in commands}) == 1
 
 
 def test_environment_holds_no_secret_and_no_foreign_variable(

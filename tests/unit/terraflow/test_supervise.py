@@ -12,15 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness import wait_for
 from terraflow.state import ServiceState, read_state
-from terraflow.supervise import pause_before_restart
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "condition did not come true"
-        time.sleep(0.05)
+from terraflow.supervisor import pause_before_restart
 
 
 class Supervised:

@@ -1,0 +1,274 @@
+"""Keep one service running: restart it, log it, leave nothing of it behind."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Protocol
+
+import psutil
+
+from terraflow.state import Phase, ServiceState
+
+__all__ = ["Child", "Supervisor", "pause_before_restart"]
+
+MAX_RESTARTS = 5
+WINDOW_S = 600.0
+GRACE_S = 4.0  # honcho kills after 5 s what has not stopped
+TICK_S = 1.0
+MAX_LOG_BYTES = 10_000_000
+LAST_LINES = 5
+
+
+class Child(Protocol):
+    """What a supervisor needs of the process that it starts."""
+
+    pid: int
+    stdout: IO[bytes] | None
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while it runs."""
+
+    def wait(self) -> int:
+        """Wait for the end and return the exit code."""
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+
+
+def pause_before_restart(ends: deque[float], now: float) -> float | None:
+    """Decide how long to wait before the next restart.
+
+    Parameters
+    ----------
+    ends : deque of float
+        Times of the service's ends in seconds, `now` included; those before the window are removed.
+    now : float
+        Seconds, same clock.
+
+    Returns
+    -------
+    float or None
+        Seconds: 1, 2, 4, 8, 16; None when it ended more than 5 times in 10 minutes.
+    """
+    while ends and ends[0] <= now - WINDOW_S:
+        ends.popleft()
+    return None if len(ends) > MAX_RESTARTS else float(2 ** (len(ends) - 1))
+
+
+class Supervisor:
+    """One service, its log file and its state file.
+
+    Several may live in one process: `run` gives way wherever it would wait.
+
+    Parameters
+    ----------
+    name : str
+        Service, as in the Procfile.
+    command : list of str
+        Words of the command.
+    var : Path
+        Folder of all state.
+    start : callable
+        Starts the command as a child of this process, its output on a pipe.
+    may_start : callable
+        Tells whether all that the service waits for answers.
+    after : str
+        What that is, for people.
+    manager_pid : int
+        Process that started all services.
+    selector : BaseSelector
+        Where the child's output is registered, with this object as its data.
+
+    Attributes
+    ----------
+    stopping : bool
+        Set it to end the service.
+    """
+
+    def __init__(
+        self, name: str, command: list[str], var: Path, *, start: Callable[[list[str]], Child],
+        may_start: Callable[[], bool], after: str, manager_pid: int,
+        selector: selectors.BaseSelector,
+    ) -> None:  # fmt: skip
+        self.name, self.command, self.start = name, command, start
+        self.may_start, self.after = may_start, after
+        self.run_dir, self.log_path = var / "run", var / "log" / f"{name}.log"
+        self.echo = os.environ.get("TERRAFLOW_ECHO") != "0"
+        self.manager_pid, self.selector = manager_pid, selector
+        self.stopping = False
+        self.restarts = 0
+        self.ends: deque[float] = deque()
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self.child: Child | None = None
+        self.log: IO[bytes] | None = None
+
+    def run(self) -> Iterator[float]:
+        """Keep the service running until `stopping`.
+
+        Yields
+        ------
+        float
+            Seconds after which to go on, or earlier.
+        """
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        self._say("waiting", f"waits for {self.after}" if self.after else "")
+        while not self.stopping and not self.may_start():
+            yield 0.3
+        while not self.stopping:
+            self._start()
+            code = yield from self._wait()
+            self._end_leftovers()
+            if not self.stopping:
+                yield from self._after_end(code)
+        self._say("stopped")
+
+    def _start(self) -> None:
+        self._open_log()
+        try:
+            self.child = self.start(self.command)
+        except OSError as error:
+            self.child = None
+            self._write(f"{self.command[0]} can't be run: {error.strerror}\n".encode())
+            return
+        self._say("running")
+        assert self.child.stdout  # noqa: S101 - for the type checker
+        os.set_blocking(self.child.stdout.fileno(), False)
+        self.selector.register(self.child.stdout, selectors.EVENT_READ, self)
+
+    def _wait(self) -> Generator[float, None, int]:
+        """Wait until the service ends, or end it; return its exit code."""
+        if not self.child:
+            return 127
+        while self.child.poll() is None and not self.stopping:
+            yield TICK_S
+        if self.stopping:
+            yield from self._terminate(self.child)
+        code = self.child.wait()
+        self.drain()
+        assert self.child.stdout  # noqa: S101 - for the type checker
+        self.selector.unregister(self.child.stdout)
+        self.child.stdout.close()
+        return code
+
+    def _terminate(self, child: Child) -> Iterator[float]:
+        child.terminate()
+        deadline = time.monotonic() + GRACE_S
+        while child.poll() is None and time.monotonic() < deadline:
+            yield 0.1
+        if child.poll() is None:
+            child.kill()
+
+    def _end_leftovers(self) -> None:
+        """Kill what the service left behind: a new one would find its port or files taken."""
+        if self.child:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.child.pid, signal.SIGKILL)
+        for orphan in self._orphans():
+            with suppress(psutil.Error):
+                orphan.kill()
+                orphan.wait(timeout=1)
+        if self.log:
+            self.log.close()
+            self.log = None
+
+    def _orphans(self) -> list[psutil.Process]:
+        """Find what this process has adopted: children that are no service, and all below."""
+        services = {
+            key.data.child.pid
+            for key in self.selector.get_map().values()
+            if isinstance(key.data, Supervisor) and key.data.child
+        }
+        adopted = [c for c in psutil.Process().children() if c.pid not in services]
+        below = []
+        for process in adopted:
+            with suppress(psutil.Error):
+                below += process.children(recursive=True)
+        return adopted + below
+
+    def _after_end(self, code: int) -> Iterator[float]:
+        self.ends.append(time.monotonic())
+        how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+        last = " | ".join(self.last_lines)
+        pause = pause_before_restart(self.ends, self.ends[-1])
+        if pause is None:
+            reason = (
+                f"{how} after {MAX_RESTARTS} restarts in {WINDOW_S / 60:.0f} minutes; "
+                f"last lines: {last}; log: {self.log_path}"
+            )
+            self._say("failed", reason)
+            while not self.stopping:
+                yield TICK_S
+            return
+        self._say("restarting", f"{how}, restarts in {pause:.0f} s; last lines: {last}")
+        until = time.monotonic() + pause
+        while not self.stopping and time.monotonic() < until:
+            yield until - time.monotonic()
+        self.restarts += 1
+
+    def _open_log(self) -> None:
+        """Open the log; a long one becomes NAME.log.1 in place of the one before."""
+        if self.log:
+            self.log.close()
+        if self.log_path.exists() and self.log_path.stat().st_size > MAX_LOG_BYTES:
+            self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        self.log = self.log_path.open("ab", buffering=0)
+
+    def drain(self) -> None:
+        """Write what the service has printed to its log, and to whoever reads the terminal."""
+        assert self.child and self.child.stdout  # noqa: S101, PT018 - for the type checker
+        while True:
+            try:
+                chunk = os.read(self.child.stdout.fileno(), 65536)
+            except (BlockingIOError, ValueError):
+                return
+            if not chunk:
+                if self.stopping or self.child.poll() is not None:
+                    return
+                time.sleep(0.05)  # it closed its output but lives: do not spin
+                return
+            self._write(chunk)
+
+    def _write(self, chunk: bytes) -> None:
+        self.last_lines.extend(
+            line for line in chunk.decode(errors="replace").splitlines() if line.strip()
+        )
+        try:
+            if self.log:
+                self.log.write(chunk)
+                if self.log.tell() > MAX_LOG_BYTES:
+                    self._open_log()
+        except OSError:  # a full disk must not end a service that could go on
+            pass
+        if self.echo:
+            self._print(chunk)
+
+    def _print(self, chunk: bytes) -> None:
+        try:
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+        except OSError:  # whoever read it is gone; _tick notices
+            pass
+
+    def _say(self, phase: Phase, reason: str = "") -> None:
+        """Write the state file, and tell the reader of the terminal if the service is not well."""
+        pid = self.child.pid if self.child and phase == "running" else None
+        state = ServiceState(
+            self.name, phase, pid, os.getpid(), self.manager_pid, self.restarts, time.time(), reason
+        )
+        try:
+            state.write(self.run_dir)
+        except Exception as error:
+            self._print(f"{error}\n".encode())
+        if phase in ("restarting", "failed"):
+            self._print(f"{self.name} {reason}\n".encode())
