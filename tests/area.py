@@ -80,7 +80,7 @@ def make_project(**changes: object) -> ProjectConfig:
         "cloud_mask": {"asset": "mask", "clear": [1]},
         "labels": {"class_field": "kind"},
         "validation": {"block_size_px": 4, "folds": 2},
-        "model": {"parameters": {"n_estimators": 10}},
+        "model": {"name": "random_forest", "parameters": {"n_estimators": 10}},
     }
     return ProjectConfig.model_validate(json.loads(json.dumps(values | changes)))
 

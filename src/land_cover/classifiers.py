@@ -87,7 +87,7 @@ def _search_mlp(trial: optuna.Trial) -> Parameters:
     width = trial.suggest_int("width", 16, 128, log=True)
     return {
         "hidden_layer_sizes": [width] * trial.suggest_int("layers", 1, 2),
-        "alpha": trial.suggest_float("alpha", 1e-5, 1, log=True),
+        "alpha": trial.suggest_float("alpha", 1e-3, 10, log=True),
         "learning_rate_init": trial.suggest_float("learning_rate_init", 3e-4, 1e-2, log=True),
     }
 
@@ -121,7 +121,7 @@ KINDS = {
     ),
     "mlp": Kind(
         "sklearn.neural_network:MLPClassifier",
-        defaults={"hidden_layer_sizes": [64], "alpha": 0.01, "max_iter": 300},
+        defaults={"hidden_layer_sizes": [64], "alpha": 1.0, "max_iter": 300},
         fixed={},
         search=_search_mlp,
         scaled=True,

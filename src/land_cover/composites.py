@@ -68,12 +68,12 @@ def composite(
     DataArray, shape (period, y, x), float32
         NaN only where a pixel is never clear in any of the periods.
     """
-    of_date = np.asarray(labels)
-    shape = (len(periods), *values.shape[1:])
-    result = np.full(shape, np.nan, dtype="float32")
+    result = np.empty((len(periods), *values.shape[1:]), dtype="float32")
     for i, period in enumerate(periods):
-        if (chosen := of_date == period).any():
-            result[i] = percentile(values.values[chosen], q)
+        chosen = [
+            image for image, label in zip(values.values, labels, strict=True) if label == period
+        ]
+        result[i] = percentile(chosen, q) if chosen else np.nan
     located = xr.DataArray(result, dims=("period", *values.dims[1:]))
     return fill_gaps(located) if len(periods) > 1 else located
 
@@ -108,7 +108,9 @@ def statistic(values: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.floa
     return np.where(n > 0, mean, np.nan).astype("float32")
 
 
-def percentile(values: npt.NDArray[np.float32], q: float) -> npt.NDArray[np.float32]:
+def percentile(
+    values: npt.NDArray[np.float32] | Sequence[npt.NDArray[np.float32]], q: float
+) -> npt.NDArray[np.float32]:
     """Percentile along the first axis, of the values that are not NaN, by linear interpolation.
 
     The same as numpy's nanpercentile, which goes pixel by pixel and takes minutes.

@@ -146,4 +146,6 @@ def _scaled(
         known = np.array([default if n is None else n for n in numbers], "float32")
         return xr.DataArray(known, dims="time", coords={"time": data.time})
 
-    return values * along_time(scale, 1) + along_time(offset, 0)
+    if set(scale) - {None, 1}:
+        values = values * along_time(scale, 1)
+    return values + along_time(offset, 0) if set(offset) - {None, 0} else values

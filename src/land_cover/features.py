@@ -89,7 +89,7 @@ def compute_features(
     names = feature_names([str(name) for name in cube.data_vars], features, periods)
     geobox: GeoBox = cube.odc.geobox
     return xr.DataArray(
-        np.stack(images).astype("float32"),
+        np.stack(images, dtype="float32"),
         dims=("feature", "y", "x"),
         coords=xr_coords(geobox, dims=("y", "x")) | {"feature": names},
     )

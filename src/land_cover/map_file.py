@@ -109,7 +109,7 @@ def write_cog(source: Path, target: Path) -> None:
     """
     rasterio.shutil.copy(
         source, target, driver="COG", compress="deflate", blocksize=BLOCK_PX,
-        overview_resampling="nearest", bigtiff="IF_SAFER",
+        overview_resampling="nearest", bigtiff="IF_SAFER", num_threads="ALL_CPUS",
     )  # fmt: skip
     _unmark_alpha(target)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,14 @@ from .ingest import read_items
 from .map_file import category_names, create_map, write_cog
 from .map_item import map_id, map_item, map_metadata
 from .models import LoadedModel
+from .network import Network
 from .windows import FeatureSource
 
 __all__ = ["check_features", "check_output", "classify", "find_map", "predict"]
 
-#: Pixels that a classifier is asked for at once: bounds the memory of its tables.
-CHUNK_PX = 65536
+#: Pixels that a classifier is asked for at once: bounds the memory of its tables. Fewer keep a
+#: network's values in the processor's cache; a forest would have to fetch its trees more often.
+CHUNK_PX, NETWORK_CHUNK_PX = 65536, 16384
 
 
 def predict(
@@ -144,14 +147,27 @@ def classify(model: LoadedModel, features: xr.DataArray) -> npt.NDArray[np.uint8
     flat = features.values.reshape(features.shape[0], -1)
     valid = np.flatnonzero(np.isfinite(flat).all(axis=0))
     result = np.zeros((2, flat.shape[1]), dtype="uint8")
-    for first in range(0, len(valid), CHUNK_PX):
-        pixels = valid[first : first + CHUNK_PX]
-        table = pd.DataFrame(flat[:, pixels].T.astype("float64"), columns=model.features)
-        probabilities = model.classifier.predict_proba(table)
-        result[0, pixels] = probabilities.argmax(axis=1) + 1
+    decide, chunk_px = _decider(model)
+    for first in range(0, len(valid), chunk_px):
+        pixels = valid[first : first + chunk_px]
+        number, probability = decide(flat[:, pixels])
+        result[0, pixels] = number + 1
         # 0 is nodata, so what would round to it is 1
-        result[1, pixels] = np.rint(100 * probabilities.max(axis=1)).clip(1, 100)
+        result[1, pixels] = np.rint(100 * probability).clip(1, 100)
     return result.reshape(2, *features.shape[1:])
+
+
+def _decider(model: LoadedModel) -> tuple[Callable[[npt.NDArray[np.float32]], Any], int]:
+    """Give what tells class number, from 0, and probability of (feature, pixel), and its chunk."""
+    if network := Network.of(model.classifier):
+        return network.decide, NETWORK_CHUNK_PX
+
+    def decide(pixels: npt.NDArray[np.float32]) -> tuple[Any, Any]:
+        table = pd.DataFrame(np.ascontiguousarray(pixels.T), columns=model.features)
+        probabilities = model.classifier.predict_proba(table)
+        return probabilities.argmax(axis=1), probabilities.max(axis=1)
+
+    return decide, CHUNK_PX
 
 
 def check_features(names: Sequence[str], model: LoadedModel) -> None:

@@ -269,12 +269,12 @@ class Model(Section):
     Attributes
     ----------
     name : str
-        random_forest, lightgbm or mlp; `classifiers` checks it.
+        mlp, random_forest or lightgbm; `classifiers` checks it.
     parameters : dict
         As scikit-learn's or LightGBM's classifier takes them, over our defaults.
     """
 
-    name: str = "random_forest"
+    name: str = "mlp"
     parameters: dict[str, bool | int | float | str | list[int]] = {}
 
 

@@ -33,7 +33,9 @@ from .selection import item_time
 __all__ = ["FeatureSource"]
 
 T = TypeVar("T")
+#: Side of a window, and twice as much in areas of so many windows: each costs some milliseconds.
 WINDOW_PX = 512
+LARGE_AREA = 16
 #: A window's cube and features are held in memory; with more of them windows get smaller.
 WINDOW_BYTES = 200 * 1024**2
 WORKERS = min(4, os.cpu_count() or 1)
@@ -105,7 +107,8 @@ class FeatureSource:
         """Cut the grid into tiles, row by row."""
         series = len(self.project.data.bands) + len(self.project.features.indices)
         layers = max(series * len(self.items), 2 * len(self.names))
-        side = WINDOW_PX
+        large = self.geobox.height * self.geobox.width > LARGE_AREA * WINDOW_PX**2
+        side = WINDOW_PX * (2 if large else 1)
         while side > 64 and layers * side**2 * 4 > WINDOW_BYTES:
             side //= 2
         return [Window.from_slices(*slices) for slices in grid.windows(self.geobox, side)]

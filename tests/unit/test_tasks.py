@@ -42,8 +42,8 @@ def test_task_wrong_option_is_a_sentence(words: tuple[str, ...], expected: str) 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ('name = "random_forest"', 'name = "randomforest"', "the nearest are random_forest"),
-        ("n_estimators = 200", "n_trees = 200", "has no parameter 'n_trees'"),
+        ('name = "mlp"', 'name = "randomforest"', "the nearest are random_forest"),
+        ("hidden_layer_sizes", "layer_sizes", "nearest are hidden_layer_sizes"),
         ('"NDVI"', '"NDVJ"', "Index NDVJ is not known; did you mean"),
     ],
 )

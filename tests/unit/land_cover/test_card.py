@@ -37,7 +37,7 @@ def card(project: ProjectConfig | None = None, **changes: Any) -> str:
     report = make_report(make_samples(), class_sizes={"forest": 1234, "rock | ice": 40})
     options: dict[str, Any] = {"tuning": changes.pop("tuning", None)}
     return model_card(
-        project or make_project(model={"parameters": {"n_estimators": 7}}),
+        project or make_project(model={"name": "random_forest", "parameters": {"n_estimators": 7}}),
         report | changes, scores(), INPUTS, run_id="f00d",
         provenance={"code_commit": "c0ffee", "lock_digest": "10c4", "data_digest": "da7a"},
         **options,

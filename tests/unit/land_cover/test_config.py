@@ -27,7 +27,7 @@ def test_load_config_takes_bands_alone(tmp_path: Path) -> None:
     project = load_config(path)
     assert project.simulated
     assert project.cloud_mask is None
-    assert project.model.name == "random_forest"
+    assert project.model.name == "mlp"
 
 
 def test_load_config_paths_start_at_the_files_folder(tmp_path: Path) -> None:

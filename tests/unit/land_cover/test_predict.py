@@ -16,6 +16,7 @@ import xarray as xr
 
 from area import Area, make_project, write_raster
 from land_cover import windows
+from land_cover.classifiers import fit, make_classifier
 from land_cover.predict import check_output, classify, find_map, predict
 from maps import FEATURES, files_below, known_classes, make_model, write_items
 from terraflow.errors import ConfigError, DataError, StorageError
@@ -86,6 +87,31 @@ def test_predict_in_many_windows_gives_the_same_bytes(
     monkeypatch.setattr(windows, "WINDOW_PX", 7)
     second = predict(model, items, storage, output=str(tmp_path / "b.tif"))
     assert Path(first["map"]).read_bytes() == Path(second["map"]).read_bytes()
+
+
+def network() -> Any:
+    """Tells dark from bright, by the mlp as it is configured."""
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(random.uniform(0, 0.6, (500, 3)), columns=FEATURES).astype("float32")
+    names = pd.Series(np.where(table["red_max"] > 0.25, "forest", "water"))
+    return fit(make_classifier(make_project(model={"name": "mlp"})), table, names)
+
+
+@pytest.mark.parametrize("kind", ["forest", "network"])
+def test_predict_on_any_number_of_threads_gives_the_same_bytes(
+    kind: str, area: Area, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = write_items(area)
+    model = make_model(classifier=network()) if kind == "network" else make_model()
+    monkeypatch.setattr(windows, "WINDOW_PX", 7)
+    maps = []
+    for workers in (1, 2, 5):
+        monkeypatch.setattr(windows, "WORKERS", workers)
+        made = predict(model, items, storage, output=str(tmp_path / f"{workers}.tif"))
+        maps.append(Path(made["map"]).read_bytes())
+    assert maps[0] == maps[1] == maps[2]
+    with rasterio.open(tmp_path / "1.tif") as file:
+        assert (file.read(1) == known_classes()).all()
 
 
 def test_predict_twice_goes_to_the_same_place(area: Area, storage: Storage) -> None:

@@ -247,6 +247,25 @@ def test_preprocess_changed_input_is_computed_again(
     assert preprocess(project, selection, storage)["samples"] != before
 
 
+def test_feature_source_windows_of_a_large_area_are_wider_unless_memory_forbids(
+    area: Area, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    source = FeatureSource(area.items, make_project(), storage)
+
+    def widths() -> set[int]:
+        return {window.width for window in source.windows()}
+
+    for side, width in ((8, 8), (4, 4), (2, 4)):
+        monkeypatch.setattr(windows, "WINDOW_PX", side)
+        assert widths() == {width}
+    monkeypatch.undo()
+    source.geobox = source.geobox.expand((4096, 4096))
+    assert widths() == {1024}
+    monkeypatch.setattr(windows, "WINDOW_BYTES", 1024**2)
+    assert widths() == {128}  # of three features, each twice in memory
+
+
 def test_feature_source_names_the_models_periods_that_items_lack(
     area: Area, storage: Storage
 ) -> None:

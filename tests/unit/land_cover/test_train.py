@@ -25,9 +25,12 @@ from terraflow.storage import Storage
 Train = Callable[..., TrainingResult]
 
 
+FOREST = {"name": "random_forest", "parameters": {"n_estimators": 10}}
+
+
 def project(experiment: str, **model: Any) -> ProjectConfig:
     return make_project(
-        name=experiment, model={"parameters": {"n_estimators": 10}} | model,
+        name=experiment, model=FOREST | model,
         validation={"folds": 3, "resamples": 200},
     )  # fmt: skip
 
@@ -204,7 +207,7 @@ def test_train_gap_leaves_neighbours_of_test_pixels_out(run_train: Train) -> Non
     plain, apart = (
         run_train(
             make_project(name="train-gap", validation=values | {"gap_px": gap_px},
-                         model={"parameters": {"n_estimators": 10}}), samples
+                         model=FOREST), samples
         )
         for gap_px in (0, 4)
     )  # fmt: skip

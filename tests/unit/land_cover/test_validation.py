@@ -36,7 +36,7 @@ def fixed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def project(**model: object) -> ProjectConfig:
-    return make_project(model={"parameters": {"n_estimators": 10}} | model)
+    return make_project(model={"name": "random_forest", "parameters": {"n_estimators": 10}} | model)
 
 
 def score(features: pd.DataFrame, classes: pd.Series, blocks: pd.Series, **model: object) -> Scores:
