@@ -259,6 +259,14 @@ def test(c: Context, k: str = "", m: str = "") -> int:
     return develop.run_tests(k, m)
 
 
+@command(help={"only": "some of stack,map,serve"})
+def bench(c: Context, only: str = "") -> int:
+    """Measure the stack, maps and serving beside others: about an hour."""
+    from terraflow import develop
+
+    return develop.bench(only)
+
+
 @command(help={"fix": "mend what can be mended"})
 def lint(c: Context, fix: bool = False) -> int:
     """Check style and types."""
@@ -277,5 +285,5 @@ def lock(c: Context) -> int:
 
 namespace = Collection(
     setup, up, down, status, logs, reset, doctor, ingest, preprocess, train, promote, map, report,
-    explain, reproduce, monitor, serve, predict, test, lint, lock,
+    explain, reproduce, monitor, serve, predict, test, bench, lint, lock,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tests, lint and lock: the commands of developers."""
+"""Tests, benchmarks, lint and lock: the commands of developers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 from terraflow.config import project_root
 
-__all__ = ["lint", "lock", "run_tests"]
+__all__ = ["bench", "lint", "lock", "run_tests"]
 
 _OVERRIDDEN = "rfc3987-syntax"  # see [tool.uv] in pyproject.toml
 
@@ -16,6 +16,12 @@ def run_tests(keyword: str = "", marker: str = "") -> int:
     """Run pytest; return its exit code."""
     words = [*(["-k", keyword] if keyword else []), *(["-m", marker] if marker else [])]
     return _run("pytest", *words)
+
+
+def bench(only: str = "") -> int:
+    """Run the benchmarks, or some of them; return 1 if a figure misses its bound."""
+    words = ["--only", only] if only else []
+    return subprocess.call([sys.executable, "benchmarks/bench.py", *words], cwd=project_root())
 
 
 def lint(*, fix: bool = False) -> int:

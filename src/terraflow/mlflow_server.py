@@ -6,9 +6,10 @@ is imported twice, one after the other, and lies in memory twice. Here it serves
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import NoReturn
+
+from terraflow import config
 
 __all__ = ["main"]
 
@@ -28,7 +29,7 @@ def main() -> None:
 
     def serve_here(command: list[str], *, extra_env: dict[str, str], **_: object) -> NoReturn:
         """Run `python -m uvicorn ...` in this process, and end with it."""
-        os.environ |= extra_env
+        config.export(extra_env)
         uvicorn(command[3:])
         raise AssertionError("uvicorn ends the process")
 

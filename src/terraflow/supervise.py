@@ -114,7 +114,7 @@ def _supervise(
         supervisors.append(Supervisor(
             name, command, var, start=start, may_start=partial(_answer, after),
             after=" and ".join(after), manager_pid=starters[-1] if starters else os.getpid(),
-            selector=selector,
+            selector=selector, echo=values.get("echo") != "0",
         ))  # fmt: skip
     _run(supervisors, selector, lambda: starters != lineage(above) or 1 in starters)
     return 0

@@ -89,6 +89,8 @@ class Supervisor:
         Process that started all services.
     selector : BaseSelector
         Where the child's output is registered, with this object as its data.
+    echo : bool
+        Whether to print the service's output too.
 
     Attributes
     ----------
@@ -99,12 +101,12 @@ class Supervisor:
     def __init__(
         self, name: str, command: list[str], var: Path, *, start: Callable[[list[str]], Child],
         may_start: Callable[[], bool], after: str, manager_pid: int,
-        selector: selectors.BaseSelector,
+        selector: selectors.BaseSelector, echo: bool,
     ) -> None:  # fmt: skip
         self.name, self.command, self.start = name, command, start
         self.may_start, self.after = may_start, after
         self.run_dir, self.log_path = var / "run", var / "log" / f"{name}.log"
-        self.echo = os.environ.get("TERRAFLOW_ECHO") != "0"
+        self.echo = echo
         self.manager_pid, self.selector = manager_pid, selector
         self.stopping = False
         self.restarts = 0

@@ -1,6 +1,6 @@
 """The stack beside its parts at their defaults: seconds to start and stop, memory, idle load.
 
-    python benchmarks/stack.py --folder /tmp/bench [--runs 3]
+    python benchmarks/stack_speed.py --folder /tmp/bench [--runs 3]
 
 Both run on free ports, in turn, with state of their own that was prepared before; one start of each
 that does not count warms the caches.
