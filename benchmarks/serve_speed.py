@@ -1,59 +1,129 @@
 """Rows per second of /invocations: the model server against `mlflow models serve` as it comes.
 
-    python benchmarks/serve_speed.py --folder /tmp/bench
+    python benchmarks/serve_speed.py --folder /tmp/bench [--model random_forest mlp]
 
-Both serve the same random forest, one after the other, on free ports of the loopback interface.
+Both serve the same model, turn by turn, on free ports of the loopback interface. The model is the
+project's classifier, fitted to random values of as many features and classes as the project has,
+and logged as `train` logs it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 import httpx
 import mlflow
 import numpy as np
 import pandas as pd
-from sklearn.ensemble import RandomForestClassifier
 
-FEATURES, CLASSES, SAMPLES = 56, 5, 5000
-#: Rows a request, and requests.
+from land_cover.classifiers import fit, make_classifier, one_thread
+from land_cover.composites import span
+from land_cover.config import ProjectConfig, load_config
+from land_cover.features import feature_names
+from land_cover.models import log_classifier
+
+#: Rows a request, and requests a turn.
 LOADS = ((1, 200), (100, 100), (10_000, 10))
+TURNS = 3
+SERVERS = ("terraflow", "mlflow")
+
+Figures = dict[str, dict[str, float]]
 
 
-def save_model(folder: Path) -> Path:
-    """Save a forest of the size of the simulated area's."""
-    path = folder / "model"
+def measure(folder: Path, model: str = "") -> dict[str, Any]:
+    """Measure both servers, turn by turn; the median of the turns, and the ratio ours to theirs.
+
+    Parameters
+    ----------
+    model : str
+        A [model] name instead of the project's own.
+    """
+    project = load_config()
+    if model and model != project.model.name:
+        chosen = project.model.model_copy(update={"name": model, "parameters": {}})
+        project = project.model_copy(update={"model": chosen})
+    path, names = save_model(project, folder)
+    turns: dict[str, list[Figures]] = {name: [] for name in SERVERS}
+    for _ in range(TURNS):
+        for name, figures in turns.items():
+            with serve(name, path) as url:
+                figures.append(ask(url, names))
+    told = {name: _medians(figures) for name, figures in turns.items()}
+    ours, theirs = (told[name] for name in SERVERS)
+    ratios = {
+        rows: round(ours[rows]["rows_per_s"] / theirs[rows]["rows_per_s"], 2) for rows in ours
+    }
+    return {"model": project.model.name, **told, "ratio_rows_per_s": ratios}
+
+
+def save_model(project: ProjectConfig, folder: Path) -> tuple[Path, list[str]]:
+    """Fit and log the project's classifier; return where it lies and its features."""
+    periods = span([project.data.start, project.data.end], project.features.composites)
+    names = feature_names(list(project.data.bands), project.features, periods)
+    path = folder / f"serve_{project.model.name}"
     if not path.exists():
         random = np.random.default_rng(0)
-        names = [f"feature_{i:02}" for i in range(FEATURES)]
-        values = pd.DataFrame(random.random((SAMPLES, FEATURES)), columns=names)
-        classes = [f"class {n}" for n in random.integers(0, CLASSES, SAMPLES)]
-        forest = RandomForestClassifier(200, min_samples_leaf=2, random_state=0, n_jobs=-1)
-        forest.fit(values, classes).set_params(n_jobs=1)
-        mlflow.sklearn.save_model(
-            forest, path, input_example=values.head(3),
-            skops_trusted_types=["sklearn.tree._tree.Tree"],
-        )  # fmt: skip
-    return path
+        classes = np.repeat(list(project.map.colours), project.labels.samples_per_class)
+        values = pd.DataFrame(random.random((len(classes), len(names)), "float32"), columns=names)
+        with one_thread(), warnings.catch_warnings(action="ignore"):
+            classifier = fit(make_classifier(project), values, pd.Series(classes))
+        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+        if not mlflow.get_experiment_by_name("serve"):
+            mlflow.create_experiment("serve", (folder / "mlflow").as_uri())
+        with mlflow.start_run(experiment_id=mlflow.get_experiment_by_name("serve").experiment_id):
+            info = log_classifier(classifier, values, project, {})
+        mlflow.artifacts.download_artifacts(info.model_uri, dst_path=str(path))
+    return path, names
 
 
-def measure(url: str) -> dict[str, dict[str, float]]:
-    """Ask a server with each load; seconds of a request and rows per second."""
+@contextmanager
+def serve(name: str, model: Path) -> Iterator[str]:
+    """Start a server in a process group of its own; end all of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    command = {
+        "terraflow": ["terraflow.scoring", "--model-uri", str(model), *where],
+        "mlflow": ["mlflow", "models", "serve", "-m", str(model), *where, "--env-manager", "local"],
+    }[name]
+    server = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait(url, server)
+        yield url
+    finally:
+        for kind in (signal.SIGTERM, signal.SIGKILL):  # MLflow's child need not end with it
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, kind)
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(timeout=10)
+
+
+def ask(url: str, names: list[str]) -> Figures:
+    """Ask a server with each load; rows per second, and milliseconds of a request."""
     random = np.random.default_rng(1)
+    headers = {"Content-Type": "application/json"}
     figures = {}
     with httpx.Client(timeout=300, trust_env=False) as client:
         for rows, requests in LOADS:
-            columns = [f"feature_{i:02}" for i in range(FEATURES)]
-            table = {"columns": columns, "data": random.random((rows, FEATURES)).tolist()}
+            table = {"columns": names, "data": random.random((rows, len(names))).tolist()}
             body = json.dumps({"dataframe_split": table}).encode()
-            headers = {"Content-Type": "application/json"}
             seconds = []
             for number in range(requests + 2):
                 began = time.monotonic()
@@ -61,22 +131,18 @@ def measure(url: str) -> dict[str, dict[str, float]]:
                 if number > 1:  # the first two warm it up
                     seconds.append(time.monotonic() - began)
             figures[str(rows)] = {
-                "rows_per_s": round(rows / median(seconds), 1),
-                "p50_ms": round(1000 * median(seconds), 1),
-                "p99_ms": round(1000 * quantiles(seconds, n=100)[98], 1),
+                "rows_per_s": rows / median(seconds),
+                "p50_ms": 1000 * median(seconds),
+                "p99_ms": 1000 * quantiles(seconds, n=100, method="inclusive")[98],
             }
     return figures
 
 
-def serve(command: list[str], port: int) -> dict[str, dict[str, float]]:
-    """Start a server, measure it and end it."""
-    url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            _wait(url, server)
-            return measure(url)
-        finally:
-            server.terminate()
+def _medians(turns: list[Figures]) -> Figures:
+    return {
+        rows: {key: round(median(turn[rows][key] for turn in turns), 1) for key in row}
+        for rows, row in turns[0].items()
+    }
 
 
 def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
@@ -90,21 +156,15 @@ def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    """Measure both and print a line of JSON for each."""
+    """Measure with each model and print a line of JSON for it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True)
-    folder = parser.parse_args().folder.absolute()
+    parser.add_argument("--model", nargs="+", default=[""], help="[model] names; the project's")
+    options = parser.parse_args()
+    folder = options.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    model = str(save_model(folder))
-    for name in ("terraflow", "mlflow"):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-        where = ["--host", "127.0.0.1", "--port", str(port)]
-        ours = [sys.executable, "-m", "terraflow.scoring", "--model-uri", model, *where]
-        theirs = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, *where,
-                  "--env-manager", "local"]  # fmt: skip
-        figures = serve(ours if name == "terraflow" else theirs, port)
-        print(json.dumps({"name": name, "rows": figures}), flush=True)  # noqa: T201
+    for model in options.model:
+        print(json.dumps(measure(folder, model)), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

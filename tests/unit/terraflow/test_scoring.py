@@ -40,6 +40,7 @@ def test_check_table_keeps_every_number(values: list[float]) -> None:
         ({"ndvi": ["0.5"], "count": [1]}, "Column ndvi has '0.5' in row 0"),
         ({"ndvi": [0.5, np.inf], "count": [1, 1]}, "Column ndvi has inf in row 1"),
         ({"ndvi": [None], "count": [1]}, "Column ndvi has no value in row 0"),
+        ({"ndvi": [10**400], "count": [1]}, "Column ndvi has an integer that is too large"),
         ({"ndvi": [], "count": []}, "There is no row; send at least one with the columns ndvi"),
     ],
 )
@@ -84,3 +85,14 @@ def test_parse_table_csv_and_parquet() -> None:
     parquet = parse_table(frame.to_parquet(), "application/vnd.apache.parquet")
     assert csv.equals(frame)
     assert parquet.equals(frame)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_parse_table_takes_json_as_editors_save_it(encoding: str) -> None:
+    table = parse_table('{"inputs": {"a": [1]}}'.encode(encoding), "application/json")
+    assert table.to_dict("records") == [{"a": 1}]
+
+
+def test_parse_table_nested_too_deep_is_a_sentence() -> None:
+    with pytest.raises(InputError, match="can't be read as application/json"):
+        parse_table(b"[" * 100_000, "application/json")
