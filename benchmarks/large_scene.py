@@ -21,6 +21,7 @@ import numpy as np
 import pystac
 import rasterio
 from rasterio.transform import from_origin
+from scene import BANDS, CLASSES, CRS, NORTH_M, PIXEL_M, WEST_M
 from shapely.geometry import box
 
 from land_cover.config import ProjectConfig
@@ -28,10 +29,7 @@ from terraflow import settings
 from terraflow.console import say
 from terraflow.storage import Storage
 
-CRS, WEST, NORTH = "EPSG:32633", 500_000, 5_100_000
-CLASSES, PARCEL_PX = 8, 61
-BANDS = ("coastal", "blue", "green", "red", "rededge071", "rededge075", "rededge078", "nir",
-         "swir16", "swir22")  # fmt: skip
+PARCEL_PX = 61
 DATES = [datetime(2024, month, 15, tzinfo=UTC) for month in range(4, 10)]
 
 
@@ -44,7 +42,7 @@ def make_stack(folder: Path, side: int) -> None:
     grid = np.kron(classes, np.ones((PARCEL_PX, PARCEL_PX), "uint8"))[:side, :side]
     spectra = random.integers(500, 4000, (len(DATES), len(BANDS), CLASSES))
     noise = random.integers(0, 256, (side, side), dtype="uint16")
-    transform = from_origin(WEST, NORTH, 10, 10)
+    transform = from_origin(WEST_M, NORTH_M, PIXEL_M, PIXEL_M)
     for t, date in enumerate(DATES):
         item = pystac.Item(
             f"S{t}", None, None, date,
@@ -76,10 +74,10 @@ def make_stack(folder: Path, side: int) -> None:
 
 def _write_labels(path: Path, classes: np.ndarray, random: np.random.Generator) -> None:
     rows, columns = np.nonzero(random.random(classes.shape) < 0.05)
-    step = PARCEL_PX * 10
+    step = PARCEL_PX * PIXEL_M
     boxes = [
-        box(WEST + x * step + 30, NORTH - (y + 1) * step + 30,
-            WEST + (x + 1) * step - 30, NORTH - y * step - 30)
+        box(WEST_M + x * step + 30, NORTH_M - (y + 1) * step + 30,
+            WEST_M + (x + 1) * step - 30, NORTH_M - y * step - 30)
         for y, x in zip(rows, columns, strict=True)
     ]  # fmt: skip
     names = [f"class {number}" for number in classes[rows, columns]]

@@ -12,7 +12,9 @@ import rasterio
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
-__all__ = ["BANDS", "CLASSES", "Scene", "make_scene"]
+__all__ = [
+    "BANDS", "CLASSES", "CRS", "NORTH_M", "PIXEL_M", "WEST_M", "Scene", "make_scene",
+]  # fmt: skip
 
 CRS, WEST_M, NORTH_M, PIXEL_M = "EPSG:32633", 500_000, 5_100_000, 10
 CLASSES, PARCEL_PX, TRAINING_PX = 8, 40, 20_000
