@@ -143,6 +143,7 @@ def environment(settings: Settings) -> dict[str, str]:
         ),
         "PYTHONUNBUFFERED": "1",
         "NO_COLOR": "1",
+        "SPT_NOENV": "1",  # titles of processes leave their environment readable in /proc
         "AIRFLOW_HOME": str(var / "airflow"),
         "AIRFLOW_CONFIG": str(var / "airflow" / "airflow.cfg"),
         "MLFLOW_TRACKING_URI": settings.mlflow_url,

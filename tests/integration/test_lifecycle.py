@@ -22,6 +22,7 @@ from mlflow.entities import Run
 from sklearn.linear_model import LogisticRegression
 
 from harness import PORTS, ROOT, Stack, interrupt, wait_for
+from terraflow.services import SERVICES
 
 NewStack = Callable[..., Stack]
 
@@ -331,17 +332,20 @@ def test_honcho_start_runs_the_stack_with_restarts(new_stack: NewStack, tmp_path
         sock.close()
     stack = new_stack(bare=True, TERRAFLOW_STORE="local", **ports)
     log = tmp_path / "honcho.log"
-    names = ["minio", "mlflow", "jupyter", "airflow-api"]  # minio waits: nothing needs it
-    honcho = stack.start("start", *names, log=log, command="honcho")
-    del names[0]
+    lines = ["minio", "mlflow", "jupyter", "airflow"]  # minio waits: nothing needs it
+    honcho = stack.start("start", *lines, log=log, command="honcho")
+    names = ["mlflow", "jupyter", *(n for n in SERVICES if n.startswith("airflow-"))]
     wait_for(lambda: all(stack.services()[n]["state"] == "ready" for n in names), 120)
     assert "Uvicorn running" in log.read_text()  # plain honcho shows the logs
     assert "already runs here" in stack.fails("up", "--detach")
-    first = stack.services()["jupyter"]
-    os.kill(first["pid"], signal.SIGKILL)
-    wait_for(lambda: stack.services()["jupyter"]["state"] == "ready"
-             and stack.services()["jupyter"]["restarts"] == 1)  # fmt: skip
-    assert stack.services()["mlflow"]["restarts"] == 0
+    before = stack.services()
+    for name in ("jupyter", "airflow-scheduler"):
+        os.kill(before[name]["pid"], signal.SIGKILL)
+        wait_for(lambda name=name: stack.services()[name]["state"] == "ready"
+                 and stack.services()[name]["restarts"] == 1)  # fmt: skip
+    after = stack.services()
+    others = set(names) - {"jupyter", "airflow-scheduler"}
+    assert {n: after[n]["pid"] for n in others} == {n: before[n]["pid"] for n in others}
     interrupt(honcho)
     honcho.wait(10)
     stack.wait_until_gone(5)

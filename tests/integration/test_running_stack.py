@@ -27,6 +27,22 @@ def test_up_all_services_are_ready_with_their_memory(stack: Stack) -> None:
     assert all(row["memory_mb"] > 5 for row in services.values())
 
 
+def test_mlflow_is_one_process_and_airflow_is_forked_from_one(stack: Stack) -> None:
+    services = stack.services()
+    assert not psutil.Process(services["mlflow"]["pid"]).children()
+    components = [name for name in services if name.startswith("airflow-")]
+    parents = {psutil.Process(services[name]["pid"]).ppid() for name in components}
+    assert len(components) == 4
+    assert len(parents) == 1
+    for name in components:
+        assert (stack.var / "log" / f"{name}.log").stat().st_size > 0
+
+
+def test_status_total_has_more_than_the_services_own_memory(stack: Stack) -> None:
+    document = json.loads(stack.ok("status", "--json"))
+    assert document["memory_mb"] > sum(row["memory_mb"] for row in document["services"])
+
+
 def test_up_twice_tells_the_pid(stack: Stack) -> None:
     said = stack.fails("up", "--detach")
     pid = int(said.split("(pid ")[1].split(",")[0])
@@ -121,8 +137,11 @@ def test_minio_console_answers(stack: Stack) -> None:
     assert "<html" in httpx.get(f"http://127.0.0.1:{port}/login").text.lower()
 
 
-def test_mlflow_refuses_a_foreign_host_name(stack: Stack) -> None:
-    url = f"{stack.url('mlflow')}/api/2.0/mlflow/experiments/get?experiment_id=0"
+@pytest.mark.parametrize(
+    "path", ["/", "/api/2.0/mlflow/experiments/get?experiment_id=0", "/ajax-api/2.0/mlflow/x"]
+)
+def test_mlflow_refuses_a_foreign_host_name(path: str, stack: Stack) -> None:
+    url = stack.url("mlflow") + path
     request = urllib.request.Request(url, headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request)
