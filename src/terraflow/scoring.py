@@ -22,7 +22,6 @@ from fastapi.concurrency import run_in_threadpool
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.scoring_server import infer_and_parse_data, predictions_to_json
 from mlflow.types import DataType, Schema
-from pydantic_core import from_json
 
 from terraflow.doubles import as_doubles, direct_predict, only_doubles, read_doubles
 
@@ -115,9 +114,9 @@ def parse_table(
         if content_type == "application/vnd.apache.parquet":
             return pd.read_parquet(io.BytesIO(body))
         if content_type == "application/json":
-            document = _parse_json(body)
-            if doubles and (table := read_doubles(document)) is not None:
+            if doubles and (table := read_doubles(body)) is not None:
                 return table
+            document = json.loads(body)
             if not isinstance(document, dict):
                 raise InputError(
                     'The JSON is no object; write {"dataframe_records": [{"column": value}]}.'
@@ -133,13 +132,6 @@ def parse_table(
         f"Content type {content_type or 'none'} is not known; send application/json, text/csv or "
         "application/vnd.apache.parquet."
     )
-
-
-def _parse_json(body: bytes | bytearray) -> Any:
-    try:
-        return from_json(body)
-    except ValueError:  # Python's own is slower, but tells what is wrong, and knows UTF-16
-        return json.loads(body)
 
 
 def check_table(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:

@@ -36,10 +36,13 @@ def rows(of: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
     return st.lists(st.lists(of, min_size=3, max_size=3), min_size=1, max_size=4)
 
 
+def encode(document: object) -> bytes:
+    return json.dumps(document).encode()
+
+
 def outcome(document: object, schema: Schema) -> pd.DataFrame | str:
-    body = json.dumps(document).encode()
     try:
-        table = parse_table(body, "application/json", doubles=only_doubles(schema))
+        table = parse_table(encode(document), "application/json", doubles=only_doubles(schema))
         return check_table(table, schema)
     except InputError as error:
         return str(error)
@@ -60,9 +63,9 @@ def test_short_way_has_the_outcome_of_the_general_way(
         assert short.equals(general.reset_index(drop=True))
 
 
-@given(rows(st.floats(allow_nan=False)))
+@given(rows(st.floats(allow_nan=False, allow_infinity=False)))
 def test_read_doubles_takes_every_number_as_it_was_sent(data: list[list[float]]) -> None:
-    table = read_doubles({"dataframe_split": {"columns": NAMES, "data": data}})
+    table = read_doubles(encode({"dataframe_split": {"columns": NAMES, "data": data}}))
     assert table is not None
     assert table.to_numpy().tolist() == data
 
@@ -79,6 +82,11 @@ def test_read_doubles_takes_every_number_as_it_was_sent(data: list[list[float]])
         {"dataframe_split": {"columns": ["a"], "data": [[1], 2]}},
         {"dataframe_split": {"columns": ["a"], "data": [[1], [1, 2]]}},
         {"dataframe_split": {"columns": ["a", "b"], "data": ["12"]}},
+        {"dataframe_split": {"columns": ["a"], "data": [1]}},
+        {"dataframe_split": {"columns": ["a"], "data": [[[1]]]}},
+        {"dataframe_split": {"columns": ["a"], "data": [[[1, 2]], [[]]]}},
+        {"dataframe_split": {"columns": ["a"], "data": [{"a": 1}]}},
+        {"dataframe_split": {"columns": [["a"]], "data": [[1]]}},
         {"dataframe_split": {"columns": ["a"], "data": [[True]]}},
         {"dataframe_split": {"columns": ["a"], "data": [["1"]]}},
         {"dataframe_split": {"columns": ["a"], "data": [[None]]}},
@@ -91,7 +99,24 @@ def test_read_doubles_takes_every_number_as_it_was_sent(data: list[list[float]])
     ],
 )
 def test_read_doubles_leaves_all_else_to_the_general_way(document: object) -> None:
-    assert read_doubles(document) is None
+    assert read_doubles(encode(document)) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b'{"dataframe_split": {"columns": ["a"], "data": [[1]]}} 1',
+        b'{"dataframe_split": {"columns": ["a"], "data": [[1]], "data": [[2]]}}',
+        b'{"dataframe_split": {"columns": ["a"], "data": [[01]]}}',
+        b'{"dataframe_split": {"columns": ["a"], "data": [[NaN]]}}',
+        b'{"dataframe_split": {"columns": ["\xff"], "data": [[1]]}}',
+        b"[" * 100_000,
+    ],
+)
+def test_read_doubles_leaves_what_is_no_plain_json_to_the_general_way(body: bytes) -> None:
+    assert read_doubles(body) is None
 
 
 @pytest.mark.parametrize(
