@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -51,6 +51,8 @@ def measure(folder: Path, model: str = "") -> dict[str, Any]:
     model : str
         A [model] name instead of the project's own.
     """
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
     project = load_config()
     if model and model != project.model.name:
         chosen = project.model.model_copy(update={"name": model, "parameters": {}})
@@ -73,19 +75,19 @@ def save_model(project: ProjectConfig, folder: Path) -> tuple[Path, list[str]]:
     """Fit and log the project's classifier; return where it lies and its features."""
     periods = span([project.data.start, project.data.end], project.features.composites)
     names = feature_names(list(project.data.bands), project.features, periods)
+    random = np.random.default_rng(0)
+    classes = np.repeat(list(project.map.colours), project.labels.samples_per_class)
+    values = pd.DataFrame(random.random((len(classes), len(names)), "float32"), columns=names)
+    with one_thread():
+        classifier = fit(make_classifier(project), values, pd.Series(classes))
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    found = mlflow.get_experiment_by_name("serve")
+    number = found.experiment_id if found else mlflow.create_experiment("serve", folder.as_uri())
+    with mlflow.start_run(experiment_id=number):
+        info = log_classifier(classifier, values, project, {})
     path = folder / f"serve_{project.model.name}"
-    if not path.exists():
-        random = np.random.default_rng(0)
-        classes = np.repeat(list(project.map.colours), project.labels.samples_per_class)
-        values = pd.DataFrame(random.random((len(classes), len(names)), "float32"), columns=names)
-        with one_thread(), warnings.catch_warnings(action="ignore"):
-            classifier = fit(make_classifier(project), values, pd.Series(classes))
-        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-        if not mlflow.get_experiment_by_name("serve"):
-            mlflow.create_experiment("serve", (folder / "mlflow").as_uri())
-        with mlflow.start_run(experiment_id=mlflow.get_experiment_by_name("serve").experiment_id):
-            info = log_classifier(classifier, values, project, {})
-        mlflow.artifacts.download_artifacts(info.model_uri, dst_path=str(path))
+    shutil.rmtree(path, ignore_errors=True)  # of an earlier run, maybe with other parameters
+    mlflow.artifacts.download_artifacts(info.model_uri, dst_path=str(path))
     return path, names
 
 
@@ -161,10 +163,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--model", nargs="+", default=[""], help="[model] names; the project's")
     options = parser.parse_args()
-    folder = options.folder.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
     for model in options.model:
-        print(json.dumps(measure(folder, model)), flush=True)  # noqa: T201
+        print(json.dumps(measure(options.folder, model)), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
