@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import dask
 import numpy as np
 import pystac
 import rasterio
@@ -149,6 +150,8 @@ class FeatureSource:
         waiting: deque[tuple[Window, Future[T]]] = deque()
         with (
             self.storage.gdal(),  # from the main thread it holds for dask's threads too
+            # threads of dask's own beside these would take memory and no less time
+            dask.config.set(scheduler=dask.config.get("scheduler", None) or "synchronous"),
             ThreadPoolExecutor(WORKERS) as pool,
             progress(len(tiles), label, "windows") as bar,
             warnings.catch_warnings(),

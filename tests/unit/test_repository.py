@@ -76,7 +76,6 @@ def imports(path: Path) -> set[str]:
 #: Declared without being imported.
 TOOLS = {
     "bottleneck": "xarray's ffill and bfill call it",
-    "dask": "odc-stac loads through it, where chunks are given",
     "honcho": "the Procfile's commands run under it",
     "jupyterlab": "opens the notebooks",
     "lightgbm": "classifiers.py imports it by name, where it is asked for",

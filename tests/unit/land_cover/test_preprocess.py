@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dask
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -264,6 +265,17 @@ def test_feature_source_windows_of_a_large_area_are_wider_unless_memory_forbids(
     assert widths() == {1024}
     monkeypatch.setattr(windows, "WINDOW_BYTES", 1024**2)
     assert widths() == {128}  # of three features, each twice in memory
+
+
+@pytest.mark.parametrize(("configured", "used"), [(None, "synchronous"), ("threads", "threads")])
+def test_over_windows_dask_has_no_threads_of_its_own_unless_configured(
+    configured: str | None, used: str, area: Area, storage: Storage
+) -> None:
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    source = FeatureSource(area.items, make_project(), storage)
+    with dask.config.set(scheduler=configured):
+        found = source.over_windows(lambda window: dask.config.get("scheduler"), "look")
+        assert [scheduler for _, scheduler in found] == [used]
 
 
 def test_feature_source_names_the_models_periods_that_items_lack(
