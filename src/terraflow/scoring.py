@@ -8,7 +8,6 @@ traceback; this server answers both with status 400 and a sentence. Everything e
 from __future__ import annotations
 
 import argparse
-import gc
 import io
 import json
 from typing import Any
@@ -22,6 +21,7 @@ from fastapi.concurrency import run_in_threadpool
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.scoring_server import infer_and_parse_data, predictions_to_json
 from mlflow.types import DataType, Schema
+from threadpoolctl import threadpool_limits
 
 from terraflow.doubles import as_doubles, direct_predict, only_doubles, read_doubles
 
@@ -207,8 +207,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
     model = mlflow.pyfunc.load_model(options.model_uri)
-    gc.freeze()  # a large request makes the collector look through all that is there
-    uvicorn.run(create_app(model), host=options.host, port=options.port, access_log=False)
+    # threads of BLAS, once done, spin for a while on the cores that the next request needs
+    with threadpool_limits(limits=1, user_api="blas"):
+        uvicorn.run(create_app(model), host=options.host, port=options.port, access_log=False)
 
 
 if __name__ == "__main__":

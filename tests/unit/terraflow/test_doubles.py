@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from terraflow import doubles
+from terraflow import doubles, scoring
 from terraflow.doubles import direct_predict, only_doubles, read_doubles
 from terraflow.scoring import InputError, check_table, create_app, parse_table
 
@@ -227,3 +229,19 @@ async def ask(model: Any, requests: list[tuple[str, Any]]) -> list[httpx.Respons
             await client.post("/invocations", content=content, headers={"Content-Type": kind})
             for kind, content in requests
         ]
+
+
+def test_server_holds_blas_to_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(LogisticRegression(), tmp_path)
+    found: list[int] = []
+
+    def look(*_: object, **__: object) -> None:
+        pools = threadpool_info()
+        found.extend(pool["num_threads"] for pool in pools if pool["user_api"] == "blas")
+
+    monkeypatch.setattr(scoring.uvicorn, "run", look)
+    options = ["--model-uri", str(tmp_path / "model"), "--host", "127.0.0.1", "--port", "1"]
+    monkeypatch.setattr(sys, "argv", ["scoring", *options])
+    with threadpool_limits(limits=2, user_api="blas"):
+        scoring.main()
+    assert set(found) == {1}
