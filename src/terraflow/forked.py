@@ -19,16 +19,12 @@ from typing import IO, NoReturn
 from setproctitle import setproctitle
 
 from terraflow.lifeline import die_with_parent
+from terraflow.supervisor import BecomeService
 
-__all__ = ["BecomeService", "Forked", "become", "import_shared"]
+#: Files that may be open at a fork: few, with small numbers.
+MAX_FILES = 1024
 
-
-class BecomeService(BaseException):
-    """Leaves the supervisor's stack in a forked child, so that the service runs on a clean one."""
-
-    def __init__(self, command: list[str]) -> None:
-        super().__init__(command)
-        self.command = command
+__all__ = ["Forked", "become", "import_shared"]
 
 
 class Forked:
@@ -135,7 +131,7 @@ SHARED: dict[str, Callable[[], object]] = {"airflow": _import_airflow}
 def become(command: list[str]) -> NoReturn:
     """Run a console script in this forked process, and end with it."""
     gc.collect()
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # what the supervisor itself had inherited
+    os.closerange(3, MAX_FILES)  # what the supervisor itself had inherited
     setproctitle(" ".join(command))
     sys.argv = list(command)
     sys.exit(_find(command[0]).load()())

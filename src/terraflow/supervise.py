@@ -21,7 +21,7 @@ import psutil
 
 from terraflow.lifeline import adopt_orphans, die_with_parent
 from terraflow.lock import Lock
-from terraflow.supervisor import Child, Supervisor
+from terraflow.supervisor import BecomeService, Child, Start, Supervisor
 
 __all__ = ["STARTERS", "lineage", "main", "split"]
 
@@ -52,19 +52,13 @@ def main(arguments: list[str]) -> int:
         name: [word.format_map(values) for word in command]
         for name, *command in split(arguments)
     }  # fmt: skip
-    if len(services) == 1:
-        return _supervise(services, values, above, spawn)
-
-    from terraflow import forked  # noqa: PLC0415 - the supervisor of one service stays small
-
-    (script,) = {command[0] for command in services.values()}
-    forked.import_shared(script)
     try:
-        return _supervise(services, values, above, forked.Forked)
-    except forked.BecomeService as service:
+        return _supervise(services, values, above)
+    except BecomeService as service:
         command = service.command
-    # not in the except clause: that would keep the supervisor's files open
-    forked.become(command)
+    from terraflow import forked  # noqa: PLC0415 - loaded where there was a fork
+
+    forked.become(command)  # not in the except clause: that would keep the supervisor's files open
 
 
 def lineage(above: int) -> tuple[int, ...]:
@@ -90,10 +84,7 @@ def spawn(command: list[str]) -> Child:
     )
 
 
-def _supervise(
-    services: dict[str, list[str]], values: dict[str, str], above: int,
-    start: Callable[[list[str]], Child],
-) -> int:  # fmt: skip
+def _supervise(services: dict[str, list[str]], values: dict[str, str], above: int) -> int:
     """Take the services' locks, and run them until a signal or the end of the starter."""
     var = Path(values["var"])
     locks = [Lock(var / "run" / f"{name}.lock") for name in services]
@@ -112,20 +103,36 @@ def _supervise(
     for name, command in services.items():
         after = values.get("after_" + name.replace("-", "_"), "").split()
         supervisors.append(Supervisor(
-            name, command, var, start=start, may_start=partial(_answer, after),
-            after=" and ".join(after), manager_pid=starters[-1] if starters else os.getpid(),
-            selector=selector, echo=values.get("echo") != "0",
+            name, command, var, may_start=partial(_answer, after), after=" and ".join(after),
+            manager_pid=starters[-1] if starters else os.getpid(), selector=selector,
+            echo=values.get("echo") != "0",
         ))  # fmt: skip
-    _run(supervisors, selector, lambda: starters != lineage(above) or 1 in starters)
+        supervisors[-1].announce()
+    start = _choose_start([command[0] for command in services.values()])
+    _run(supervisors, start, selector, lambda: starters != lineage(above) or 1 in starters)
     return 0
 
 
+def _choose_start(programs: list[str]) -> Start:
+    """Choose how to start services: several are forked, once what they share is imported."""
+    if len(programs) == 1 or sys.platform == "darwin":  # whose frameworks do not bear a fork
+        return spawn
+    from terraflow import forked  # noqa: PLC0415 - the supervisor of one service stays small
+
+    try:
+        forked.import_shared(programs[0])
+    except Exception:  # then each of them has it too: in its own log, with restarts
+        return spawn
+    return forked.Forked
+
+
 def _run(
-    supervisors: list[Supervisor], selector: selectors.BaseSelector, orphaned: Callable[[], bool]
-) -> None:
+    supervisors: list[Supervisor], start: Start, selector: selectors.BaseSelector,
+    orphaned: Callable[[], bool],
+) -> None:  # fmt: skip
     """Let the supervisors take turns until all have ended."""
     signalled = _catch_signals(selector)
-    turns = {supervisor: supervisor.run() for supervisor in supervisors}
+    turns = {supervisor: supervisor.run(start) for supervisor in supervisors}
     pause = 0.0
     while turns:
         for key, _ in selector.select(pause):

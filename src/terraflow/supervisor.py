@@ -17,7 +17,7 @@ import psutil
 
 from terraflow.state import Phase, ServiceState
 
-__all__ = ["Child", "Supervisor", "pause_before_restart"]
+__all__ = ["BecomeService", "Child", "Start", "Supervisor", "pause_before_restart"]
 
 MAX_RESTARTS = 5
 WINDOW_S = 600.0
@@ -44,6 +44,18 @@ class Child(Protocol):
 
     def kill(self) -> None:
         """Send SIGKILL."""
+
+
+class BecomeService(BaseException):
+    """Leaves the supervisor's stack in a forked child, so that the service runs on a clean one."""
+
+    def __init__(self, command: list[str]) -> None:
+        super().__init__(command)
+        self.command = command
+
+
+#: Starts a command as a child of this process, its output on a pipe.
+Start = Callable[[list[str]], Child]
 
 
 def pause_before_restart(ends: deque[float], now: float) -> float | None:
@@ -79,8 +91,6 @@ class Supervisor:
         Words of the command.
     var : Path
         Folder of all state.
-    start : callable
-        Starts the command as a child of this process, its output on a pipe.
     may_start : callable
         Tells whether all that the service waits for answers.
     after : str
@@ -99,11 +109,10 @@ class Supervisor:
     """
 
     def __init__(
-        self, name: str, command: list[str], var: Path, *, start: Callable[[list[str]], Child],
-        may_start: Callable[[], bool], after: str, manager_pid: int,
-        selector: selectors.BaseSelector, echo: bool,
+        self, name: str, command: list[str], var: Path, *, may_start: Callable[[], bool],
+        after: str, manager_pid: int, selector: selectors.BaseSelector, echo: bool,
     ) -> None:  # fmt: skip
-        self.name, self.command, self.start = name, command, start
+        self.name, self.command = name, command
         self.may_start, self.after = may_start, after
         self.run_dir, self.log_path = var / "run", var / "log" / f"{name}.log"
         self.echo = echo
@@ -115,30 +124,38 @@ class Supervisor:
         self.child: Child | None = None
         self.log: IO[bytes] | None = None
 
-    def run(self) -> Iterator[float]:
+    def announce(self) -> None:
+        """Tell that the service is going to be started."""
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        self._say("waiting", f"waits for {self.after}" if self.after else "")
+
+    def run(self, start: Start) -> Iterator[float]:
         """Keep the service running until `stopping`.
+
+        Parameters
+        ----------
+        start : callable
+            Starts the command as a child of this process, its output on a pipe.
 
         Yields
         ------
         float
             Seconds after which to go on, or earlier.
         """
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        self._say("waiting", f"waits for {self.after}" if self.after else "")
         while not self.stopping and not self.may_start():
             yield 0.3
         while not self.stopping:
-            self._start()
+            self._start(start)
             code = yield from self._wait()
             self._end_leftovers()
             if not self.stopping:
                 yield from self._after_end(code)
         self._say("stopped")
 
-    def _start(self) -> None:
+    def _start(self, start: Start) -> None:
         self._open_log()
         try:
-            self.child = self.start(self.command)
+            self.child = start(self.command)
         except OSError as error:
             self.child = None
             self._write(f"{self.command[0]} can't be run: {error.strerror}\n".encode())

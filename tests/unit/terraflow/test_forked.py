@@ -37,18 +37,23 @@ def main():
 class Pair:
     """Two services, one and two, forked from one supervisor."""
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, folder: Path, *words: str, script: str = SCRIPT, code: str = "") -> None:
         self.var = folder / "var"
         distribution = folder / "sample-1.0.dist-info"
         distribution.mkdir(parents=True)
         (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: sample\n")
         (distribution / "entry_points.txt").write_text("[console_scripts]\nsample=sample:main\n")
-        (folder / "sample.py").write_text(SCRIPT)
+        (folder / "sample.py").write_text(script)
+        program = folder / "sample"
+        program.write_text(f"#!{sys.executable}\nimport sys, sample\nsys.exit(sample.main())\n")
+        program.chmod(0o755)
+        supervisor = ["-c", code] if code else ["-m", "terraflow.supervise"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "terraflow.supervise", "one", "sample", "one", *words, "+",
+            [sys.executable, *supervisor, "one", "sample", "one", *words, "+",
              "two", "sample", "two"],
             env=os.environ | {"TERRAFLOW_RESOLVED": "1", "TERRAFLOW_VAR": str(self.var),
-                              "PYTHONPATH": str(folder), "PYTHONUNBUFFERED": "1"},
+                              "PYTHONPATH": str(folder), "PYTHONUNBUFFERED": "1",
+                              "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"},
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -70,8 +75,8 @@ class Pair:
 def pair(tmp_path: Path) -> Iterator[Callable[..., Pair]]:
     started: list[Pair] = []
 
-    def start(*words: str) -> Pair:
-        started.append(Pair(tmp_path, *words))
+    def start(*words: str, **options: str) -> Pair:
+        started.append(Pair(tmp_path, *words, **options))
         return started[-1]
 
     yield start
@@ -153,3 +158,29 @@ def test_forked_services_end_with_their_killed_supervisor(pair: Callable[..., Pa
     both.process.kill()
     both.process.wait()
     wait_for(lambda: not [pid for pid in pids if psutil.pid_exists(pid)])
+
+
+def test_services_whose_import_fails_tell_it_in_their_own_logs(pair: Callable[..., Pair]) -> None:
+    both = pair(script="raise ValueError('no configuration')")
+    for name in ("one", "two"):
+        wait_for(
+            lambda name=name: (s := read_state(both.var / "run", name)) and s.phase == "restarting"
+        )
+        assert "ValueError: no configuration" in both.state(name).reason
+        assert "Traceback" in both.log(name)
+
+
+def test_services_on_macos_are_programs_of_their_own(pair: Callable[..., Pair]) -> None:
+    code = "import psutil, sys; sys.platform = 'darwin'\n"
+    both = pair(code=code + "from terraflow.supervise import main; sys.exit(main(sys.argv[1:]))")
+    pids = {name: both.pid(name) for name in ("one", "two")}
+    for name, pid in pids.items():
+        wait_for(lambda name=name: "signals" in both.log(name))
+        assert f"{name} imported by {pid}," in both.log(name)
+
+
+def test_service_is_said_to_wait_while_its_package_is_imported(pair: Callable[..., Pair]) -> None:
+    both = pair(script="import time; time.sleep(3)\n" + SCRIPT)
+    wait_for(lambda: read_state(both.var / "run", "two"))
+    assert both.state("one").phase == both.state("two").phase == "waiting"
+    both.pid("two")
