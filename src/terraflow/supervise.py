@@ -105,7 +105,7 @@ def _supervise(services: dict[str, list[str]], values: dict[str, str], above: in
         supervisors.append(Supervisor(
             name, command, var, may_start=partial(_answer, after), after=" and ".join(after),
             manager_pid=starters[-1] if starters else os.getpid(), selector=selector,
-            echo=values.get("echo") != "0",
+            echo=values.get("echo") != "0", label=f"{name}: " if len(services) > 1 else "",
         ))  # fmt: skip
         supervisors[-1].announce()
     start = _choose_start([command[0] for command in services.values()])

@@ -101,6 +101,8 @@ class Supervisor:
         Where the child's output is registered, with this object as its data.
     echo : bool
         Whether to print the service's output too.
+    label : str
+        Before each line of that, where services share a terminal.
 
     Attributes
     ----------
@@ -111,11 +113,12 @@ class Supervisor:
     def __init__(
         self, name: str, command: list[str], var: Path, *, may_start: Callable[[], bool],
         after: str, manager_pid: int, selector: selectors.BaseSelector, echo: bool,
+        label: str = "",
     ) -> None:  # fmt: skip
         self.name, self.command = name, command
         self.may_start, self.after = may_start, after
         self.run_dir, self.log_path = var / "run", var / "log" / f"{name}.log"
-        self.echo = echo
+        self.echo, self.label, self.unfinished = echo, label.encode(), b""
         self.manager_pid, self.selector = manager_pid, selector
         self.stopping = False
         self.restarts = 0
@@ -270,7 +273,13 @@ class Supervisor:
         except OSError:  # a full disk must not end a service that could go on
             pass
         if self.echo:
-            self._print(chunk)
+            self._print(self._labelled(chunk))
+
+    def _labelled(self, chunk: bytes) -> bytes:
+        if not self.label:
+            return chunk
+        *lines, self.unfinished = (self.unfinished + chunk).split(b"\n")
+        return b"".join(self.label + line + b"\n" for line in lines)
 
     def _print(self, chunk: bytes) -> None:
         try:

@@ -54,7 +54,7 @@ class Pair:
             env=os.environ | {"TERRAFLOW_RESOLVED": "1", "TERRAFLOW_VAR": str(self.var),
                               "PYTHONPATH": str(folder), "PYTHONUNBUFFERED": "1",
                               "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"},
-            stdout=subprocess.DEVNULL,
+            stdout=(folder / "terminal").open("wb"),
         )  # fmt: skip
 
     def state(self, name: str) -> ServiceState:
@@ -65,6 +65,10 @@ class Pair:
     def pid(self, name: str) -> int:
         wait_for(lambda: (s := read_state(self.var / "run", name)) and s.pid)
         return self.state(name).pid or 0
+
+    @property
+    def terminal(self) -> str:
+        return (self.var.parent / "terminal").read_text()
 
     def log(self, name: str) -> str:
         path = self.var / "log" / f"{name}.log"
@@ -90,6 +94,14 @@ def test_forked_services_share_what_their_supervisor_imported(pair: Callable[...
     for name in ("one", "two"):
         wait_for(lambda name=name: "signals" in both.log(name))
         assert f"{name} imported by {both.process.pid}," in both.log(name)
+
+
+def test_terminal_shows_which_service_wrote_a_line(pair: Callable[..., Pair]) -> None:
+    both = pair()
+    for name in ("one", "two"):
+        wait_for(lambda name=name: f"\n{name}: signals" in "\n" + both.terminal)
+    assert all(line.startswith(("one: ", "two: ")) for line in both.terminal.splitlines())
+    assert "one: " not in both.log("one")
 
 
 def test_forked_service_starts_as_a_new_program_would(pair: Callable[..., Pair]) -> None:
