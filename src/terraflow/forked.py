@@ -102,7 +102,6 @@ def import_shared(script: str) -> None:
     gc.disable()
     load: Callable[[], object] = _find(script).load
     SHARED.get(script, load)()
-    gc.collect()
     gc.freeze()
     gc.enable()
 
@@ -111,6 +110,7 @@ def _import_airflow() -> None:
     """Do what Airflow's components would each do: chosen by what was found in all of them."""
     for module in (
         "airflow.__main__",
+        "airflow.api_fastapi.execution_api.app",
         "airflow.cli.commands.api_server_command",
         "airflow.cli.commands.dag_processor_command",
         "airflow.cli.commands.scheduler_command",
@@ -118,13 +118,9 @@ def _import_airflow() -> None:
         "airflow.executors.local_executor",
     ):
         importlib.import_module(module)
-    from airflow.api_fastapi.execution_api.app import (  # noqa: PLC0415
-        create_task_execution_api_app,
-    )
     from sqlalchemy.orm import configure_mappers  # noqa: PLC0415
 
     configure_mappers()
-    create_task_execution_api_app()  # it keeps what it has looked up
 
 
 #: By console script; of others the script's own module is imported.
