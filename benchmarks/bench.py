@@ -28,6 +28,7 @@ import stack_speed
 
 from terraflow.console import say, table
 from terraflow.errors import ConfigError
+from terraflow.lifeline import stop_on_sigterm
 
 __all__ = ["Figure", "compare", "run"]
 
@@ -258,6 +259,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="some of stack,map,serve")
     parser.add_argument("--folder", type=Path, default=ROOT / "var" / "bench")
     options = parser.parse_args()
+    stop_on_sigterm()  # so that what is being measured is stopped too
     try:
         bad = run([part for part in options.only.split(",") if part], options.folder.absolute())
     except ConfigError as error:

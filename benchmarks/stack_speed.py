@@ -36,7 +36,7 @@ SETTLE_S, IDLE_S, START_S, STOP_S = 10, 30, 600, 60
 PORTS = ("airflow", "mlflow", "jupyter", "minio", "minio_console", "serving")
 #: Each part as one starts it first. What is given is where to listen and that root may.
 PROCFILE = """\
-airflow-api: exec airflow api-server --port {airflow}
+airflow-api: exec airflow api-server --host {host} --port {airflow}
 airflow-scheduler: exec airflow scheduler
 airflow-dag-processor: exec airflow dag-processor
 airflow-triggerer: exec airflow triggerer
