@@ -2,8 +2,8 @@
 
     python benchmarks/bench.py [--only stack,map,serve] [--folder var/bench]
 
-What is judged is ratios in one run, and figures that do not depend on the machine's speed by much;
-seconds and rows are compared with the last results only on the same machine.
+What is judged is ratios in one run, and figures that hardly depend on the machine's speed; seconds
+and rows are compared with the last results only on the same machine.
 """
 
 from __future__ import annotations
@@ -203,7 +203,8 @@ def compare(
     dict
         What is wrong with each figure, by its name; "" where nothing is.
     """
-    same = before.get("machine", {}).get("processor") == machine.get("processor")
+    known = before.get("machine", {})
+    same = all(known.get(key) == machine.get(key) for key in ("processor", "cores", "memory_gib"))
     last = {values["name"]: Figure(**values) for values in before.get("figures", [])}
     verdicts = {}
     for figure in figures:
@@ -264,6 +265,8 @@ def main() -> None:
         bad = run([part for part in options.only.split(",") if part], options.folder.absolute())
     except ConfigError as error:
         raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     raise SystemExit(int(bool(bad)))
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +24,8 @@ from typing import Any
 import psutil
 
 from terraflow import minio, probes
+from terraflow.lifeline import stop_on_sigterm
+from terraflow.services import FOREIGN
 from terraflow.state import manager_pid
 from terraflow.status import memory_mb
 
@@ -46,7 +47,7 @@ minio: exec minio server --address {host}:{minio} --console-address {host}:{mini
 """
 #: Tasks that start no service and read no model, beside a running stack.
 TASKS = (["--list"], ["status"], ["logs", "mlflow"], ["setup"], ["doctor"])
-HIDDEN = ("TERRAFLOW_", "AIRFLOW", "_AIRFLOW", "MLFLOW", "_MLFLOW", "JUPYTER", "MINIO_", "AWS_")
+HIDDEN = (*FOREIGN, "TERRAFLOW_", "AWS_")
 
 
 class Naive:
@@ -242,7 +243,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs is stopped
+    stop_on_sigterm()  # so that what runs is stopped
     figures = measure(options.folder.absolute() / "stack", options.runs)
     print(json.dumps(figures, indent=1))  # noqa: T201
 

@@ -10,12 +10,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from terraflow import probes
 from terraflow.settings import Settings, load
 
 ROOT = Path(__file__).resolve().parents[1]
+# how long an example takes says how busy the machine is
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 SLOVENIA = ROOT.parent / "shared" / "data" / "slovenia"
 
 

@@ -22,7 +22,7 @@ Predict = Callable[[pd.DataFrame], Any]
 
 KEYS = ["columns", "data"]
 #: Of trees: an answer depends on its own row alone, to the last bit, and scikit-learn walks them
-#: without the GIL. A matrix product rounds by its number of rows, and has threads of its own.
+#: without the GIL. A matrix product rounds by its number of rows, and is fast enough.
 FORESTS = (
     "ExtraTreesClassifier",
     "ExtraTreesRegressor",

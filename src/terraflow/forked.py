@@ -11,7 +11,6 @@ import importlib
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import IO, NoReturn
@@ -21,13 +20,13 @@ from setproctitle import setproctitle
 from terraflow.lifeline import die_with_parent
 from terraflow.supervisor import BecomeService
 
+__all__ = ["Forked", "become", "import_shared"]
+
 #: Objects, and rounds of the younger generations: by Python's own, a third of a component's start
 #: goes into looking for garbage among what it imports.
 COLLECT_AFTER = (50_000, 20, 20)
 #: Files that may be open at a fork: few, with small numbers.
 MAX_FILES = 1024
-
-__all__ = ["Forked", "become", "import_shared"]
 
 
 class Forked:
@@ -56,17 +55,20 @@ class Forked:
 
     def poll(self) -> int | None:
         """Return the exit code, negative for a signal; None while it runs."""
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)
-        return self.returncode
+        return self._reap(os.WNOHANG)
 
     def wait(self) -> int:
         """Wait for the end, and return the exit code."""
-        while (code := self.poll()) is None:
-            time.sleep(0.01)
+        code = self._reap(0)
+        assert code is not None  # noqa: S101 - for the type checker
         return code
+
+    def _reap(self, options: int) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, options)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
 
     def terminate(self) -> None:
         """Send SIGTERM, unless it has ended."""

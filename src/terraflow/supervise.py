@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import NoReturn
 
@@ -101,9 +101,8 @@ def _supervise(services: dict[str, list[str]], values: dict[str, str], above: in
     selector = selectors.DefaultSelector()
     supervisors = []
     for name, command in services.items():
-        after = values.get("after_" + name.replace("-", "_"), "").split()
         supervisors.append(Supervisor(
-            name, command, var, may_start=partial(_answer, after), after=" and ".join(after),
+            name, command, var, after=values.get("after_" + name.replace("-", "_"), "").split(),
             manager_pid=starters[-1] if starters else os.getpid(), selector=selector,
             echo=values.get("echo") != "0", label=f"{name}: " if len(services) > 1 else "",
         ))  # fmt: skip
@@ -162,14 +161,6 @@ def _catch_signals(selector: selectors.BaseSelector) -> Callable[[], bool]:
     return lambda: bool(said)
 
 
-def _answer(urls: list[str]) -> bool:
-    if not urls:
-        return True
-    from terraflow.probes import answers  # noqa: PLC0415 - few services wait, and it is large
-
-    return all(answers(url) for url in urls)
-
-
 def _acquire(lock: Lock) -> bool:
     for _ in range(10):  # whoever looks whether it is held holds it for that moment
         if lock.acquire():
@@ -180,13 +171,7 @@ def _acquire(lock: Lock) -> bool:
 
 def split(words: list[str]) -> list[list[str]]:
     """Split the words of a line of the Procfile into those of each of its services."""
-    parts: list[list[str]] = [[]]
-    for word in words:
-        if word == AND:
-            parts.append([])
-        else:
-            parts[-1].append(word)
-    return parts
+    return [list(part) for is_and, part in groupby(words, AND.__eq__) if not is_and]
 
 
 def _resolve_first(arguments: list[str]) -> NoReturn:

@@ -91,10 +91,8 @@ class Supervisor:
         Words of the command.
     var : Path
         Folder of all state.
-    may_start : callable
-        Tells whether all that the service waits for answers.
-    after : str
-        What that is, for people.
+    after : list of str
+        URLs that must answer before the service starts.
     manager_pid : int
         Process that started all services.
     selector : BaseSelector
@@ -111,12 +109,10 @@ class Supervisor:
     """
 
     def __init__(
-        self, name: str, command: list[str], var: Path, *, may_start: Callable[[], bool],
-        after: str, manager_pid: int, selector: selectors.BaseSelector, echo: bool,
-        label: str = "",
+        self, name: str, command: list[str], var: Path, *, after: list[str], manager_pid: int,
+        selector: selectors.BaseSelector, echo: bool, label: str = "",
     ) -> None:  # fmt: skip
-        self.name, self.command = name, command
-        self.may_start, self.after = may_start, after
+        self.name, self.command, self.after = name, command, after
         self.run_dir, self.log_path = var / "run", var / "log" / f"{name}.log"
         self.echo, self.label, self.unfinished = echo, label.encode(), b""
         self.manager_pid, self.selector = manager_pid, selector
@@ -130,7 +126,7 @@ class Supervisor:
     def announce(self) -> None:
         """Tell that the service is going to be started."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        self._say("waiting", f"waits for {self.after}" if self.after else "")
+        self._say("waiting", "waits for " + " and ".join(self.after) if self.after else "")
 
     def run(self, start: Start) -> Iterator[float]:
         """Keep the service running until `stopping`.
@@ -145,7 +141,7 @@ class Supervisor:
         float
             Seconds after which to go on, or earlier.
         """
-        while not self.stopping and not self.may_start():
+        while not self.stopping and not self._may_start():
             yield 0.3
         while not self.stopping:
             self._start(start)
@@ -154,6 +150,13 @@ class Supervisor:
             if not self.stopping:
                 yield from self._after_end(code)
         self._say("stopped")
+
+    def _may_start(self) -> bool:
+        if not self.after:
+            return True
+        from terraflow.probes import answers  # noqa: PLC0415 - few services wait, and it is large
+
+        return all(answers(url) for url in self.after)
 
     def _start(self, start: Start) -> None:
         self._open_log()
@@ -178,6 +181,8 @@ class Supervisor:
             yield from self._terminate(self.child)
         code = self.child.wait()
         self.drain()
+        if self.unfinished:  # its last line had no end
+            self._print(self._labelled(b"\n"))
         assert self.child.stdout  # noqa: S101 - for the type checker
         self.selector.unregister(self.child.stdout)
         self.child.stdout.close()
@@ -285,7 +290,7 @@ class Supervisor:
         try:
             sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
-        except OSError:  # whoever read it is gone; _tick notices
+        except OSError:  # whoever read it is gone; `supervise` notices
             pass
 
     def _say(self, phase: Phase, reason: str = "") -> None:

@@ -58,7 +58,7 @@ def test_compare_twice_with_one_seed_gives_the_same() -> None:
     assert compare(pixels, seed=1) != compare(pixels, seed=2)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.integers(2, 6))
 def test_compare_scores_resamples_as_scikit_learn_does(seed: int, blocks: int) -> None:
     random = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -26,7 +26,6 @@ SERIES = hnp.arrays(
 WINTER = np.array(["2023-12-14", "2024-01-03", "2024-04-05", "2024-12-01"], "datetime64[ns]")
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(SERIES)
 def test_fill_gaps_is_linear_interpolation_with_the_nearest_at_the_ends(
     values: np.ndarray,
@@ -41,7 +40,6 @@ def test_fill_gaps_is_linear_interpolation_with_the_nearest_at_the_ends(
             assert np.isnan(filled[:, pixel]).all()
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(SERIES, st.integers(0, 100))
 def test_percentile_is_numpys(values: np.ndarray, q: int) -> None:
     with warnings.catch_warnings():
@@ -50,7 +48,6 @@ def test_percentile_is_numpys(values: np.ndarray, q: int) -> None:
     np.testing.assert_allclose(percentile(values, q), expected, atol=1e-6)
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(SERIES, st.sampled_from(["min", "max", "mean", "std"]))
 def test_statistic_is_numpys(values: np.ndarray, name: str) -> None:
     with warnings.catch_warnings():

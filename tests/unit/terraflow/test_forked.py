@@ -48,14 +48,15 @@ class Pair:
         program.write_text(f"#!{sys.executable}\nimport sys, sample\nsys.exit(sample.main())\n")
         program.chmod(0o755)
         supervisor = ["-c", code] if code else ["-m", "terraflow.supervise"]
-        self.process = subprocess.Popen(
-            [sys.executable, *supervisor, "one", "sample", "one", *words, "+",
-             "two", "sample", "two"],
-            env=os.environ | {"TERRAFLOW_RESOLVED": "1", "TERRAFLOW_VAR": str(self.var),
-                              "PYTHONPATH": str(folder), "PYTHONUNBUFFERED": "1",
-                              "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"},
-            stdout=(folder / "terminal").open("wb"),
-        )  # fmt: skip
+        with (folder / "terminal").open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, *supervisor, "one", "sample", "one", *words, "+",
+                 "two", "sample", "two"],
+                env=os.environ | {"TERRAFLOW_RESOLVED": "1", "TERRAFLOW_VAR": str(self.var),
+                                  "PYTHONPATH": str(folder), "PYTHONUNBUFFERED": "1",
+                                  "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"},
+                stdout=output,
+            )  # fmt: skip
 
     def state(self, name: str) -> ServiceState:
         state = read_state(self.var / "run", name)
@@ -102,6 +103,11 @@ def test_terminal_shows_which_service_wrote_a_line(pair: Callable[..., Pair]) ->
         wait_for(lambda name=name: f"\n{name}: signals" in "\n" + both.terminal)
     assert all(line.startswith(("one: ", "two: ")) for line in both.terminal.splitlines())
     assert "one: " not in both.log("one")
+
+
+def test_terminal_shows_a_last_line_without_an_end(pair: Callable[..., Pair]) -> None:
+    both = pair(script="def main():\n    print('cut short', end='')\n    return 3")
+    wait_for(lambda: "one: cut short\n" in both.terminal)
 
 
 def test_forked_service_starts_as_a_new_program_would(pair: Callable[..., Pair]) -> None:
