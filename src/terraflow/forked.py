@@ -11,8 +11,10 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import IO, NoReturn
 
 from setproctitle import setproctitle
@@ -96,16 +98,37 @@ def _detach(output: int) -> None:
         os.dup2(source, target)
 
 
-def import_shared(script: str) -> None:
+def import_shared(script: str, log: Path) -> None:
     """Import what the services of one console script share.
 
     Kept out of garbage collection, which would write to every object, and so copy all the memory.
+
+    Parameters
+    ----------
+    log : Path
+        Takes what is printed meanwhile.
     """
     gc.disable()
     load: Callable[[], object] = _find(script).load
-    SHARED.get(script, load)()
+    with _output_to(log):
+        SHARED.get(script, load)()
     gc.freeze()
     gc.enable()
+
+
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Send both output streams to a file, that of code which holds on to them too."""
+    kept = [os.dup(number) for number in (1, 2)]
+    try:
+        with path.open("ab") as file:
+            for number in (1, 2):
+                os.dup2(file.fileno(), number)
+        yield
+    finally:
+        for number, descriptor in zip((1, 2), kept, strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
 
 
 def _import_airflow() -> None:

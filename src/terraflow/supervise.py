@@ -107,19 +107,19 @@ def _supervise(services: dict[str, list[str]], values: dict[str, str], above: in
             echo=values.get("echo") != "0", label=f"{name}: " if len(services) > 1 else "",
         ))  # fmt: skip
         supervisors[-1].announce()
-    start = _choose_start([command[0] for command in services.values()])
+    start = _choose_start(supervisors)
     _run(supervisors, start, selector, lambda: starters != lineage(above) or 1 in starters)
     return 0
 
 
-def _choose_start(programs: list[str]) -> Start:
+def _choose_start(supervisors: list[Supervisor]) -> Start:
     """Choose how to start services: several are forked, once what they share is imported."""
-    if len(programs) == 1 or sys.platform == "darwin":  # whose frameworks do not bear a fork
+    if len(supervisors) == 1 or sys.platform == "darwin":  # whose frameworks do not bear a fork
         return spawn
     from terraflow import forked  # noqa: PLC0415 - the supervisor of one service stays small
 
     try:
-        forked.import_shared(programs[0])
+        forked.import_shared(supervisors[0].command[0], supervisors[0].log_path)
     except Exception:  # then each of them has it too: in its own log, with restarts
         return spawn
     return forked.Forked

@@ -105,6 +105,13 @@ def test_terminal_shows_which_service_wrote_a_line(pair: Callable[..., Pair]) ->
     assert "one: " not in both.log("one")
 
 
+def test_output_of_the_import_goes_to_the_first_services_log(pair: Callable[..., Pair]) -> None:
+    both = pair(script="import os; print('loud'); os.system('echo louder')\n" + SCRIPT)
+    wait_for(lambda: "signals" in both.log("one"))
+    assert both.log("one").startswith("loud\nlouder\none imported")
+    assert "loud" not in both.terminal + both.log("two")
+
+
 def test_terminal_shows_a_last_line_without_an_end(pair: Callable[..., Pair]) -> None:
     both = pair(script="def main():\n    print('cut short', end='')\n    return 3")
     wait_for(lambda: "one: cut short\n" in both.terminal)
