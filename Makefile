@@ -29,7 +29,7 @@ environment:
 	@{ $(FRESH); } || PYTHONPATH=src $(PYTHON) -m terraflow.lock .venv.lock $(MAKE) --no-print-directory -j2 $(VENV)/.ready minio
 
 minio:
-	@PYTHONPATH=src $(PYTHON) -m terraflow.minio || echo "Going on without MinIO."
+	@PYTHONPATH=src $(PYTHON) -m terraflow.stack.minio || echo "Going on without MinIO."
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@echo "Python packages: installing requirements.lock into $(VENV), 1 to 3 minutes the first time"

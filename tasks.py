@@ -36,7 +36,9 @@ def command(**options: Any) -> Callable[[Body], Any]:
 @command(iterable=["set_"], help={"set_": "a setting, as in --set mlflow.port=0"})
 def setup(c: Context, set_: list[str]) -> None:
     """Do the first-time work; safe to repeat."""
-    from terraflow import lifeline, settings, setup
+    from terraflow import settings
+    from terraflow.process import child_processes as lifeline
+    from terraflow.stack import setup
 
     lifeline.stop_on_sigterm()
     resolved = setup.decide_store(settings.load(set_))
@@ -54,7 +56,7 @@ def setup(c: Context, set_: list[str]) -> None:
 )
 def up(c: Context, set_: list[str], only: str = "", detach: bool = False) -> int:
     """Start the stack and say when it is ready."""
-    from terraflow import stack
+    from terraflow.stack import up as stack
 
     return stack.up(set_, only=[name for name in only.split(",") if name], detach=detach)
 
@@ -62,7 +64,8 @@ def up(c: Context, set_: list[str], only: str = "", detach: bool = False) -> int
 @command()
 def down(c: Context) -> None:
     """Stop the stack and the model server."""
-    from terraflow import settings, stack
+    from terraflow import settings
+    from terraflow.stack import up as stack
 
     say("Stopped." if stack.down(settings.load()) else "Nothing was running.")
 
@@ -71,7 +74,7 @@ def down(c: Context) -> None:
 def status(c: Context, json: bool = False, show_credentials: bool = False) -> None:
     """Show state, pid, memory, restarts and URL of each service."""
     from terraflow import settings
-    from terraflow import status as services
+    from terraflow.stack import status as services
 
     services.print_status(settings.load(), as_json=json, credentials=show_credentials)
 
@@ -89,7 +92,7 @@ def given(task: str, word: str) -> list[str]:
 def logs(c: Context, service: str | None = None, follow: bool = False) -> None:
     """Print the end of the logs."""
     from terraflow import settings
-    from terraflow import status as services
+    from terraflow.stack import status as services
 
     services.print_logs(settings.load(), service or "", follow=follow)
 
@@ -97,7 +100,8 @@ def logs(c: Context, service: str | None = None, follow: bool = False) -> None:
 @command(help={"yes": "do not ask"})
 def reset(c: Context, yes: bool = False) -> None:
     """Delete all state, after asking."""
-    from terraflow import console, settings, stack
+    from terraflow import console, settings
+    from terraflow.stack import up as stack
 
     done = stack.reset(settings.load(), lambda loss: console.confirm(loss, yes=yes))
     say("Deleted." if done else "Nothing was deleted.")
@@ -106,7 +110,8 @@ def reset(c: Context, yes: bool = False) -> None:
 @command()
 def doctor(c: Context) -> int:
     """Check what the stack needs; each failure has its remedy."""
-    from terraflow import doctor, settings
+    from terraflow import settings
+    from terraflow.stack import doctor
 
     return doctor.report(settings.load)
 
@@ -129,7 +134,7 @@ MODEL = "a model URI, as models:/land-cover/3; the champion by default"
 @command(help={"config": CONFIG, "files": 'rasters without a catalogue, as "scenes/*.tif"'})
 def ingest(c: Context, config: str = "", files: str = "") -> int:
     """Bring images of the area into the store."""
-    from land_cover import job
+    from terraflow.eo import commands as job
 
     return job.ingest(config, files=files)
 
@@ -137,7 +142,7 @@ def ingest(c: Context, config: str = "", files: str = "") -> int:
 @command(help={"config": CONFIG, "items": ITEMS})
 def preprocess(c: Context, config: str = "", items: str = "") -> int:
     """Make samples of images and labels, and report on the data."""
-    from land_cover import job
+    from terraflow.eo import commands as job
 
     return job.preprocess(config, items=items)
 
@@ -154,7 +159,7 @@ def train(
     c: Context, config: str = "", items: str = "", tune: str = "0", airflow: bool = False
 ) -> int:
     """Train the land cover model; images and samples are brought up to date first."""
-    from land_cover import job
+    from terraflow.eo import commands as job
 
     return job.train(config, items=items, tune=int(number(tune, "--tune", int)), airflow=airflow)
 
@@ -162,7 +167,7 @@ def train(
 @command(help={"run_id": "the run whose model becomes the champion"})
 def promote(c: Context, run_id: str) -> int:
     """Make a model the champion by hand."""
-    from land_cover import job
+    from terraflow.eo import commands as job
 
     return job.promote(run_id)
 
@@ -170,7 +175,7 @@ def promote(c: Context, run_id: str) -> int:
 @command(help={"config": CONFIG, "model": MODEL, "items": ITEMS, "output": "a GeoTIFF, as map.tif"})
 def map(c: Context, config: str = "", model: str = "", items: str = "", output: str = "") -> int:
     """Map the whole area."""
-    from land_cover import job
+    from terraflow.eo import commands as job
 
     return job.make_map(config, model=model, items=items, output=output)
 
@@ -178,7 +183,7 @@ def map(c: Context, config: str = "", model: str = "", items: str = "", output: 
 @command(help={"config": CONFIG, "map_": "a map; the champion's of the configured images"})
 def report(c: Context, config: str = "", map_: str = "") -> int:
     """Write a map's polygons, picture and areas with intervals."""
-    from land_cover import job
+    from terraflow.eo import commands as job
 
     return job.make_report(config, map_uri=map_)
 
@@ -186,7 +191,7 @@ def report(c: Context, config: str = "", map_: str = "") -> int:
 @command(help={"file": "a map"})
 def explain(c: Context, file: str) -> int:
     """Tell where a map comes from."""
-    from land_cover import job
+    from terraflow.eo import commands as job
 
     return job.explain(file)
 
@@ -194,7 +199,7 @@ def explain(c: Context, file: str) -> int:
 @command(help={"file": "a map"})
 def reproduce(c: Context, file: str) -> int:
     """Make a map again and compare it pixel by pixel; exit code 1 if it differs."""
-    from land_cover import job
+    from terraflow.eo import commands as job
 
     return job.reproduce(file)
 
@@ -217,7 +222,7 @@ def monitor(
     max_outside: str = "",
 ) -> int:
     """Measure the drift of new images; exit code 3 if there is one."""
-    from land_cover import job
+    from terraflow.eo import commands as job
 
     return job.monitor(
         config,
@@ -237,7 +242,8 @@ def monitor(
 )
 def serve(c: Context, run_id: str = "", model: str = "", detach: bool = False) -> int:
     """Serve a model over HTTP."""
-    from terraflow import serving, settings
+    from terraflow import settings
+    from terraflow.serving import client as serving
 
     return serving.serve(settings.load(), run_id=run_id, model_uri=model, detach=detach)
 
@@ -245,7 +251,8 @@ def serve(c: Context, run_id: str = "", model: str = "", detach: bool = False) -
 @command(help={"input": "CSV or JSON with the model's columns"})
 def predict(c: Context, input: str) -> None:
     """Ask the running model server and print class names."""
-    from terraflow import serving, settings
+    from terraflow import settings
+    from terraflow.serving import client as serving
 
     for name in serving.predict(settings.load(), input):
         say(name)
@@ -254,7 +261,7 @@ def predict(c: Context, input: str) -> None:
 @command(help={"k": "only tests that match, as pytest's -k", "m": "as pytest's -m"})
 def test(c: Context, k: str = "", m: str = "") -> int:
     """Run the tests."""
-    from terraflow import develop
+    from terraflow.tasks import develop
 
     return develop.run_tests(k, m)
 
@@ -262,7 +269,7 @@ def test(c: Context, k: str = "", m: str = "") -> int:
 @command(help={"only": "some of stack,map,serve"})
 def bench(c: Context, only: str = "") -> int:
     """Measure the stack, maps and serving beside others: about an hour."""
-    from terraflow import develop
+    from terraflow.tasks import develop
 
     return develop.bench(only)
 
@@ -270,7 +277,7 @@ def bench(c: Context, only: str = "") -> int:
 @command(help={"fix": "mend what can be mended"})
 def lint(c: Context, fix: bool = False) -> int:
     """Check style and types."""
-    from terraflow import develop
+    from terraflow.tasks import develop
 
     return develop.lint(fix=fix)
 
@@ -278,7 +285,7 @@ def lint(c: Context, fix: bool = False) -> int:
 @command()
 def lock(c: Context) -> int:
     """Rewrite requirements.lock."""
-    from terraflow import develop
+    from terraflow.tasks import develop
 
     return develop.lock()
 

@@ -28,7 +28,7 @@ import stack_speed
 
 from terraflow.console import say, table
 from terraflow.errors import ConfigError
-from terraflow.lifeline import stop_on_sigterm
+from terraflow.process.child_processes import stop_on_sigterm
 
 __all__ = ["Figure", "compare", "run"]
 

@@ -24,9 +24,9 @@ from rasterio.transform import from_origin
 from scene import BANDS, CLASSES, CRS, NORTH_M, PIXEL_M, WEST_M
 from shapely.geometry import box
 
-from land_cover.config import ProjectConfig
 from terraflow import settings
 from terraflow.console import say
+from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.storage import Storage
 
 PARCEL_PX = 61
@@ -112,7 +112,7 @@ def main() -> None:
         with ProcessPoolExecutor(1) as pool:
             pool.submit(make_stack, folder, options.side).result()
     os.environ |= {"TERRAFLOW_STORE": "local", "TERRAFLOW_VAR": str(folder / "var")}
-    from land_cover.preprocess import preprocess  # noqa: PLC0415 - reads the environment above
+    from terraflow.eo.samples.preprocess import preprocess  # noqa: PLC0415 - reads the environment above
 
     storage = Storage(settings.load())
     began = time.monotonic()

@@ -46,8 +46,8 @@ def measure(folder: Path, side: int) -> dict[str, Any]:
         class is the true one; "ratio_default_to_orfeo" of their throughputs, None where Orfeo
         ToolBox is not installed; "time_ratio_4x_pixels" of the default model.
     """
-    from land_cover.classifiers import KINDS  # noqa: PLC0415 - no part of others' memory
-    from land_cover.sections import Model  # noqa: PLC0415
+    from terraflow.eo.config.sections import Model  # noqa: PLC0415
+    from terraflow.eo.models.estimators import KINDS  # noqa: PLC0415 - no part of others' memory
 
     default = Model().name
     runs = {name: run(name, folder, side) for name in (*KINDS, *OTHERS) if installed(name)}
@@ -70,7 +70,7 @@ def installed(name: str) -> bool:
 
 def run(name: str, folder: Path, side: int) -> dict[str, float]:
     """Train and map, in processes of their own, and give the figures of the mapping."""
-    from land_cover.sections import Model  # noqa: PLC0415
+    from terraflow.eo.config.sections import Model  # noqa: PLC0415
 
     folder = folder.absolute() / f"map-{side}"
     scene = make_scene(folder, side)
@@ -103,13 +103,13 @@ def train_ours(name: str, scene: Scene, folder: Path) -> None:
     """Fit one of our classifiers to the scene, as `train` does."""
     import pandas as pd  # noqa: PLC0415
 
-    from land_cover.classifiers import fit, make_classifier, one_thread  # noqa: PLC0415
-    from land_cover.config import ProjectConfig  # noqa: PLC0415
-    from land_cover.ingest import ingest  # noqa: PLC0415
-    from land_cover.models import LoadedModel  # noqa: PLC0415
-    from land_cover.preprocess import preprocess, read_report  # noqa: PLC0415
-    from land_cover.samples import NOT_FEATURES  # noqa: PLC0415
     from terraflow import settings  # noqa: PLC0415
+    from terraflow.eo.config.project_file import ProjectConfig  # noqa: PLC0415
+    from terraflow.eo.images.ingest import ingest  # noqa: PLC0415
+    from terraflow.eo.models.estimators import fit, make_classifier, one_thread  # noqa: PLC0415
+    from terraflow.eo.models.model import LoadedModel  # noqa: PLC0415
+    from terraflow.eo.samples.draw import NOT_FEATURES  # noqa: PLC0415
+    from terraflow.eo.samples.preprocess import preprocess, read_report  # noqa: PLC0415
     from terraflow.storage import Storage  # noqa: PLC0415
 
     project = ProjectConfig.model_validate({
@@ -136,8 +136,8 @@ def train_ours(name: str, scene: Scene, folder: Path) -> None:
 
 def map_ours(name: str, _: Scene, folder: Path) -> float:
     """Map by `predict`, from plain file to COG; return seconds."""
-    from land_cover.predict import predict  # noqa: PLC0415
     from terraflow import settings  # noqa: PLC0415
+    from terraflow.eo.maps.map import predict  # noqa: PLC0415
     from terraflow.storage import Storage  # noqa: PLC0415
 
     loaded, items = joblib.load(folder / f"{name}.model")

@@ -29,11 +29,11 @@ import mlflow
 import numpy as np
 import pandas as pd
 
-from land_cover.classifiers import fit, make_classifier, one_thread
-from land_cover.composites import span
-from land_cover.config import ProjectConfig, load_config
-from land_cover.features import feature_names
-from land_cover.models import log_classifier
+from terraflow.eo.config.project_file import ProjectConfig, load_config
+from terraflow.eo.features.composites import span
+from terraflow.eo.features.pixel import feature_names
+from terraflow.eo.models.estimators import fit, make_classifier, one_thread
+from terraflow.eo.models.model import log_classifier
 
 #: Rows a request, and requests a turn.
 LOADS = ((1, 200), (100, 100), (10_000, 10))
@@ -98,7 +98,7 @@ def serve(name: str, model: Path) -> Iterator[str]:
         port = listener.getsockname()[1]
     where = ["--host", "127.0.0.1", "--port", str(port)]
     command = {
-        "terraflow": ["terraflow.scoring", "--model-uri", str(model), *where],
+        "terraflow": ["terraflow.serving.server", "--model-uri", str(model), *where],
         "mlflow": ["mlflow", "models", "serve", "-m", str(model), *where, "--env-manager", "local"],
     }[name]
     server = subprocess.Popen(

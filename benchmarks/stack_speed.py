@@ -23,11 +23,12 @@ from typing import Any
 
 import psutil
 
-from terraflow import minio, probes
-from terraflow.lifeline import stop_on_sigterm
-from terraflow.services import FOREIGN
+from terraflow import probes
+from terraflow.process.child_processes import stop_on_sigterm
+from terraflow.stack import minio
+from terraflow.stack.services import FOREIGN
+from terraflow.stack.status import memory_mb
 from terraflow.state import manager_pid
-from terraflow.status import memory_mb
 
 __all__ = ["PROCFILE", "measure"]
 

@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 
 def _run(step: str, value: dict[str, Any]) -> dict[str, Any]:
-    from land_cover.job import run_step
+    from terraflow.eo.commands import run_step
     from terraflow.errors import TerraFlowError
 
     params = get_current_context()["params"]

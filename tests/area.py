@@ -14,7 +14,7 @@ import rasterio
 from rasterio.transform import from_origin
 from shapely.geometry import box
 
-from land_cover.config import ProjectConfig
+from terraflow.eo.config.project_file import ProjectConfig
 
 CRS = "EPSG:32633"
 TRANSFORM = from_origin(500_000, 5_100_000, 10, 10)

@@ -135,7 +135,7 @@ class Stack:
         """Stop what `serve --detach` left running."""
         for process in self.processes():
             with suppress(psutil.NoSuchProcess):  # which the one before may have ended
-                if {"terraflow.supervise", "model-server"} <= set(process.cmdline()):
+                if {"terraflow.process.supervise", "model-server"} <= set(process.cmdline()):
                     process.terminate()
                     process.wait(10)
 

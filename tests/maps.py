@@ -11,8 +11,8 @@ import pandas as pd
 from sklearn.ensemble import RandomForestClassifier
 
 from area import Area, make_project
-from land_cover.config import ProjectConfig
-from land_cover.models import LoadedModel
+from terraflow.eo.config.project_file import ProjectConfig
+from terraflow.eo.models.model import LoadedModel
 
 HEIGHT, WIDTH = 20, 24
 CLASSES = ["forest", "water"]

@@ -10,7 +10,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
-from land_cover.config import ProjectConfig
+from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.storage import Storage, join
 
 FEATURES = ["ndvi_2024-04", "ndvi_2024-05", "ndvi_max", "noise"]

@@ -1,0 +1,135 @@
+"""The one grid on which everything is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pystac
+from affine import Affine
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import BoundingBox
+from pyproj.exceptions import CRSError
+
+from terraflow.eo.config.sections import Grid
+from terraflow.errors import ConfigError, DataError
+
+__all__ = ["crs_name", "native_geobox", "project_grid", "windows"]
+
+#: In pixels: edges this near to a pixel's edge lie on it.
+TOLERANCE_PX = 1e-3
+
+
+def native_geobox(item: pystac.Item, asset: str) -> GeoBox:
+    """Grid of an asset from the projection extension.
+
+    Raises
+    ------
+    DataError
+        The item does not tell CRS, transform and shape, or the grid is rotated or south-up.
+
+    References
+    ----------
+    https://github.com/stac-extensions/projection
+    """
+    fields: dict[str, Any] = item.properties | item.assets[asset].extra_fields
+    crs = fields.get("proj:code") or fields.get("proj:epsg") or fields.get("proj:wkt2")
+    transform, shape = fields.get("proj:transform"), fields.get("proj:shape")
+    if not (crs and transform and shape):
+        raise DataError(
+            f"Item {item.id} does not tell the grid of {asset}; its catalogue needs proj:code, "
+            "proj:transform and proj:shape of the STAC projection extension; `invoke ingest` "
+            "adds them."
+        )
+    affine = Affine(*transform[:6])
+    if affine.e > 0 or affine.a < 0 or affine.b or affine.d:
+        raise DataError(
+            f"Item {item.id} has a grid of {asset} that is not north-up ({list(affine)[:6]}); warp "
+            "the file, as gdalwarp does."
+        )
+    return GeoBox(tuple(shape), affine, crs)
+
+
+def project_grid(items: Sequence[pystac.Item], asset: str, grid: Grid) -> GeoBox:
+    """Make the grid that holds all items: the first item's pixels, unless config says others.
+
+    Parameters
+    ----------
+    items : sequence of pystac.Item
+        Each with the projection extension.
+    asset : str
+        Key of the asset whose grid counts.
+    grid : Grid
+        CRS and resolution that override the first item's.
+
+    Returns
+    -------
+    GeoBox
+        Its edges are whole pixels away from the first item's corner, or, where CRS or resolution
+        are configured, multiples of the resolution.
+
+    Raises
+    ------
+    DataError
+        An item does not tell its grid.
+    ConfigError
+        The CRS is unknown, or of other units than the resolution that is missing.
+    """
+    native = native_geobox(items[0], asset)
+    if native.crs is None:  # for the type checker: native_geobox has seen to it
+        raise DataError(f"Item {items[0].id} has no CRS; add one to the file.")
+    crs = _crs(grid.crs) if grid.crs else native.crs
+    affine = native.affine
+    if grid.resolution or crs != native.crs:
+        if not grid.resolution and crs.units != native.crs.units:
+            raise ConfigError(
+                f"[grid] crs {crs_name(crs)} has other units than the images' "
+                f"{crs_name(native.crs)}; set [grid] resolution too."
+            )
+        step = grid.resolution or abs(native.affine.a)
+        affine = Affine(step, 0, 0, 0, -step, 0)
+    boxes = [native_geobox(item, asset).boundingbox for item in items]
+    corners = [_pixels(box, crs, affine) for box in dict.fromkeys(boxes)]
+    left, top = min(c[0] for c in corners), min(c[1] for c in corners)
+    right, bottom = max(c[2] for c in corners), max(c[3] for c in corners)
+    return GeoBox((bottom - top, right - left), affine * Affine.translation(left, top), crs)
+
+
+def windows(geobox: GeoBox, side_px: int) -> list[tuple[slice, slice]]:
+    """Cut a grid into tiles, row by row: slices of rows and columns."""
+    return [
+        (slice(y, min(y + side_px, geobox.height)), slice(x, min(x + side_px, geobox.width)))
+        for y in range(0, geobox.height, side_px)
+        for x in range(0, geobox.width, side_px)
+    ]
+
+
+def crs_name(crs: CRS | None) -> str:
+    """Name a CRS by its code, else by its name, never by its whole definition."""
+    if crs is None:
+        return "no CRS"
+    return f"EPSG:{crs.epsg}" if crs.epsg else str(crs.proj.name)
+
+
+def _crs(text: str) -> CRS:
+    try:
+        return CRS(text)
+    except CRSError as error:
+        raise ConfigError(
+            f"[grid] crs {text[:60]!r} is not known; write it as EPSG:32633, or as WKT."
+        ) from error
+
+
+def _pixels(box: BoundingBox, crs: CRS, affine: Affine) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of a box in whole pixels of a grid, outward."""
+    west, south, east, north = (box if box.crs == crs else box.to_crs(crs)).bbox
+    left, top = ~affine * (west, north)
+    right, bottom = ~affine * (east, south)
+    return (
+        math.floor(left + TOLERANCE_PX),
+        math.floor(top + TOLERANCE_PX),
+        math.ceil(right - TOLERANCE_PX),
+        math.ceil(bottom - TOLERANCE_PX),
+    )

@@ -1,0 +1,157 @@
+"""What a classifier sees of each pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
+from scipy.ndimage import uniform_filter
+
+from terraflow.eo.config.sections import Features
+from terraflow.eo.features.composites import composite, period_labels, statistic
+from terraflow.eo.features.indices import add_indices
+from terraflow.errors import DataError
+
+__all__ = ["compute_features", "feature_names", "halo_px", "neighbourhood", "read_layer"]
+
+Image = npt.NDArray[np.float32]
+
+
+def feature_names(bands: Sequence[str], features: Features, periods: Sequence[str]) -> list[str]:
+    """Name all features in their order: composites, statistics, layers, neighbourhoods."""
+    series = [*bands, *(name.lower() for name in features.indices)]
+    plain = [f"{name}_{what}" for name in series for what in (*periods, *features.statistics)]
+    plain += features.layers
+    around = [f"{name}_{what}{side}" for side in features.neighbourhood for name in plain
+              for what in ("mean", "std")]  # fmt: skip
+    return plain + around
+
+
+def halo_px(features: Features) -> int:
+    """Pixels around a window that its features need."""
+    return max(features.neighbourhood, default=1) // 2
+
+
+def compute_features(
+    cube: xr.Dataset,
+    features: Features,
+    periods: Sequence[str],
+    layers: Mapping[str, Image] | None = None,
+) -> xr.DataArray:
+    """Compute all features of a grid.
+
+    Per band and index: a percentile of the clear values per period, gaps between periods filled
+    linearly in time and at both ends with the nearest period, and statistics of the clear values
+    over all dates. Then layers that do not change, then means and standard deviations around each.
+
+    Parameters
+    ----------
+    cube : Dataset
+        Bands, dims (time, y, x), float32, NaN where not clear.
+    periods : sequence of str
+        Of the composites; `composites.span` lists those of the dates. Dates outside of them are
+        left out of everything.
+    layers : mapping
+        Name to ndarray, shape (y, x), float32, NaN nodata, on the cube's grid.
+
+    Returns
+    -------
+    DataArray, shape (feature, y, x), float32
+        NaN nodata; CRS and transform of the cube.
+
+    Raises
+    ------
+    ConfigError
+        An index is unknown, or its bands are missing.
+    """
+    labels = period_labels(cube.time.values, features.composites)
+    within = [label in periods for label in labels]  # a longer season would shift statistics
+    cube = cube.isel(time=within).drop_vars("observed", errors="ignore")
+    labels = [label for label, wanted in zip(labels, within, strict=True) if wanted]
+    images: list[Image] = []
+    for values in add_indices(cube, features.indices, features.constants).values():
+        series = values.transpose("time", "y", "x").compute()
+        images += list(composite(series, labels, periods, features.percentile).values)
+        images += [statistic(series.values, name) for name in features.statistics]
+    images += [(layers or {})[name] for name in features.layers]
+    plain = list(images)
+    for side in features.neighbourhood:
+        for image in plain:
+            images += neighbourhood(image, side)
+    names = feature_names([str(name) for name in cube.data_vars], features, periods)
+    geobox: GeoBox = cube.odc.geobox
+    return xr.DataArray(
+        np.stack(images, dtype="float32"),
+        dims=("feature", "y", "x"),
+        coords=xr_coords(geobox, dims=("y", "x")) | {"feature": names},
+    )
+
+
+def neighbourhood(image: Image, side: int) -> tuple[Image, Image]:
+    """Mean and standard deviation over a square around each pixel, of the values that are there.
+
+    Parameters
+    ----------
+    image : ndarray, shape (y, x), float32
+        NaN nodata.
+    side : int
+        Odd, in pixels.
+
+    Returns
+    -------
+    mean, std : ndarray, shape (y, x), float32
+        NaN where the image itself is.
+    """
+    known = np.isfinite(image)
+    values = np.where(known, image, 0).astype("float64")
+
+    def average(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        filtered: npt.NDArray[np.float64] = uniform_filter(array, side, mode="constant")
+        return filtered
+
+    share = np.where(known, average(known.astype("float64")), np.nan)
+    mean = average(values) / share
+    variance = np.maximum(average(values**2) / share - mean**2, 0)
+    return mean.astype("float32"), np.sqrt(variance).astype("float32")
+
+
+def read_layer(name: str, uri: str, geobox: GeoBox) -> Image:
+    """Read a raster that does not change, warped bilinearly to a grid.
+
+    Parameters
+    ----------
+    uri : str
+        Single-band raster that GDAL reads.
+
+    Returns
+    -------
+    ndarray, shape (y, x), float32
+        NaN nodata.
+
+    Raises
+    ------
+    DataError
+        It can't be read, or has no CRS.
+    """
+    try:
+        with rasterio.open(uri) as file:
+            if file.crs is None:
+                raise DataError(f"Layer {name}, {uri}, has no CRS; add one, as gdal_edit does.")
+            with WarpedVRT(
+                file, crs=str(geobox.crs), transform=geobox.affine, width=geobox.width,
+                height=geobox.height, resampling=Resampling.bilinear, dtype="float32",
+                nodata=np.nan,
+            ) as warped:  # fmt: skip
+                values: Image = warped.read(1)
+    except (rasterio.errors.RasterioError, OSError) as error:
+        raise DataError(
+            f"Layer {name} can't be read from {uri}: {error}; correct [features.layers]."
+        ) from error
+    return values

@@ -1,0 +1,192 @@
+"""Features of a whole area, window by window: memory does not grow with the area."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import dask
+import numpy as np
+import pystac
+import rasterio
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from rasterio.windows import Window
+
+from terraflow.console import progress
+from terraflow.eo.config.project_file import ProjectConfig
+from terraflow.eo.features import grid
+from terraflow.eo.features.composites import period_labels, span
+from terraflow.eo.features.cube import find_unreadable, load_clear, wanted_assets
+from terraflow.eo.features.indices import check_indices
+from terraflow.eo.features.pixel import compute_features, feature_names, halo_px, read_layer
+from terraflow.eo.images.assets import find_images
+from terraflow.eo.images.local_files import UNDATED
+from terraflow.eo.images.selection import item_time
+from terraflow.errors import DataError
+from terraflow.storage import Storage
+
+__all__ = ["FeatureSource"]
+
+T = TypeVar("T")
+#: Side of a window, and twice as much in areas of so many windows: each costs some milliseconds.
+WINDOW_PX = 512
+LARGE_AREA = 16
+#: A window's cube and features are held in memory; with more of them windows get smaller.
+WINDOW_BYTES = 200 * 1024**2
+WORKERS = min(4, os.cpu_count() or 1)
+
+
+class FeatureSource:
+    """The features of items, computed when asked for.
+
+    Parameters
+    ----------
+    items : sequence of pystac.Item
+        In the order of time and id.
+    periods : sequence of str, optional
+        Of the composites; a model's, so that a map has the features of the training. Without
+        them: all from the first to the last date.
+
+    Attributes
+    ----------
+    geobox : GeoBox
+        Grid of the whole area.
+    names : list of str
+        Features, in order.
+    periods : list of str
+    missing_periods : list of str
+        Of these, the ones of which there is no item; they are filled from the others.
+
+    Raises
+    ------
+    DataError
+        Items lack assets or do not tell their grid, or are undated and should be composited by
+        date.
+    ConfigError
+        An index is unknown or lacks its bands.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[pystac.Item],
+        project: ProjectConfig,
+        storage: Storage,
+        periods: Sequence[str] | None = None,
+    ) -> None:
+        self.items, self.project, self.storage = [_dated(i) for i in items], project, storage
+        features, bands = project.features, list(project.data.bands)
+        find_images(self.items, wanted_assets(project))
+        check_indices(features.indices, bands, features.constants)
+        if features.composites != "whole" and any(
+            item.properties.get(UNDATED) for item in self.items
+        ):
+            raise DataError(
+                f"Item {self.items[0].id} has no date, which composites by {features.composites} "
+                'need; set [features] composites = "whole", or a [data] name_pattern that finds it.'
+            )
+        self.geobox = grid.project_grid(self.items, project.data.bands[bands[0]], project.grid)
+        times = [np.datetime64(item_time(item).replace(tzinfo=None), "ns") for item in self.items]
+        self.periods = list(periods or span(times, features.composites))
+        present = set(period_labels(times, features.composites))
+        self.missing_periods = [period for period in self.periods if period not in present]
+        if len(self.missing_periods) == len(self.periods):
+            first, last = str(min(times))[:10], str(max(times))[:10]
+            raise DataError(
+                f"None of the {len(times)} items, of {first} to {last}, lies in the model's "
+                f"periods {self.periods[0]} to {self.periods[-1]}; take items of these, or train "
+                "with [features] composites over all years, as month_of_year."
+            )
+        self.names = feature_names(bands, features, self.periods)
+
+    def windows(self) -> list[Window]:
+        """Cut the grid into tiles, row by row."""
+        series = len(self.project.data.bands) + len(self.project.features.indices)
+        layers = max(series * len(self.items), 2 * len(self.names))
+        large = self.geobox.height * self.geobox.width > LARGE_AREA * WINDOW_PX**2
+        side = WINDOW_PX * (2 if large else 1)
+        while side > 64 and layers * side**2 * 4 > WINDOW_BYTES:
+            side //= 2
+        return [Window.from_slices(*slices) for slices in grid.windows(self.geobox, side)]
+
+    def cube(self, window: Window) -> xr.Dataset:
+        """Load a window and what its neighbourhoods need around it: dims (time, y, x), float32."""
+        return load_clear(self.items, self.project, self._around(window)).compute()
+
+    def features(self, cube: xr.Dataset, window: Window) -> xr.DataArray:
+        """Compute a window's features from its cube: (feature, y, x), float32, NaN nodata."""
+        around, halo = self._around(window), halo_px(self.project.features)
+        layers = {
+            name: read_layer(name, uri, around)
+            for name, uri in self.project.features.layers.items()
+        }
+        values = compute_features(cube, self.project.features, self.periods, layers)
+        inner = {"y": slice(halo, halo + window.height), "x": slice(halo, halo + window.width)}
+        return values.isel(inner)
+
+    def compute(self, window: Window) -> xr.DataArray:
+        """Load a window and compute its features: (feature, y, x), float32, NaN nodata."""
+        with self.storage.gdal():
+            return self.features(self.cube(window), window)
+
+    def iterate(self, label: str) -> Iterator[tuple[Window, xr.DataArray]]:
+        """Give every window with its features, in order, with a progress bar."""
+        return self.over_windows(self.compute, label)
+
+    def over_windows(self, work: Callable[[Window], T], label: str) -> Iterator[tuple[Window, T]]:
+        """Apply a function to every window, some at a time, and give the results in order.
+
+        Raises
+        ------
+        DataError
+            An image can't be read.
+        """
+        tiles = self.windows()
+        waiting: deque[tuple[Window, Future[T]]] = deque()
+        with (
+            self.storage.gdal(),  # from the main thread it holds for dask's threads too
+            # threads of dask's own beside these would take memory and no less time
+            dask.config.set(scheduler=dask.config.get("scheduler", None) or "synchronous"),
+            ThreadPoolExecutor(WORKERS) as pool,
+            progress(len(tiles), label, "windows") as bar,
+            warnings.catch_warnings(),
+        ):
+            # rasterio says it of the array in memory into which it warps
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            try:
+                for tile in tiles:
+                    waiting.append((tile, pool.submit(work, tile)))
+                    if len(waiting) > WORKERS:
+                        yield self._result(*waiting.popleft())
+                        bar.update()
+                while waiting:
+                    yield self._result(*waiting.popleft())
+                    bar.update()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _result(self, window: Window, future: Future[T]) -> tuple[Window, T]:
+        try:
+            return window, future.result()
+        except (rasterio.errors.RasterioError, OSError) as error:
+            with self.storage.gdal():
+                name, why = find_unreadable(self.items, self.project) or ("An image", str(error))
+            raise DataError(
+                f"{name} can't be read: {why}; check that the file is whole and can be reached."
+            ) from error
+
+    def _around(self, window: Window) -> GeoBox:
+        (top, bottom), (left, right) = window.toranges()
+        return self.geobox[top:bottom, left:right].pad(halo_px(self.project.features))
+
+
+def _dated(item: pystac.Item) -> pystac.Item:
+    """Give an item of a period the time of its beginning, by which it is composited."""
+    if item.datetime is None:
+        item = item.clone()
+        item.datetime = item_time(item)
+    return item

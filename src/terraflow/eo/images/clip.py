@@ -1,0 +1,257 @@
+"""One image's window over the area: written as a cloud-optimised GeoTIFF, described for STAC."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import rasterio
+import rasterio.shutil
+from affine import Affine
+from rasterio._err import CPLE_BaseError  # of which some writing errors are
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.warp import transform_bounds
+from rasterio.windows import Window
+
+from terraflow.eo.config.addresses import without_query
+from terraflow.eo.images.assets import Image
+from terraflow.errors import DataError, StorageError
+
+__all__ = [
+    "Bounds",
+    "UnreadableError",
+    "describe",
+    "read_bounds",
+    "reading",
+    "write_clip",
+]
+
+Bounds = tuple[float, float, float, float]
+STRIP_PX = 1024  # rows read at a time, so that memory does not grow with the scene
+ROUNDING_PX = 1e-4
+
+
+class UnreadableError(Exception):
+    """A try to read an image has failed."""
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn GDAL's errors into `UnreadableError`."""
+    try:
+        yield
+    except (RasterioError, OSError) as error:
+        text = str(error.__cause__ or error)
+        raise UnreadableError(without_query(text).rstrip(".")) from None
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (RasterioError, CPLE_BaseError) as error:
+        raise StorageError(
+            f"A copy can't be written in {folder} ({error.__cause__ or error}); free space there "
+            "and run it again: what is copied is kept."
+        ) from error
+
+
+def write_clip(
+    file: DatasetReader,
+    image: Image,
+    bounds: Bounds | None,
+    cog: Path,
+    stopped: Callable[[], bool] = bool,
+) -> bool:
+    """Write the window of an image that covers the bounds: its own pixels and grid, north up.
+
+    Parameters
+    ----------
+    file : DatasetReader
+        The image.
+    image : Image
+        Which band, and scale, offset and nodata that go before the file's own.
+    bounds : tuple of float or None
+        West, south, east, north in degrees (EPSG:4326); their box in the image's CRS is snapped
+        outward to whole pixels. None takes all.
+    cog : Path
+        Single-band COG to write; same input, same bytes.
+    stopped : callable
+        Asked between strips of rows.
+
+    Returns
+    -------
+    bool
+        False, and nothing written, where the image does not reach the bounds.
+
+    Raises
+    ------
+    UnreadableError
+        The image's pixels can't be read.
+    DataError
+        It has no CRS, no grid, a rotated or mirrored one, or not so many bands.
+    StorageError
+        The disk is full.
+    """
+    _check(file, image)
+    window = _window(file, bounds)
+    if window is None:
+        return False
+    with _writing(cog.parent):
+        raw = cog.with_suffix(".raw.tif")
+        with rasterio.open(raw, "w", **_profile(file, image, window)) as copy:
+            copy.scales, copy.offsets = _scaling(file, image)
+            for top in range(0, window.height, STRIP_PX):
+                if stopped():
+                    raise UnreadableError("it was stopped")
+                rows = min(STRIP_PX, window.height - top)
+                first = window.height - top - rows if _south_up(file) else top
+                part = Window(window.col_off, window.row_off + first, window.width, rows)
+                with reading():
+                    data = file.read(image.band, window=part)
+                if _south_up(file):
+                    data = data[::-1]
+                copy.write(data, 1, window=Window(0, top, window.width, rows))
+        rasterio.shutil.copy(
+            raw, cog, driver="COG", compress="DEFLATE", predictor="YES", num_threads=1,
+            overviews="NONE",  # whoever warps to a coarser grid would read one instead of pixels
+        )  # fmt: skip
+        raw.unlink()
+    return True
+
+
+def read_bounds(file: DatasetReader) -> Bounds:
+    """Bounds of an image: west, south, east, north in degrees (EPSG:4326)."""
+    left, bottom, right, top = file.bounds
+    bottom, top = min(bottom, top), max(bottom, top)  # the first row may be the southernmost
+    west, south, east, north = transform_bounds(file.crs, "EPSG:4326", left, bottom, right, top)
+    if not all(map(math.isfinite, (west, south, east, north))):
+        return -180.0, -90.0, 180.0, 90.0  # corners off the globe, as in some sinusoidal tiles
+    return west, south, east, north
+
+
+def describe(cog: Path, uri: str) -> tuple[pystac.Asset, Bounds]:
+    """Tell a copy's grid, values and checksum by the projection, raster and file extensions.
+
+    Returns
+    -------
+    asset : pystac.Asset
+        At `uri`.
+    bounds : tuple of float
+        West, south, east, north in degrees (EPSG:4326).
+
+    References
+    ----------
+    https://github.com/stac-extensions/projection, https://github.com/stac-extensions/raster,
+    https://github.com/stac-extensions/file
+    """
+    with cog.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    with rasterio.open(cog) as file:
+        code = file.crs.to_epsg(confidence_threshold=100)
+        band: dict[str, Any] = {
+            "data_type": file.dtypes[0],
+            "scale": file.scales[0],
+            "offset": file.offsets[0],
+        }
+        if file.nodata is not None:
+            band["nodata"] = file.nodata if math.isfinite(file.nodata) else str(file.nodata)
+        fields: dict[str, Any] = {
+            "proj:code": f"EPSG:{code}" if code else None,
+            "proj:transform": list(file.transform)[:6],
+            "proj:shape": [file.height, file.width],
+            "raster:bands": [band],
+            "file:checksum": f"1220{digest}",  # a multihash: sha2-256 of 32 bytes
+            "file:size": cog.stat().st_size,
+        }
+        if code is None:
+            fields["proj:wkt2"] = file.crs.to_wkt(version="WKT2_2019")
+        bounds = read_bounds(file)
+    asset = pystac.Asset(uri, media_type=pystac.MediaType.COG, roles=["data"], extra_fields=fields)
+    return asset, bounds
+
+
+def _check(file: DatasetReader, image: Image) -> None:
+    name = f"Asset {image.key} of item {image.item} ({without_query(image.href)})"
+    if file.count < image.band:
+        raise DataError(
+            f"{name} has {file.count} bands, not {image.band}; correct [data.bands] or "
+            "[cloud_mask]."
+        )
+    if file.crs is None:
+        raise DataError(f"{name} has no CRS; write it into the file with `rio edit-info --crs`.")
+    if file.transform.is_identity:
+        raise DataError(f"{name} does not tell its grid; write it into the file with `rio "
+                        "edit-info --transform`.")  # fmt: skip
+    if file.transform.b or file.transform.d or file.transform.a < 0:
+        raise DataError(f"{name} has a rotated or mirrored grid; warp it with `rio warp` first.")
+
+
+def _south_up(file: DatasetReader) -> bool:
+    """Tell whether the first row is the southernmost."""
+    return bool(file.transform.e > 0)
+
+
+def _window(file: DatasetReader, bounds: Bounds | None) -> Window | None:
+    """Window of the pixels that bounds in degrees touch; None if there is none."""
+    if bounds is None:
+        return Window(0, 0, file.width, file.height)
+    # together first, in degrees: far from its centre a projection has no sound coordinates
+    there = read_bounds(file)
+    west, south = max(bounds[0], there[0]), max(bounds[1], there[1])
+    east, north = min(bounds[2], there[2]), min(bounds[3], there[3])
+    if west >= east or south >= north:
+        return None
+    west, south, east, north = transform_bounds(
+        "EPSG:4326", file.crs, west, south, east, north, densify_pts=21
+    )
+    corners = [~file.transform * corner for corner in ((west, north), (east, south))]
+    if not all(math.isfinite(number) for corner in corners for number in corner):
+        return None
+    columns, rows = zip(*corners, strict=True)
+    left, right = _snap(columns, file.width)
+    top, bottom = _snap(rows, file.height)
+    return Window(left, top, right - left, bottom - top) if left < right and top < bottom else None
+
+
+def _snap(ends: Sequence[float], size: int) -> tuple[int, int]:
+    """Whole pixels outward, unless an end is off a pixel's edge by rounding only."""
+    first, last = math.floor(min(ends) + ROUNDING_PX), math.ceil(max(ends) - ROUNDING_PX)
+    return max(first, 0), min(last, size)
+
+
+def _profile(file: DatasetReader, image: Image, window: Window) -> dict[str, Any]:
+    dtype, nodata = file.dtypes[image.band - 1], image.nodata
+    if nodata is None or not _fits(nodata, dtype):
+        nodata = file.nodatavals[image.band - 1]
+    transform = file.window_transform(window)
+    if _south_up(file):
+        transform = transform * Affine(1, 0, 0, 0, -1, window.height)
+    return {
+        "driver": "GTiff", "count": 1, "dtype": dtype, "nodata": nodata, "crs": file.crs,
+        "width": window.width, "height": window.height,
+        "transform": transform,
+        "tiled": True, "blockxsize": 512, "blockysize": 512, "bigtiff": "IF_SAFER",
+    }  # fmt: skip
+
+
+def _fits(value: float, dtype: str) -> bool:
+    """Tell whether a type can hold a value: -9999 never stands in an unsigned image."""
+    kind = np.dtype(dtype)
+    if kind.kind not in "iu":
+        return True
+    limits = np.iinfo(kind)
+    return value.is_integer() and limits.min <= value <= limits.max
+
+
+def _scaling(file: DatasetReader, image: Image) -> tuple[tuple[float], tuple[float]]:
+    if image.scale is None or image.offset is None:
+        return (file.scales[image.band - 1],), (file.offsets[image.band - 1],)
+    return (image.scale,), (image.offset,)

@@ -1,0 +1,273 @@
+"""From a catalogue or files to a STAC collection in the store, clipped to the area."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pystac
+from shapely.geometry import box, mapping
+from shapely.geometry.base import BaseGeometry
+
+from terraflow.console import say
+from terraflow.eo.config.addresses import without_query
+from terraflow.eo.config.project_file import SIMULATED, ProjectConfig
+from terraflow.eo.images.assets import Image, find_images
+from terraflow.eo.images.clip import Bounds
+from terraflow.eo.images.download import Copy, Downloader
+from terraflow.eo.images.local_files import UNDATED, find_files
+from terraflow.eo.images.search import find_items, read_catalogue, sign
+from terraflow.eo.images.selection import bounds_text, item_time, read_area, select
+from terraflow.eo.images.simulate import make_area
+from terraflow.errors import DataError
+from terraflow.storage import Storage, join
+
+__all__ = ["DIGEST", "Selection", "find_labels", "ingest", "read_digest", "read_items"]
+
+Selection = dict[str, str]
+
+#: Field of the collection: SHA-256 over the checksums of all its images.
+DIGEST = "terraflow:digest"
+#: Part of every name, to be raised when copies are made otherwise.
+FORMAT = "2"
+EXTENSIONS = [
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
+    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+]
+#: Of a source's properties and extensions what the copies tell for themselves.
+REPLACED = (
+    "proj:", "raster:", "file:", "earthsearch:boa_offset", "/projection/", "/raster/", "/file/"
+)  # fmt: skip
+
+
+def ingest(project: ProjectConfig, storage: Storage) -> Selection:
+    """Copy the configured images of the area and dates into the store.
+
+    What is there is not copied again, so that a second run downloads nothing, one that was stopped
+    goes on, and later dates add to the earlier. A file that changes under the same address is seen
+    if it is a local file only.
+
+    Returns
+    -------
+    dict
+        "items": URI of a STAC collection, whose field "terraflow:digest" stands for its data;
+        "labels": URI of the reference data.
+
+    Raises
+    ------
+    DataError
+        The source can't be read, or nothing in it fits the configuration.
+    StorageError
+        The store can't be written.
+
+    References
+    ----------
+    https://github.com/radiantearth/stac-spec/blob/v1.1.0/collection-spec/collection-spec.md
+    """
+    area = read_area(project.data, storage)
+    bounds = area.bounds if area is not None else None
+    root = join(storage.settings.data_uri, project.name)
+    items = _find_sources(project, storage, area)
+    mask = [project.cloud_mask.asset] if project.cloud_mask else []
+    images = find_images(items, [*project.data.bands.values(), *mask])
+    tasks = [_Task(root, item, these, bounds) for item, these in zip(items, images, strict=True)]
+    downloader = Downloader(storage, bounds, sign=lambda href: sign(href, project.data))
+    copied = _copy(tasks, downloader)
+    found = [pystac.Item.from_dict(json.loads(storage.read(uri))) for uri in _uris(tasks)]
+    inside = {uri: i for uri, i in zip(_uris(tasks), found, strict=True) if i.assets}
+    if bounds and not inside:
+        raise DataError(
+            f"No image reaches the area {bounds_text(bounds)} (west, south, east, north in "
+            f"degrees); those of {len(found)} items lie within {bounds_text(_extent(found))}; "
+            "change [data] area."
+        )
+    uri, digest = _write_collection(project.name, root, inside, storage)
+    what = "simulated items" if project.simulated else "items"
+    say(f"{len(inside)} {what}, {copied} images copied now, digest of all images {digest[:12]}")
+    return {"items": uri, "labels": find_labels(project, storage)}
+
+
+def find_labels(project: ProjectConfig, storage: Storage) -> str:
+    """URI of the reference data: the configured ones, or those of the simulated area.
+
+    Raises
+    ------
+    StorageError
+        The store can't be written.
+    """
+    if project.simulated and project.labels.source == SIMULATED:
+        return _simulate(project, storage)[1]
+    return project.labels.source
+
+
+def read_items(uri: str, storage: Storage) -> list[pystac.Item]:
+    """Read the items of a static collection, catalogue or item collection.
+
+    Returns
+    -------
+    list of pystac.Item
+        Sorted by time and id, with absolute hrefs.
+
+    Raises
+    ------
+    DataError
+        It can't be read, or holds no item.
+    """
+    items = read_catalogue(uri, storage)
+    if not items:
+        raise DataError(f"{uri} holds no item at all; name a collection that `ingest` wrote.")
+    return sorted(items, key=lambda item: (item_time(item), item.id))
+
+
+def read_digest(uri: str, storage: Storage) -> str:
+    """Read the digest of the data in a collection, "" where it has none.
+
+    Raises
+    ------
+    StorageError
+        The collection can't be read.
+    """
+    return str(json.loads(storage.read(uri)).get(DIGEST, ""))
+
+
+class _Task:
+    """One item to copy; its names tell what is copied from where, and of which area."""
+
+    def __init__(
+        self, root: str, item: pystac.Item, images: Sequence[Image], bounds: Bounds | None
+    ) -> None:
+        self.item = item
+        folder = join(root, "images", _slug(item.id))
+        self.images = {
+            join(folder, f"{_slug(image.key)}-{_hash(_name(image), bounds)}.tif"): image
+            for image in images
+        }
+        told = (list(self.images), item.properties, item.datetime)
+        self.uri = join(root, "items", f"{_slug(item.id)}-{_hash(*told)}.json")
+
+    def document(self, copies: dict[str, Copy]) -> bytes:
+        """Write the item; without assets if an image of it does not reach the area."""
+        mine = [copies[uri] for uri in self.images]
+        outside = [copy for copy in mine if copy.asset is None]
+        bounds = (outside or mine)[0].bounds
+        source = self.item
+        item = pystac.Item(
+            source.id,
+            geometry=mapping(box(*bounds)),
+            bbox=list(bounds),
+            datetime=source.datetime,
+            properties=_kept(source.properties),
+            stac_extensions=[
+                *(e for e in source.stac_extensions if not any(r in e for r in REPLACED)),
+                *EXTENSIONS,
+            ],
+        )
+        for copy, image in zip(mine, self.images.values(), strict=True):
+            if copy.asset and not outside:
+                item.add_asset(image.key, copy.asset)
+        origin = source.get_self_href() or ""
+        if "://" in origin:
+            item.add_link(pystac.Link("derived_from", without_query(origin)))
+        return _json(item.to_dict(include_self_link=False, transform_hrefs=False))
+
+
+def _find_sources(
+    project: ProjectConfig, storage: Storage, area: BaseGeometry | None
+) -> list[pystac.Item]:
+    data, catalogue = project.data, project.data.catalogue
+    if data.files:
+        items = find_files(data.files, data.name_pattern)
+        if (data.start or data.end) and items[0].properties.get(UNDATED):
+            raise DataError(
+                f"The names of {data.files} hold no date, so that [data] start and end can't be "
+                "compared; remove these, or correct name_pattern."
+            )
+        return select(items, data, data.files, area)
+    if project.simulated:
+        catalogue, _ = _simulate(project, storage)
+    return find_items(data, catalogue, storage, area)
+
+
+def _simulate(project: ProjectConfig, storage: Storage) -> tuple[str, str]:
+    return make_area(storage, storage.settings.data_uri, seed=project.seed)
+
+
+def _copy(tasks: Iterable[_Task], downloader: Downloader) -> int:
+    """Copy what is not there, and write each item when its images are; count the images."""
+    storage = downloader.storage
+    waiting = [task for task in tasks if not storage.exists(task.uri)]
+    owners = {uri: task for task in waiting for uri in task.images}
+    if not owners:
+        return 0
+    copies: dict[str, Copy] = {}
+    for uri, copy in downloader.copy_all({u: task.images[u] for u, task in owners.items()}):
+        copies[uri] = copy
+        if all(other in copies for other in owners[uri].images):
+            storage.write(owners[uri].uri, owners[uri].document(copies))
+    return len(copies)
+
+
+def _write_collection(
+    name: str, root: str, items: dict[str, pystac.Item], storage: Storage
+) -> tuple[str, str]:
+    lines = sorted(
+        f"{item.id} {key} {asset.extra_fields['file:checksum']}\n"
+        for item in items.values()
+        for key, asset in item.assets.items()
+    )
+    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    times = [item_time(item) for item in items.values()]
+    collection = pystac.Collection(
+        name,
+        f"Images of {name}, clipped to its area.",
+        pystac.Extent(
+            pystac.SpatialExtent([list(_extent(items.values()))]),
+            pystac.TemporalExtent([[min(times), max(times)]]),
+        ),
+        extra_fields={DIGEST: digest},
+    )
+    for uri in items:
+        collection.add_link(pystac.Link("item", uri, media_type="application/geo+json"))
+    document = _json(collection.to_dict(include_self_link=False, transform_hrefs=False))
+    uri = join(root, f"collection-{hashlib.sha256(document).hexdigest()[:12]}.json")
+    return storage.write(uri, document), digest
+
+
+def _uris(tasks: Iterable[_Task]) -> list[str]:
+    return list(dict.fromkeys(task.uri for task in tasks))
+
+
+def _extent(items: Iterable[pystac.Item]) -> Bounds:
+    west, south, east, north = zip(*(item.bbox for item in items if item.bbox), strict=True)
+    return min(west), min(south), max(east), max(north)
+
+
+def _kept(properties: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in properties.items() if not key.startswith(REPLACED)}
+
+
+def _name(image: Image) -> object:
+    """Tell what is copied: without a signature, which changes, and with a local file's version."""
+    plain = replace(image, href=image.href.partition("?")[0])
+    path = Path(image.href.removeprefix("file://"))
+    if "://" in str(path) or not path.exists():
+        return plain
+    return plain, path.stat().st_size, path.stat().st_mtime_ns
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(repr((FORMAT, *parts)).encode()).hexdigest()[:12]
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "_", text)[:100]
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, sort_keys=True).encode()

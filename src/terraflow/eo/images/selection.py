@@ -1,0 +1,174 @@
+"""Which items: by area, dates, cloud cover and number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import pystac
+import shapely
+from shapely.geometry import box, shape
+from shapely.geometry.base import BaseGeometry
+
+from terraflow.eo.config.sections import Data
+from terraflow.errors import DataError, StorageError
+from terraflow.storage import Storage
+
+__all__ = ["bounds_text", "item_time", "period_text", "read_area", "select"]
+
+
+def read_area(data: Data, storage: Storage) -> BaseGeometry | None:
+    """Read the area: a box, or the polygons of a GeoJSON file.
+
+    Returns
+    -------
+    geometry or None
+        In degrees (EPSG:4326); None is everywhere.
+
+    Raises
+    ------
+    DataError
+        The file can't be read, is no GeoJSON of polygons, or not in degrees.
+
+    References
+    ----------
+    https://www.rfc-editor.org/rfc/rfc7946
+    """
+    if not isinstance(data.area, str):
+        return box(*data.area) if data.area else None
+    try:
+        document = json.loads(storage.read(data.area))
+        features = document.get("features", [document])
+        shapes = [shape(feature.get("geometry", feature)) for feature in features]
+        area = shapely.union_all([shapely.make_valid(part) for part in shapes])
+    except (StorageError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
+        raise _wrong_area(data.area, f"can't be read ({error})") from error
+    except shapely.errors.ShapelyError as error:
+        raise _wrong_area(data.area, f"can't be read ({error})") from error
+    if area.is_empty or not area.area > 0:
+        raise _wrong_area(data.area, "holds no polygon")
+    west, south, east, north = area.bounds
+    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
+        raise _wrong_area(data.area, f"lies at {bounds_text(area.bounds)}, which are no degrees")
+    return area
+
+
+def select(
+    items: list[pystac.Item], data: Data, catalogue: str, area: BaseGeometry | None
+) -> list[pystac.Item]:
+    """Keep the items of the dates, the area and the cloud cover; sort by time and id.
+
+    Both days are included. An item without a geometry is kept, since its images tell where it is;
+    so is one that does not tell its cloud cover.
+
+    Raises
+    ------
+    DataError
+        Nothing is left; the message names the condition and what the items have.
+    """
+    if not items:
+        raise DataError(f"{catalogue} holds no item at all; choose another [data] catalogue.")
+    chosen = _in_dates(items, data, catalogue)
+    if area is not None:
+        chosen = _in_area(chosen, area, catalogue)
+    if data.max_cloud_cover is not None:
+        chosen = _clear_enough(chosen, data.max_cloud_cover, catalogue)
+    if data.max_items is not None:
+        clearest = sorted(chosen, key=lambda i: (_cloud_cover(i, 101), item_time(i), i.id))
+        chosen = clearest[: data.max_items]
+    return sorted(chosen, key=lambda item: (item_time(item), item.id))
+
+
+def item_time(item: pystac.Item) -> datetime:
+    """Tell the time of an item: its datetime, or the start of its range where that is null.
+
+    Returns
+    -------
+    datetime
+        In UTC, which is also taken for a time without a zone; aware.
+
+    Raises
+    ------
+    DataError
+        It has neither.
+    """
+    time = item.datetime or item.common_metadata.start_datetime
+    if time is None:
+        raise DataError(f"Item {item.id} has no datetime; add one to the catalogue.")
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def bounds_text(bounds: Iterable[float]) -> str:
+    """Write bounds for a message."""
+    return f"[{', '.join(f'{value:.6g}' for value in bounds)}]"
+
+
+def period_text(data: Data) -> str:
+    """Write the dates for a message."""
+    if data.start and data.end:
+        return f"between {data.start} and {data.end}"
+    if data.start or data.end:
+        return f"since {data.start}" if data.start else f"until {data.end}"
+    return "at any time"
+
+
+def _in_dates(items: list[pystac.Item], data: Data, catalogue: str) -> list[pystac.Item]:
+    if data.start is None and data.end is None:
+        return items
+    first, last = data.start or datetime.min.date(), data.end or datetime.max.date()
+    chosen = [item for item in items if first <= item_time(item).date() <= last]
+    if not chosen:
+        times = [item_time(item) for item in items]
+        raise DataError(
+            f"No item of {catalogue} lies {period_text(data)}; its {len(items)} "
+            f"items lie between {min(times):%Y-%m-%d} and {max(times):%Y-%m-%d}; change [data] "
+            "start and end."
+        )
+    return chosen
+
+
+def _in_area(items: list[pystac.Item], area: BaseGeometry, catalogue: str) -> list[pystac.Item]:
+    places = [_footprint(item) for item in items]
+    chosen = [
+        item
+        for item, place in zip(items, places, strict=True)
+        if place is None or area.intersects(place)
+    ]
+    if not chosen:
+        extent = shapely.union_all([place for place in places if place is not None]).bounds
+        raise DataError(
+            f"No item of {catalogue} touches the area {bounds_text(area.bounds)} (west, south, "
+            f"east, north in degrees); its items lie within {bounds_text(extent)}; change [data] "
+            "area."
+        )
+    return chosen
+
+
+def _footprint(item: pystac.Item) -> BaseGeometry | None:
+    if item.geometry:
+        return shapely.make_valid(shape(item.geometry))
+    return box(*item.bbox) if item.bbox and len(item.bbox) == 4 else None
+
+
+def _clear_enough(items: list[pystac.Item], limit: float, catalogue: str) -> list[pystac.Item]:
+    chosen = [item for item in items if _cloud_cover(item, 0) <= limit]
+    if not chosen:
+        least = min(_cloud_cover(item, 0) for item in items)
+        raise DataError(
+            f"No item of {catalogue} has at most {limit:g} % cloud; the clearest of {len(items)} "
+            f"has {least:g} %; raise [data] max_cloud_cover."
+        )
+    return chosen
+
+
+def _cloud_cover(item: pystac.Item, unknown: float) -> float:
+    cover = item.properties.get("eo:cloud_cover")
+    return unknown if cover is None else float(cover)
+
+
+def _wrong_area(path: str, what: str) -> DataError:
+    return DataError(
+        f"Area {path} {what}; expected GeoJSON of polygons in degrees (EPSG:4326); correct the "
+        "file or [data] area."
+    )

@@ -1,0 +1,168 @@
+"""The data report: what the images and labels hold, and whether that is enough to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from terraflow.eo.config.project_file import ProjectConfig
+from terraflow.eo.features.composites import period_labels
+from terraflow.eo.features.indices import add_indices
+from terraflow.errors import ConfigError, DataError
+
+__all__ = ["DataReport", "Tally", "check", "count"]
+
+
+@dataclass
+class Tally:
+    """Sums over windows that a report is made of; adding windows in any order gives the same.
+
+    Attributes
+    ----------
+    clear, seen : dict
+        Period to number of clear and of all observations, of pixels that images cover.
+    low, high : dict
+        Band or index to its least and greatest clear value.
+    values, outside : dict
+        Band or index to number of clear values, and of those outside the range of [checks].
+    """
+
+    clear: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+    low: dict[str, float] = field(default_factory=dict)
+    high: dict[str, float] = field(default_factory=dict)
+    values: dict[str, int] = field(default_factory=dict)
+    outside: dict[str, int] = field(default_factory=dict)
+
+    def clear_share(self, period: str) -> float:
+        """Share (0-1) of clear observations; 0 where there is none."""
+        return self.clear[period] / max(self.seen[period], 1)
+
+    def add(self, other: Tally) -> None:
+        """Take in another window."""
+        for mine, more in ((self.clear, other.clear), (self.seen, other.seen),
+                           (self.values, other.values), (self.outside, other.outside)):  # fmt: skip
+            for key, number in more.items():
+                mine[key] = mine.get(key, 0) + number
+        for key, value in other.low.items():
+            self.low[key] = min(self.low.get(key, value), value)
+        for key, value in other.high.items():
+            self.high[key] = max(self.high.get(key, value), value)
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What was found in the data.
+
+    Attributes
+    ----------
+    features, periods : list of str
+    clear_share : dict
+        Period to share (0-1) of clear observations.
+    value_range : dict
+        Band or index to least and greatest clear value.
+    outside_range : dict
+        Band or index to share (0-1) of clear values outside [checks] value_range.
+    class_sizes : dict
+        Class to number of labelled pixels that have all features; 0 for a class whose labels lie in
+        the images, but on no such pixel.
+    grid : dict
+        crs, transform (six numbers, GDAL's pixel-to-world in rasterio's order) and shape (y, x).
+    data_digest : str
+        Of the samples.
+    simulated : bool
+    """
+
+    features: list[str]
+    periods: list[str]
+    clear_share: dict[str, float]
+    value_range: dict[str, tuple[float, float]]
+    outside_range: dict[str, float]
+    class_sizes: dict[str, int]
+    grid: dict[str, Any]
+    data_digest: str
+    simulated: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return asdict(self)
+
+
+def count(cube: xr.Dataset, project: ProjectConfig) -> Tally:
+    """Count one window.
+
+    Parameters
+    ----------
+    cube : Dataset
+        Bands, dims (time, y, x), float32, NaN where not clear; coordinate `observed`, as
+        `cube.load_clear` gives it.
+    """
+    tally = Tally()
+    features, ranges = project.features, project.checks.value_range
+    labels = period_labels(cube.time.values, features.composites)
+    observed = cube["observed"].values
+    series = add_indices(cube.drop_vars("observed"), features.indices, features.constants)
+    if unknown := sorted(set(ranges) - set(series)):
+        raise ConfigError(
+            f"[checks] value_range names {unknown[0]}, which is none of {', '.join(series)}; "
+            "correct it."
+        )
+    first = next(iter(series.values())).values
+    for label, image, seen in zip(labels, first, observed, strict=True):
+        tally.clear[label] = tally.clear.get(label, 0) + int(np.isfinite(image).sum())
+        tally.seen[label] = tally.seen.get(label, 0) + int(seen.sum())
+    for name, values in series.items():
+        clear = values.values[np.isfinite(values.values)]
+        if clear.size:
+            tally.low[name], tally.high[name] = float(clear.min()), float(clear.max())
+            tally.values[name] = clear.size
+        if clear.size and name in ranges:
+            low, high = ranges[name]
+            tally.outside[name] = int(((clear < low) | (clear > high)).sum())
+    return tally
+
+
+def check(tally: Tally, class_sizes: Mapping[str, int], project: ProjectConfig) -> None:
+    """Hold the data against the thresholds of [checks].
+
+    Raises
+    ------
+    DataError
+        Some are not met; all are named with their numbers.
+    """
+    limits = project.checks
+    found = [
+        f"class {name} has labels in the images, but no pixel with all features (leave it out by "
+        "[labels] classes, or see whether clouds, [labels] shrink or small polygons are the cause)"
+        for name, size in sorted(class_sizes.items())
+        if not size
+    ]
+    if (least := limits.min_clear_share) is not None:
+        found += [
+            f"period {period} has {tally.clear_share(period):.3f} of its "
+            f"observations clear, below min_clear_share {least:g}"
+            for period in sorted(tally.seen)
+            if tally.clear[period] < least * tally.seen[period]
+        ]
+    if (few := limits.min_samples_per_class) is not None:
+        found += [
+            f"class {name} has {size} labelled pixels, below min_samples_per_class {few}"
+            for name, size in sorted(class_sizes.items())
+            if 0 < size < few
+        ]
+    found += [
+        f"{name} has {number / tally.values[name]:.3f} of its clear values outside "
+        f"{list(limits.value_range[name])} (they span {tally.low[name]:.4g} to "
+        f"{tally.high[name]:.4g}), above max_outside_range {limits.max_outside_range:g}"
+        for name, number in sorted(tally.outside.items())
+        if number / tally.values[name] > limits.max_outside_range
+    ]
+    if found:
+        raise DataError(
+            f"The data do not pass [checks]: {'; '.join(found)}; correct the data, or the "
+            "thresholds if this is right."
+        )

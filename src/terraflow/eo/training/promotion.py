@@ -1,0 +1,204 @@
+"""Champion and challenger: a new model takes over only if it is better beyond chance."""
+
+from __future__ import annotations
+
+import getpass
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import mlflow
+import pandas as pd
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from terraflow.eo.training.comparison import Difference, NotComparableError, compare, pair
+from terraflow.errors import ConfigError
+from terraflow.settings import Settings
+from terraflow.tracking import registry
+from terraflow.tracking import runs as tracking
+
+__all__ = ["CHAMPION", "Decision", "consider", "decide", "override", "promote_by_hand"]
+
+CHAMPION = "champion"
+#: Artifacts that `train` logs: held-out predictions of the cross-validation, and the data report.
+PREDICTIONS, REPORT = "predictions.parquet", "data_report.json"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of a version, and why, in one sentence."""
+
+    promoted: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Test:
+    """What a run tells of its cross-validation."""
+
+    predictions: pd.DataFrame
+    simulated: bool
+    crs: str
+    trials: int
+    gap_px: int
+
+
+def consider(
+    settings: Settings, model_name: str, version: str, *, resamples: int = 1000, seed: int = 0
+) -> Decision:
+    """Make a version the champion if it is better, and write the reason as its tags either way.
+
+    Parameters
+    ----------
+    version : str
+        The challenger.
+    resamples, seed : int
+        As in `comparison.compare`.
+
+    Raises
+    ------
+    ServiceError, StorageError
+        MLflow does not answer, or fails on the way.
+    """
+    with registry.exclusive(settings):
+        return decide(model_name, version, resamples=resamples, seed=seed)
+
+
+def decide(model_name: str, version: str, *, resamples: int, seed: int) -> Decision:
+    """Do what `consider` does, in the registry that MLflow is pointed at."""
+    challenger = mlflow.MlflowClient().get_model_version(model_name, version)
+    champion = registry.find_by_alias(model_name, CHAMPION)
+    if champion is None:
+        reason = f"{model_name} had no champion before version {version}."
+        return _settle(challenger, None, "promoted", reason)
+    if champion.version == challenger.version:
+        return _already(champion)
+    both = f"version {version} of {model_name} with the champion, version {champion.version}"
+    try:
+        new, old = _read_test(challenger), _read_test(champion)
+        if old.simulated and not new.simulated:  # whose scores mean nothing
+            reason = (
+                f"Version {version} of {model_name} was trained on measured data, the champion "
+                f"before it, version {champion.version}, on simulated data."
+            )
+            return _settle(challenger, champion, "promoted", reason)
+        found = compare(_pair(new, old), resamples=resamples, seed=seed)
+    except NotComparableError as error:
+        reason = (
+            f"Can't compare {both}: {error}; `invoke promote --run-id {challenger.run_id}` "
+            "promotes it all the same."
+        )
+        return _settle(challenger, champion, "not promoted", reason)
+    verdict = "Better" if found.low > 0 else "Not better beyond chance"
+    verdict += f" after a search of {new.trials} trials" if new.trials > 1 else ""
+    reason = (
+        f"{verdict}, comparing {both}: macro F1 "
+        f"differs by {found.value:+.4f} (95 % interval {found.low:+.4f} to {found.high:+.4f}) on "
+        f"{found.pixels} pixels in {found.blocks} blocks that both were tested on."
+    )
+    state = "promoted" if found.low > 0 else "not promoted"
+    return _settle(challenger, champion, state, reason, **_numbers(found))
+
+
+def promote_by_hand(settings: Settings, run_id: str) -> Decision:
+    """Make the version that a run registered the champion, whatever its scores.
+
+    Raises
+    ------
+    ConfigError
+        There is no such run, or it registered no model.
+    ServiceError, StorageError
+        MLflow does not answer, or fails on the way.
+    """
+    tracking.find_run(settings, run_id)
+    with registry.exclusive(settings):
+        return override(run_id)
+
+
+def override(run_id: str) -> Decision:
+    """Do what `promote_by_hand` does, in the registry that MLflow is pointed at."""
+    version = registry.find_by_run(run_id)
+    if version is None:
+        raise ConfigError(
+            f"Run {run_id} registered no model version; name a run that `invoke train` finished."
+        )
+    champion = registry.find_by_alias(version.name, CHAMPION)
+    if champion is not None and champion.version == version.version:
+        return _already(champion)
+    reason = (
+        f"{_user()} made version {version.version} of {version.name} the champion by hand; "
+        f"{f'before it was version {champion.version}' if champion else 'there was none before'}."
+    )
+    return _settle(version, champion, "promoted by hand", reason, promotion_by=_user())
+
+
+def _read_test(version: ModelVersion) -> _Test:
+    client = mlflow.MlflowClient()
+    run_id = version.run_id or "none"
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise NotComparableError(f"the run of version {version.version} is gone") from error
+    logged = {file.path for file in client.list_artifacts(run_id)}
+    if missing := [name for name in (PREDICTIONS, REPORT) if name not in logged]:
+        raise NotComparableError(f"the run of version {version.version} has no {missing[0]}")
+    with tempfile.TemporaryDirectory() as folder:
+        predictions = pd.read_parquet(client.download_artifacts(run_id, PREDICTIONS, folder))
+    report = mlflow.artifacts.load_dict(f"runs:/{run_id}/{REPORT}")
+    simulated = run.data.tags.get("simulated") == "true"
+    trials, gap_px = (int(run.data.params.get(name, 0)) for name in ("tuned_trials", "gap_px"))
+    return _Test(predictions, simulated, report["grid"]["crs"], trials, gap_px)
+
+
+def _pair(new: _Test, old: _Test) -> pd.DataFrame:
+    if new.simulated and not old.simulated:
+        raise NotComparableError("it was trained on simulated data, the champion on measured data")
+    if new.crs != old.crs:
+        raise NotComparableError(f"its grid is in {new.crs}, the champion's in {old.crs}")
+    if new.gap_px != old.gap_px:  # the narrower one flatters
+        raise NotComparableError(
+            f"it was tested with a gap of {new.gap_px} px, the champion with one of {old.gap_px} px"
+        )
+    return pair(new.predictions, old.predictions)
+
+
+def _already(champion: ModelVersion) -> Decision:
+    reason = f"Version {champion.version} of {champion.name} is the champion already."
+    return Decision(promoted=False, reason=reason)
+
+
+def _numbers(found: Difference) -> dict[str, str]:
+    return {
+        "promotion_difference": f"{found.value:.6f}",
+        "promotion_difference_low": f"{found.low:.6f}",
+        "promotion_difference_high": f"{found.high:.6f}",
+        "promotion_pixels": str(found.pixels),
+        "promotion_blocks": str(found.blocks),
+    }
+
+
+def _settle(
+    version: ModelVersion, champion: ModelVersion | None, state: str, reason: str, **tags: str
+) -> Decision:
+    """Move the alias if the state says so, then write the tags."""
+    promoted = state != "not promoted"
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    if promoted:
+        registry.set_alias(version, CHAMPION)
+        if champion is not None:
+            note = {"promotion": f"replaced by version {version.version} at {now}"}
+            registry.write_tags(champion, note)
+    before = {"promotion_champion_before": str(champion.version)} if champion else {}
+    told = {"promotion": state, "promotion_reason": reason, "promotion_time": now}
+    registry.write_tags(version, told | before | tags)
+    return Decision(promoted, reason)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "an unnamed user"

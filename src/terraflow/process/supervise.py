@@ -1,0 +1,183 @@
+"""The process that keeps the services of one line of the Procfile running.
+
+Each line runs its commands through this module, under `invoke up` and under plain `honcho start`
+alike. It imports little, since such a process runs beside every service.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+from typing import NoReturn
+
+import psutil
+
+from terraflow.lock import Lock
+from terraflow.process.child_processes import adopt_orphans, die_with_parent
+from terraflow.process.supervisor import BecomeService, Child, Start, Supervisor
+
+__all__ = ["STARTERS", "lineage", "main", "split"]
+
+#: How far above is the starter, whose end ends the services too: honcho runs each line of the
+#: Procfile below a helper process of its own.
+STARTERS = {"nobody": 0, "parent": 1, "honcho": 2}
+#: Between services of one line, which are forked from one process.
+AND = "+"
+
+
+def main(arguments: list[str]) -> int:
+    """Run `[--starter WHO] NAME COMMAND...`, or several of NAME COMMAND... with + between them.
+
+    {names} in commands are filled from TERRAFLOW_*. Several are one Python console script with
+    different words; they are forked from one process that has imported it.
+    """
+    if os.environ.get("TERRAFLOW_RESOLVED") != "1":
+        _resolve_first(arguments)
+    above = STARTERS["honcho"]
+    if arguments[0] == "--starter":
+        above, arguments = STARTERS[arguments[1]], arguments[2:]
+    values = {
+        key.removeprefix("TERRAFLOW_").lower(): value
+        for key, value in os.environ.items()
+        if key.startswith("TERRAFLOW_")
+    }
+    services = {
+        name: [word.format_map(values) for word in command]
+        for name, *command in split(arguments)
+    }  # fmt: skip
+    try:
+        return _supervise(services, values, above)
+    except BecomeService as service:
+        command = service.command
+    from terraflow.process import forked  # noqa: PLC0415 - loaded where there was a fork
+
+    forked.become(command)  # not in the except clause: that would keep the supervisor's files open
+
+
+def lineage(above: int) -> tuple[int, ...]:
+    """Process ids from the parent upwards, so many; they change when one of them ends."""
+    pids: list[int] = []
+    while len(pids) < above:
+        try:
+            pids.append(psutil.Process(pids[-1]).ppid() if pids else os.getppid())
+        except psutil.Error:
+            pids.append(1)
+    return tuple(pids)
+
+
+def spawn(command: list[str]) -> Child:
+    """Start a command as a new program."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=die_with_parent,
+    )
+
+
+def _supervise(services: dict[str, list[str]], values: dict[str, str], above: int) -> int:
+    """Take the services' locks, and run them until a signal or the end of the starter."""
+    var = Path(values["var"])
+    locks = [Lock(var / "run" / f"{name}.lock") for name in services]
+    for name, lock in zip(services, locks, strict=True):
+        if not _acquire(lock):
+            print(  # noqa: T201 - this is what the terminal shows
+                f"{name} already runs in {var} (pid {lock.holder()}); stop it with `invoke down`.",
+                flush=True,
+            )
+            return 1
+    os.umask(0o077)  # services write secrets of their own, JupyterLab's page with its token
+    adopt_orphans()
+    starters = lineage(above)
+    selector = selectors.DefaultSelector()
+    supervisors = []
+    for name, command in services.items():
+        supervisors.append(Supervisor(
+            name, command, var, after=values.get("after_" + name.replace("-", "_"), "").split(),
+            manager_pid=starters[-1] if starters else os.getpid(), selector=selector,
+            echo=values.get("echo") != "0", label=f"{name}: " if len(services) > 1 else "",
+        ))  # fmt: skip
+        supervisors[-1].announce()
+    start = _choose_start(supervisors)
+    _run(supervisors, start, selector, lambda: starters != lineage(above) or 1 in starters)
+    return 0
+
+
+def _choose_start(supervisors: list[Supervisor]) -> Start:
+    """Choose how to start services: several are forked, once what they share is imported."""
+    if len(supervisors) == 1 or sys.platform == "darwin":  # whose frameworks do not bear a fork
+        return spawn
+    from terraflow.process import forked  # noqa: PLC0415 - the supervisor of one service stays small
+
+    try:
+        forked.import_shared(supervisors[0].command[0], supervisors[0].log_path)
+    except Exception:  # then each of them has it too: in its own log, with restarts
+        return spawn
+    return forked.Forked
+
+
+def _run(
+    supervisors: list[Supervisor], start: Start, selector: selectors.BaseSelector,
+    orphaned: Callable[[], bool],
+) -> None:  # fmt: skip
+    """Let the supervisors take turns until all have ended."""
+    signalled = _catch_signals(selector)
+    turns = {supervisor: supervisor.run(start) for supervisor in supervisors}
+    pause = 0.0
+    while turns:
+        for key, _ in selector.select(pause):
+            if isinstance(key.data, Supervisor):
+                key.data.drain()
+            else:
+                os.read(key.fd, 4096)
+        if signalled() or orphaned():
+            for supervisor in turns:
+                supervisor.stopping = True
+        pauses = {supervisor: next(turn, None) for supervisor, turn in turns.items()}
+        turns = {s: turn for s, turn in turns.items() if pauses[s] is not None}
+        pause = max(0.0, min((p for p in pauses.values() if p is not None), default=0.0))
+
+
+def _catch_signals(selector: selectors.BaseSelector) -> Callable[[], bool]:
+    """Wake the selector at signals; return what tells whether one said to stop."""
+    said: list[int] = []
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write)
+    selector.register(read, selectors.EVENT_READ)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: said.append(number))
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    return lambda: bool(said)
+
+
+def _acquire(lock: Lock) -> bool:
+    for _ in range(10):  # whoever looks whether it is held holds it for that moment
+        if lock.acquire():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def split(words: list[str]) -> list[list[str]]:
+    """Split the words of a line of the Procfile into those of each of its services."""
+    return [list(part) for is_and, part in groupby(words, AND.__eq__) if not is_and]
+
+
+def _resolve_first(arguments: list[str]) -> NoReturn:
+    """Get ports and paths from the settings: plain `honcho start` has not done so."""
+    os.execv(sys.executable, [sys.executable, "-m", "terraflow.stack.services", *arguments])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,315 @@
+"""Idempotent first-time work: folders, secrets, generated configuration, databases, buckets."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import closing, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from terraflow import config, probes
+from terraflow.console import say
+from terraflow.credentials import ADMIN, read_secrets
+from terraflow.errors import ServiceError, TerraFlowError
+from terraflow.files import make_dir, write_private
+from terraflow.lock import Lock
+from terraflow.process.child_processes import die_with_parent
+from terraflow.settings import Settings, resolve_ports
+from terraflow.stack import minio
+from terraflow.stack.services import environment
+
+__all__ = ["decide_store", "expected_store", "prepare"]
+
+START_S = 30.0
+
+
+def prepare(settings: Settings) -> None:
+    """Do whatever is not done yet; each step says so when it takes long.
+
+    Parameters
+    ----------
+    settings : Settings
+        With its store decided and no port 0.
+
+    Raises
+    ------
+    StorageError
+        A folder can't be written.
+    ServiceError
+        A migration failed, or MinIO does not start.
+    """
+    for folder in ("airflow/logs", "jupyter/runtime", "mlflow", "minio/data", "log", "run"):
+        make_dir(settings.var / folder)
+    if settings.store == "local":
+        make_dir(settings.artifacts)
+        make_dir(Path(settings.data_uri))
+    lock = Lock(settings.run_dir / "setup.lock")
+    if not lock.acquire():
+        say(f"Waiting for the setup that process {lock.holder()} is running")
+        lock.wait()
+    try:
+        _write_configuration(settings, read_secrets(settings))
+        _migrate(settings)
+        _make_buckets(settings)
+    finally:
+        lock.release()
+
+
+def decide_store(settings: Settings, *, build: bool = True) -> Settings:
+    """Settle where artifacts and data are kept.
+
+    Without a setting it is MinIO where its binary can be had, else local files. That choice is
+    remembered in var/ and read by `settings.load`, so that no later start loses sight of what is
+    stored.
+
+    Parameters
+    ----------
+    build : bool
+        Build MinIO if need be.
+
+    Raises
+    ------
+    ServiceError
+        store = "minio" is set, or was chosen before, and there is no way to a binary.
+    """
+    store = settings.store
+    if expected_store(settings) == "minio":
+        if not build and not minio.find():
+            raise ServiceError("There is no MinIO binary yet; run `invoke setup` first.")
+        try:
+            minio.ensure(say)
+            store = "minio"
+        except TerraFlowError as error:
+            if store:
+                raise
+            say(str(error))
+    if not store:
+        say(
+            f'MinIO can\'t be had here, so store = "local": artifacts go to {settings.artifacts}, '
+            f"data to {settings.var / 'eo-data'}; for MinIO, {minio.REMEDIES}."
+        )
+        store = "local"
+    if not settings.store:
+        write_private(settings.store_file, store)
+    return settings.model_copy(update={"store": store})
+
+
+def expected_store(settings: Settings) -> str:
+    """Tell what `decide_store` will choose, unless building MinIO fails."""
+    return settings.store or ("minio" if minio.find() or minio.can_build() else "local")
+
+
+def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:
+    """Write what the services read their secrets from: none passes through the environment."""
+    var, root = settings.var, config.project_root()
+    database = f"sqlite:///{var / 'airflow' / 'airflow.db'}"
+    passwords = var / "airflow" / "passwords.json"
+    airflow: dict[str, dict[str, object]] = {
+        "core": {
+            "dags_folder": root / "dags",
+            "executor": "LocalExecutor",
+            "parallelism": settings.airflow.parallelism,
+            "load_examples": False,
+            "dags_are_paused_at_creation": False,
+            "fernet_key": secret["airflow_fernet_key"],
+            "execution_api_server_url": f"{settings.airflow_url}/execution/",
+            "simple_auth_manager_users": f"{ADMIN}:ADMIN",
+            "simple_auth_manager_passwords_file": passwords,
+        },
+        # _migrate below has done it; each component would load all migrations to check them
+        "database": {"sql_alchemy_conn": database, "check_migrations": False},
+        "api": {
+            "base_url": settings.airflow_url,
+            "host": settings.host,
+            "port": settings.airflow.port,
+            "workers": 1,
+            "secret_key": secret["airflow_secret"],
+            "instance_name": "TerraFlow",
+        },
+        "api_auth": {"jwt_secret": secret["airflow_secret"]},
+        "logging": {"base_log_folder": var / "airflow" / "logs", "colored_console_log": False},
+        "dag_processor": {"refresh_interval": 15, "min_file_process_interval": 15},
+        "usage_data_collection": {"enabled": False},
+    }
+    lines = []
+    for section, values in airflow.items():
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {str(value).replace('%', '%%')}" for key, value in values.items()]
+    write_private(var / "airflow" / "airflow.cfg", "\n".join(lines) + "\n")
+    write_private(passwords, json.dumps({ADMIN: secret["airflow_password"]}))
+    jupyter = {
+        "IdentityProvider": {"token": secret["jupyter_token"]},
+        "ServerApp": {"allow_root": True, "quit_button": False},
+        "LabApp": {"news_url": None, "check_for_updates_class": "jupyterlab.NeverCheckForUpdate"},
+    }
+    write_private(var / "jupyter" / "jupyter_server_config.json", json.dumps(jupyter))
+    user, password = secret["minio_user"], secret["minio_password"]
+    write_private(
+        var / "minio" / "config.env",
+        f"MINIO_ROOT_USER={user}\nMINIO_ROOT_PASSWORD={password}\nMINIO_UPDATE=off\n"
+        "MINIO_BROWSER_LOGIN_ANIMATION=off\n",
+    )
+    write_private(
+        var / "minio" / "credentials",
+        f"[default]\naws_access_key_id = {user}\naws_secret_access_key = {password}\n",
+    )
+
+
+def _migrate(settings: Settings) -> None:
+    """Bring both databases to the installed versions; each is replaced when that is complete."""
+    variable = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+    jobs = {}
+    for name, package in (("airflow", "apache-airflow"), ("mlflow", "mlflow")):
+        database = settings.var / name / f"{name}.db"
+        stamp = database.with_suffix(".version")
+        if database.exists() and stamp.exists() and stamp.read_text() == version(package):
+            continue
+        draft = database.with_suffix(".migrating")
+        _forget(draft)
+        if database.exists():
+            _copy_database(database, draft)
+        say(f"{package}: preparing its database (about 10 seconds)")
+        command = {
+            "airflow": ["airflow", "db", "migrate"],
+            "mlflow": ["mlflow", "db", "upgrade", f"sqlite:///{draft}"],
+        }[name]
+        log = settings.log_dir / f"{name}-migration.log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                command,
+                env=environment(settings) | {variable: f"sqlite:///{draft}"},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent,
+            )
+        jobs[name] = (process, draft, database, stamp, version(package), log)
+    try:
+        for name, (process, draft, database, stamp, installed, log) in jobs.items():
+            if code := process.wait():
+                last = " | ".join(log.read_text().strip().splitlines()[-3:])
+                raise ServiceError(
+                    f"Preparing {name}'s database failed with code {code}: {last}; see {log}."
+                )
+            _fold_journal(draft)
+            draft.chmod(0o600)
+            _forget(database, journals_only=True)
+            draft.replace(database)
+            write_private(stamp, installed)
+    finally:
+        for process, *_ in jobs.values():
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """Copy with what is still in SQLite's journal, as after a kill."""
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+
+
+def _fold_journal(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _forget(database: Path, *, journals_only: bool = False) -> None:
+    for suffix in ("-wal", "-shm", "-journal", *([] if journals_only else [""])):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+
+
+def _make_buckets(settings: Settings) -> None:
+    """Make the buckets; MinIO is started for that on its own port and stopped again."""
+    if settings.store == "local":
+        return
+    stamp = settings.var / settings.store / "buckets"  # type: ignore[operator]
+    wanted = f"{settings.s3.artifact_bucket} {settings.s3.data_bucket} "
+    wanted += settings.s3.endpoint or "" if settings.store == "s3" else ""
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    if settings.store == "s3":
+        _create_buckets(settings)
+    else:
+        say("MinIO: making its buckets")
+        with _temporary_minio(settings) as temporary:
+            _create_buckets(temporary)
+    write_private(stamp, wanted)
+
+
+def _create_buckets(settings: Settings) -> None:
+    import boto3  # noqa: PLC0415 - slow, and needed only the first time
+    from botocore.config import Config  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    keys = {}
+    if settings.store == "minio":
+        secret = read_secrets(settings)
+        keys = {
+            "aws_access_key_id": secret["minio_user"],
+            "aws_secret_access_key": secret["minio_password"],
+        }
+    client = boto3.client(
+        "s3",
+        endpoint_url=settings.s3_endpoint,
+        region_name=settings.s3.region,
+        config=Config(connect_timeout=5, retries={"max_attempts": 2}),
+        **keys,
+    )
+    for bucket in (settings.s3.artifact_bucket, settings.s3.data_bucket):
+        try:
+            client.head_bucket(Bucket=bucket)
+        except ClientError as missing:
+            if missing.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                raise _no_bucket(settings, bucket, missing) from missing
+            try:
+                client.create_bucket(Bucket=bucket)
+            except (BotoCoreError, ClientError) as error:
+                raise _no_bucket(settings, bucket, error) from error
+        except BotoCoreError as error:
+            raise _no_bucket(settings, bucket, error) from error
+
+
+def _no_bucket(settings: Settings, bucket: str, error: Exception) -> ServiceError:
+    return ServiceError(
+        f"Bucket {bucket} at {settings.s3_endpoint or 'Amazon S3'} can't be used: {error}; check "
+        "[s3] in config/terraflow.toml and the AWS credentials of this shell."
+    )
+
+
+@contextmanager
+def _temporary_minio(settings: Settings):  # type: ignore[no-untyped-def]
+    free = settings.model_copy(
+        update={"minio": settings.minio.model_copy(update={"port": 0, "console_port": 0})}
+    )
+    temporary = resolve_ports(free)
+    log = settings.log_dir / "minio-setup.log"
+    address = f"{settings.host}:{temporary.minio.port}"
+    console = f"{settings.host}:{temporary.minio.console_port}"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [
+                str(minio.find()), "server", "--quiet", "--address", address,
+                "--console-address", console, str(settings.var / "minio" / "data"),
+            ],
+            env=environment(temporary), stdout=output, stderr=subprocess.STDOUT,
+            preexec_fn=die_with_parent,
+        )  # fmt: skip
+    try:
+        _await(lambda: probes.answers(f"http://{address}/minio/health/ready"), process, log)
+        yield temporary
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _await(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            last = " | ".join(log.read_text().strip().splitlines()[-3:])
+            raise ServiceError(f"MinIO did not start within {START_S:.0f} s: {last}; see {log}.")
+        time.sleep(0.1)

@@ -1,0 +1,161 @@
+"""How the services are: processes, memory, health, logs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from terraflow.console import say, table
+from terraflow.credentials import ADMIN, read_secrets
+from terraflow.errors import ConfigError, ServiceError
+from terraflow.settings import Settings
+from terraflow.stack.services import MODEL_SERVER, SERVICES, is_ready
+from terraflow.state import ServiceState, manager_pid, read_all
+
+__all__ = ["ServiceStatus", "memory_mb", "print_logs", "print_status", "status", "total_mb"]
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """One row of `status`.
+
+    Attributes
+    ----------
+    state : str
+        ready, starting, waiting, restarting, failed or stopped.
+    memory_mb : float
+        Proportional set size of the service's processes; resident where the system does not tell
+        the proportional one.
+    """
+
+    service: str
+    state: str
+    pid: int | None
+    memory_mb: float
+    restarts: int
+    url: str
+    reason: str
+
+
+def status(settings: Settings) -> list[ServiceStatus]:
+    """Look at every service: its processes, and whether it answers now."""
+    states = read_all(settings.run_dir)
+    rows = []
+    for service in SERVICES.values():
+        if service.name == "minio" and settings.store not in ("minio", None):
+            continue
+        state = states.get(service.name)
+        ready = is_ready(service, settings, state)
+        rows.append(_row(service.name, state, ready, service.url(settings)))
+    if (state := states.get(MODEL_SERVER)) and state.phase != "stopped":
+        from terraflow.serving.client import model_server_url  # noqa: PLC0415 - only where one runs
+
+        url = model_server_url(settings)
+        rows.append(_row(MODEL_SERVER, state, bool(url), url))
+    return rows
+
+
+def _row(name: str, state: ServiceState | None, ready: bool, url: str) -> ServiceStatus:
+    if not state or state.phase == "stopped":
+        return ServiceStatus(name, "stopped", None, 0.0, state.restarts if state else 0, "",
+                             state.reason if state else "")  # fmt: skip
+    phase = {"running": "ready" if ready else "starting"}.get(state.phase, state.phase)
+    memory = memory_mb(state.pid)
+    return ServiceStatus(name, phase, state.pid, memory, state.restarts, url, state.reason)
+
+
+def memory_mb(pid: int | None) -> float:
+    """Proportional set size of a process and all below it; resident where that is not told."""
+    total = 0
+    if not pid:
+        return 0.0
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for member in [process, *process.children(recursive=True)]:
+            total += _pss(member.pid) or member.memory_info().rss
+    return total / 2**20
+
+
+def total_mb(settings: Settings) -> float:
+    """Memory of all that runs here: the services, what they share, and what watches them."""
+    managers = {manager_pid(settings.run_dir), manager_pid(settings.run_dir, MODEL_SERVER)}
+    return sum(memory_mb(pid) for pid in managers)
+
+
+def _pss(pid: int) -> int:
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+def print_status(settings: Settings, *, as_json: bool, credentials: bool) -> None:
+    """Print the state of every service, as a table or as JSON."""
+    rows = status(settings)
+    secret = _credentials(settings) if credentials else {}
+    if as_json:
+        services = [asdict(row) for row in rows]
+        document: dict[str, object] = {
+            "store": settings.store, "memory_mb": total_mb(settings), "services": services,
+        }  # fmt: skip
+        say(json.dumps(document | ({"credentials": secret} if credentials else {}), indent=1))
+        return
+    table(
+        ("service", "state", "pid", "MB", "restarts", "URL"),
+        [(r.service, r.state, str(r.pid or "-"), f"{r.memory_mb:.0f}" if r.pid else "-",
+          str(r.restarts), r.url) for r in rows],
+    )  # fmt: skip
+    say(f"Memory in all: {total_mb(settings):.0f} MB. State in {settings.var}.")
+    for row in rows:
+        if row.reason and row.state != "waiting":
+            say(f"{row.service}: {row.reason}")
+    for name, value in secret.items():
+        say(f"{name}: {value}")
+
+
+def _credentials(settings: Settings) -> dict[str, str]:
+    if not (settings.var / "secrets.json").exists():
+        raise ConfigError("There are no credentials yet; `invoke setup` generates them.")
+    secret = read_secrets(settings)
+    return {
+        "airflow user": ADMIN,
+        "airflow password": secret["airflow_password"],
+        "jupyter": f"{settings.jupyter_url}/lab?token={secret['jupyter_token']}",
+        "minio user": secret["minio_user"],
+        "minio password": secret["minio_password"],
+    }
+
+
+def print_logs(settings: Settings, service: str = "", *, follow: bool = False) -> None:
+    """Print the last lines of one log or of all, and what is added to them.
+
+    Raises
+    ------
+    ServiceError
+        There is no log of that name.
+    """
+    found = {path.stem: path for path in sorted(settings.log_dir.glob("*.log"))}
+    wanted = {n: p for n, p in found.items() if not service or n == service
+              or n.startswith(f"{service}-")}  # fmt: skip
+    if not wanted:
+        raise ServiceError(
+            f"There is no log of {service or 'any service'} in {settings.log_dir}; choose among "
+            f"{', '.join(found) or 'none: nothing was started yet'}."
+        )
+    files = {name: path.open(errors="replace") for name, path in wanted.items()}
+    for name, file in files.items():
+        for line in file.readlines()[-40:]:
+            say(f"{name:<22}| {line.rstrip()}")
+    while follow:
+        for name, file in files.items():
+            for line in file.readlines():
+                say(f"{name:<22}| {line.rstrip()}")
+        time.sleep(0.5)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+
+from area import TRANSFORM, write_raster
+from terraflow.eo.config.sections import Features
+from terraflow.eo.features.composites import span
+from terraflow.eo.features.pixel import compute_features, feature_names, neighbourhood, read_layer
+from terraflow.errors import DataError
+
+GRID = GeoBox((16, 16), TRANSFORM, "EPSG:32633")
+
+
+def cube(values: list[float], days: list[str]) -> xr.Dataset:
+    """Give every pixel the same time series."""
+    geobox = GRID[:2, :3]
+    data = np.broadcast_to(np.array(values, "float32")[:, None, None], (len(values), 2, 3))
+    coords = xr_coords(geobox) | {"time": pd.to_datetime(days)}
+    return xr.Dataset({"red": xr.DataArray(data, dims=("time", "y", "x"), coords=coords)})
+
+
+def compute(data: xr.Dataset, **changes: object) -> xr.DataArray:
+    features = Features.model_validate(changes)
+    return compute_features(data, features, span(data.time.values, features.composites))
+
+
+def test_compute_features_by_hand() -> None:
+    data = cube([0.1, 0.3, 0.2, 0.6], ["2024-04-01", "2024-04-11", "2024-04-21", "2024-06-01"])
+    features = compute(data)
+    assert list(features.feature.values) == [
+        "red_2024-04", "red_2024-05", "red_2024-06", "red_max", "red_std",
+    ]  # fmt: skip
+    pixel = features.values[:, 1, 2]
+    np.testing.assert_allclose(pixel, [0.2, 0.4, 0.6, 0.6, np.std([0.1, 0.3, 0.2, 0.6])], rtol=1e-5)
+    assert features.dtype == "float32"
+    assert features.odc.geobox == data.odc.geobox
+
+
+def test_compute_features_month_of_year_joins_the_years() -> None:
+    features = compute(cube([0.1, 0.3], ["2023-04-01", "2024-04-01"]), composites="month_of_year")
+    assert list(features.feature.values) == ["red_04", "red_max", "red_std"]
+    np.testing.assert_allclose(features.values[0], 0.2, rtol=1e-5)
+
+
+def test_compute_features_month_of_year_keeps_the_distance_of_missing_months() -> None:
+    features = compute(cube([0.0, 0.8], ["2024-04-01", "2024-08-01"]), composites="month_of_year")
+    assert list(features.feature.values)[:5] == [f"red_0{month}" for month in range(4, 9)]
+    np.testing.assert_allclose(features.values[:5, 0, 0], [0, 0.2, 0.4, 0.6, 0.8], atol=1e-6)
+
+
+def test_compute_features_dates_outside_the_periods_change_nothing() -> None:
+    features = Features(composites="month_of_year")
+    june = cube([0.1, 0.3], ["2024-06-01", "2024-06-15"])
+    longer = cube([0.1, 0.3, 0.9], ["2024-06-01", "2024-06-15", "2024-12-01"])
+    expected = compute_features(june, features, ["06"])
+    np.testing.assert_array_equal(compute_features(longer, features, ["06"]), expected)
+
+
+def test_compute_features_names_are_those_of_feature_names() -> None:
+    features = Features(
+        composites="whole", statistics=["min", "p90"], layers={"height": "x"}, neighbourhood=[3]
+    )
+    layers = {"height": np.ones((2, 3), "float32")}
+    found = compute_features(cube([0.1], ["2024-04-01"]), features, ["all"], layers)
+    assert list(found.feature.values) == feature_names(["red"], features, ["all"])
+    assert list(found.feature.values) == [
+        "red_all", "red_min", "red_p90", "height",
+        "red_all_mean3", "red_all_std3", "red_min_mean3", "red_min_std3",
+        "red_p90_mean3", "red_p90_std3", "height_mean3", "height_std3",
+    ]  # fmt: skip
+
+
+def test_neighbourhood_by_hand_leaves_missing_values_out() -> None:
+    image = np.array([[1, 2, 3], [4, np.nan, 6], [7, 8, 9]], "float32")
+    mean, std = neighbourhood(image, 3)
+    assert mean[0, 0] == pytest.approx(np.mean([1, 2, 4]))
+    assert std[0, 1] == pytest.approx(np.std([1, 2, 3, 4, 6]))
+    assert np.isnan(mean[1, 1])
+    assert mean.dtype == std.dtype == "float32"
+
+
+def test_read_layer_lands_on_the_grid(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:16, :16]
+    values = (100 * rows + columns).astype("float32")
+    values[5, 5] = -1
+    write_raster(tmp_path / "height.tif", values, -1)
+    layer = read_layer("height", str(tmp_path / "height.tif"), GRID[4:8, 2:9])
+    expected = values[4:8, 2:9].copy()
+    expected[1, 3] = np.nan
+    np.testing.assert_allclose(layer, expected)
+
+
+def test_read_layer_beyond_its_edge_is_missing(tmp_path: Path) -> None:
+    write_raster(tmp_path / "height.tif", np.ones((16, 16), "float32"))
+    layer = read_layer("height", str(tmp_path / "height.tif"), GRID.pad(2))
+    assert np.isnan(layer[:2]).all()
+    assert (layer[2:-2, 2:-2] == 1).all()
+
+
+def test_read_layer_missing_is_named() -> None:
+    with pytest.raises(DataError, match=r"Layer height can't be read from /nowhere\.tif"):
+        read_layer("height", "/nowhere.tif", GRID)
+
+
+def test_read_layer_without_crs_is_refused(tmp_path: Path) -> None:
+    write_raster(tmp_path / "height.tif", np.ones((16, 16), "float32"), crs=None)
+    with pytest.raises(DataError, match=r"Layer height, .*height\.tif, has no CRS"):
+        read_layer("height", str(tmp_path / "height.tif"), GRID)

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pystac
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shapely.geometry import MultiPolygon, Point, box, mapping
+from shapely.geometry.base import BaseGeometry
+
+from terraflow.eo.config.sections import Data
+from terraflow.eo.images.selection import item_time, read_area, select
+from terraflow.errors import DataError
+from terraflow.storage import Storage
+
+HERE = box(15.0, 46.0, 15.1, 46.1)
+
+
+def make_data(**changes: object) -> Data:
+    return Data.model_validate({"bands": {"red": "B04"}} | changes)
+
+
+def make_item(
+    day: str, cloud: float | None = None, place: BaseGeometry | None = HERE
+) -> pystac.Item:
+    return pystac.Item(
+        f"{day}-{cloud}", mapping(place) if place else None, list(place.bounds) if place else None,
+        datetime.fromisoformat(day).replace(tzinfo=UTC),
+        {} if cloud is None else {"eo:cloud_cover": cloud},
+    )  # fmt: skip
+
+
+def select_ids(
+    items: list[pystac.Item], area: BaseGeometry | None = None, **data: object
+) -> list[str]:
+    return [item.id for item in select(items, make_data(**data), "catalogue", area)]
+
+
+def test_select_sorts_by_time_and_id() -> None:
+    items = [make_item("2024-02-01"), make_item("2024-01-01", 2), make_item("2024-01-01", 1)]
+    assert select_ids(items) == ["2024-01-01-1", "2024-01-01-2", "2024-02-01-None"]
+
+
+@given(
+    days=st.lists(st.dates(date(2024, 1, 1), date(2024, 1, 31)), min_size=1, unique=True),
+    start=st.none() | st.dates(date(2024, 1, 1), date(2024, 1, 15)),
+    end=st.none() | st.dates(date(2024, 1, 16), date(2024, 1, 31)),
+)
+def test_select_takes_the_days_from_start_to_end_and_open_ends(
+    days: list[date], start: date | None, end: date | None
+) -> None:
+    items = [make_item(f"{day:%Y-%m-%d}") for day in days]
+    wanted = sorted(d for d in days if (not start or d >= start) and (not end or d <= end))
+    if wanted:
+        ids = select_ids(items, start=start, end=end)
+        assert ids == [f"{day:%Y-%m-%d}-None" for day in wanted]
+    else:
+        with pytest.raises(DataError, match="items lie between 2024-01"):
+            select_ids(items, start=start, end=end)
+
+
+def test_select_compares_dates_in_utc() -> None:
+    item = make_item("2024-01-01")
+    item.datetime = datetime.fromisoformat("2024-01-01T23:30:00-02:00")
+    assert item_time(item).day == 2
+    assert select_ids([item], start="2024-01-02") == [item.id]
+
+
+def test_select_item_with_a_range_of_times_counts_from_its_start() -> None:
+    item = make_item("2024-01-01")
+    item.datetime = None
+    item.common_metadata.start_datetime = datetime(2024, 3, 1, tzinfo=UTC)
+    assert select_ids([item], start="2024-03-01") == [item.id]
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        ("2024-03-01T01:30:00+02:00", datetime(2024, 2, 29, 23, 30, tzinfo=UTC)),
+        ("2024-03-01T01:30:00Z", datetime(2024, 3, 1, 1, 30, tzinfo=UTC)),
+        ("2024-03-01T01:30:00", datetime(2024, 3, 1, 1, 30, tzinfo=UTC)),
+    ],
+)
+def test_item_time_of_a_range_is_its_start_in_utc(start: str, expected: datetime) -> None:
+    item = pystac.Item.from_dict(
+        {"type": "Feature", "stac_version": "1.0.0", "id": "composite", "geometry": None,
+         "properties": {"datetime": None, "start_datetime": start,
+                        "end_datetime": "2024-03-31T00:00:00Z"},
+         "links": [], "assets": {}}
+    )  # fmt: skip
+    time = item_time(item)
+    assert time == expected
+    assert time.tzinfo is UTC
+
+
+def test_select_item_without_any_time_is_named() -> None:
+    item = make_item("2024-01-01")
+    item.datetime = None
+    with pytest.raises(DataError, match="Item 2024-01-01-None has no datetime; add one"):
+        select_ids([item])
+
+
+def test_select_area_keeps_items_that_touch_it_and_those_that_do_not_tell() -> None:
+    far = make_item("2024-01-01", place=box(100, 10, 101, 11))
+    near, silent = make_item("2024-01-02"), make_item("2024-01-03", place=None)
+    area = box(15.05, 46.05, 15.2, 46.2)
+    assert select_ids([far, near, silent], area) == [near.id, silent.id]
+
+
+def test_select_area_compares_the_footprint_and_not_its_box() -> None:
+    corner = MultiPolygon([box(15, 46, 15.01, 46.01), box(15.09, 46.09, 15.1, 46.1)])
+    with pytest.raises(DataError, match="touches the area"):
+        select_ids([make_item("2024-01-01", place=corner)], box(15.04, 46.04, 15.06, 46.06))
+
+
+def test_select_no_overlap_gives_both_extents() -> None:
+    wanted = (
+        r"No item of catalogue touches the area \[20, 50, 21, 51\] \(west, south, east, north in "
+        r"degrees\); its items lie within \[15, 46, 15\.1, 46\.1\]; change \[data\] area\."
+    )
+    with pytest.raises(DataError, match=wanted):
+        select_ids([make_item("2024-01-01")], box(20, 50, 21, 51))
+
+
+def test_select_cloud_cover_keeps_clear_items_and_those_that_do_not_tell() -> None:
+    items = [make_item("2024-01-01", 30), make_item("2024-01-02", 20), make_item("2024-01-03")]
+    assert select_ids(items, max_cloud_cover=20) == ["2024-01-02-20", "2024-01-03-None"]
+
+
+def test_select_all_too_cloudy_tells_the_clearest() -> None:
+    items = [make_item("2024-01-01", 30), make_item("2024-01-02", 45)]
+    wanted = r"at most 10 % cloud; the clearest of 2 has 30 %; raise \[data\] max_cloud_cover"
+    with pytest.raises(DataError, match=wanted):
+        select_ids(items, max_cloud_cover=10)
+
+
+def test_select_number_takes_the_clearest_in_order_of_time() -> None:
+    items = [make_item("2024-01-01", 5), make_item("2024-01-02"), make_item("2024-01-03", 1),
+             make_item("2024-01-04", 90)]  # fmt: skip
+    assert select_ids(items, max_items=2) == ["2024-01-01-5", "2024-01-03-1"]
+    assert len(select_ids(items, max_items=9)) == 4
+
+
+def write_area(path: Path, document: object) -> str:
+    path.write_text(json.dumps(document))
+    return str(path)
+
+
+def test_read_area_none_and_box(storage: Storage) -> None:
+    assert read_area(make_data(), storage) is None
+    assert read_area(make_data(area=[15, 46, 15.1, 46.1]), storage) == HERE
+
+
+@pytest.mark.parametrize("kind", ["Polygon", "MultiPolygon", "Feature", "FeatureCollection"])
+def test_read_area_of_each_kind_of_geojson(kind: str, tmp_path: Path, storage: Storage) -> None:
+    halves = box(15.0, 46.0, 15.05, 46.1), box(15.05, 46.0, 15.1, 46.1)
+    features = [{"type": "Feature", "properties": {}, "geometry": mapping(h)} for h in halves]
+    documents = {
+        "Polygon": mapping(HERE),
+        "MultiPolygon": mapping(MultiPolygon([HERE])),
+        "Feature": {"type": "Feature", "properties": {}, "geometry": mapping(HERE)},
+        "FeatureCollection": {"type": "FeatureCollection", "features": features},
+    }
+    path = write_area(tmp_path / "area.geojson", documents[kind])
+    area = read_area(make_data(area=path), storage)
+    assert area is not None
+    assert area.equals(HERE)
+
+
+def test_read_area_polygon_that_crosses_itself_is_mended(tmp_path: Path, storage: Storage) -> None:
+    bow = {"type": "Polygon", "coordinates": [[[0, 0], [2, 2], [2, 0], [0, 2], [0, 0]]]}
+    area = read_area(make_data(area=write_area(tmp_path / "a.json", bow)), storage)
+    assert area is not None
+    assert area.area == pytest.approx(2)
+
+
+@pytest.mark.parametrize(
+    ("document", "what"),
+    [
+        ({"type": "Polygon"}, "can't be read"),
+        ({"hello": 1}, "can't be read"),
+        ([1, 2], "can't be read"),
+        ({"type": "Feature", "properties": {}, "geometry": None}, "can't be read"),
+        ({"type": "FeatureCollection", "features": []}, "holds no polygon"),
+        ({"type": "Polygon", "coordinates": []}, "holds no polygon"),
+        (mapping(Point(15, 46)), "holds no polygon"),
+        (mapping(box(500_000, 5_099_000, 501_000, 5_100_000)), "which are no degrees"),
+        ({"type": "Polygon", "coordinates": [[["a", "b"]] * 4]}, "can't be read"),
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "can't be read"),
+    ],
+)
+def test_read_area_of_another_kind_is_told(
+    document: object, what: str, tmp_path: Path, storage: Storage
+) -> None:
+    path = write_area(tmp_path / "area.geojson", document)
+    with pytest.raises(DataError, match=rf"Area {path} .*{what}.*expected GeoJSON of polygons"):
+        read_area(make_data(area=path), storage)
+
+
+@pytest.mark.parametrize("content", [None, "no JSON"])
+def test_read_area_of_no_geojson_file_is_told(
+    content: str | None, tmp_path: Path, storage: Storage
+) -> None:
+    path = tmp_path / "area.geojson"
+    if content:
+        path.write_text(content)
+    with pytest.raises(DataError, match=rf"Area {path} can't be read"):
+        read_area(make_data(area=str(path)), storage)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from area import make_project
+from samples import CLASSES, FEATURES, make_samples
+from terraflow.eo.config.project_file import ProjectConfig
+from terraflow.eo.models.estimators import KINDS, fit, make_classifier, one_thread
+from terraflow.eo.models.model import load_model, log_classifier
+from terraflow.errors import ConfigError, DataError, ServiceError
+from terraflow.serving.server import check_table, parse_table
+from terraflow.settings import Settings, load
+from terraflow.tracking import runs as tracking
+
+SMALL: dict[str, dict[str, object]] = {
+    "random_forest": {"n_estimators": 10},
+    "lightgbm": {"n_estimators": 10},
+    "mlp": {"hidden_layer_sizes": [5], "max_iter": 50},
+}
+
+
+def project(name: str) -> ProjectConfig:
+    data = {"bands": {"red": "B04", "blue": "B02"}}
+    return make_project(name="models", data=data, model={"name": name, "parameters": SMALL[name]})
+
+
+def told(one: ProjectConfig) -> dict[str, object]:
+    return {"classes": CLASSES, "features": FEATURES, "periods": ["2024-04"], "note": "",
+            "project": one.model_dump(mode="json")}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_log_classifier_reads_back_the_same_model_for_maps_and_for_the_server(
+    name: str, tracked_settings: Settings
+) -> None:
+    samples, one = make_samples(), project(name)
+    with one_thread():
+        model = fit(make_classifier(one), samples[FEATURES], samples["class_name"])
+    with tracking.start_run(tracked_settings, "models", name=name, tags={}) as run:
+        info = log_classifier(model, samples[FEATURES], one, told(one))
+        version = tracking.register(info.model_uri, f"models-{name}", "challenger")
+    loaded = load_model(f"models:/models-{name}@challenger", tracked_settings)
+    assert (loaded.version, loaded.run_id) == (version, run.info.run_id)
+    assert load_model(f"models:/models-{name}/{version}", tracked_settings).version == version
+    assert load_model(f"runs:/{run.info.run_id}/model", tracked_settings).version == ""
+    assert (loaded.classes, loaded.features) == (CLASSES, FEATURES)
+    assert loaded.periods == ["2024-04"]
+    assert loaded.project == one
+    assert list(loaded.project.data.bands) == ["red", "blue"]  # the features' order
+    expected = model.predict_proba(samples[FEATURES])
+    assert (loaded.classifier.predict_proba(samples[FEATURES]) == expected).all()
+
+    served = mlflow.pyfunc.load_model(info.model_uri)
+    names = np.array(CLASSES)[expected.argmax(axis=1)]
+    assert (served.predict(samples[FEATURES]) == names).all()  # float32
+    body = {"dataframe_split": json.loads(samples[FEATURES].to_json(orient="split", index=False))}
+    table = parse_table(json.dumps(body).encode(), "application/json")
+    assert set(table.dtypes.astype(str)) == {"float64"}
+    answer = served.predict(check_table(table, served.metadata.get_input_schema()))
+    assert (answer == names).all()
+
+
+def test_load_model_unknown_one_is_a_sentence(tracked_settings: Settings) -> None:
+    with pytest.raises(ConfigError, match=r"models:/none@champion can't be read: .*; name a model"):
+        load_model("models:/none@champion", tracked_settings)
+
+
+def test_load_model_without_mlflow_tells_how_to_start_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERRAFLOW_MLFLOW_PORT", "1")
+    with pytest.raises(ServiceError, match="start the stack with `invoke up`"):
+        load_model("models:/none@champion", load())
+
+
+@pytest.mark.parametrize("lacking", ["classes", "project"])
+def test_load_model_of_another_kind_tells_what_it_lacks(
+    lacking: str, tracked_settings: Settings
+) -> None:
+    samples, one = make_samples(), project("random_forest")
+    model = fit(make_classifier(one), samples[FEATURES], samples["class_name"])
+    values = {key: value for key, value in told(one).items() if key != lacking}
+    with tracking.start_run(tracked_settings, "models", name="x", tags={}):
+        info = log_classifier(model, samples[FEATURES], one, values)
+    with pytest.raises(DataError, match=f"does not tell what it was trained with .*{lacking}"):
+        load_model(info.model_uri, tracked_settings)
+
+
+def test_load_model_not_of_scikit_learn_is_a_sentence(
+    tracked_settings: Settings, tmp_path: Path
+) -> None:
+    class Other(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+        def predict(self, model_input: pd.DataFrame) -> list[str]:
+            return ["forest"] * len(model_input)
+
+    mlflow.pyfunc.save_model(str(tmp_path / "other"), python_model=Other())
+    with pytest.raises(ConfigError, match="other can't be read"):
+        load_model(str(tmp_path / "other"), tracked_settings)

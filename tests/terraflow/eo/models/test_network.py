@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import RobustScaler, StandardScaler
+
+from maps import make_model
+from samples import CLASSES, FEATURES, make_samples
+from terraflow.eo.config.project_file import ProjectConfig
+from terraflow.eo.maps.map import classify
+from terraflow.eo.models.estimators import fit, make_classifier, one_thread
+from terraflow.eo.models.network import Network
+
+
+def fitted(classes: list[str] = CLASSES, **parameters: Any) -> Any:
+    samples = make_samples()
+    samples = samples[samples["class_name"].isin(classes)]
+    project = ProjectConfig.model_validate({
+        "data": {"bands": {"red": "B04"}},
+        "model": {"name": "mlp", "parameters": {"max_iter": 100} | parameters},
+    })  # fmt: skip
+    # far from zero beside their spread, as reflectances are
+    features = (samples[FEATURES] * 0.01 + 0.3).astype("float32")
+    with one_thread():
+        return fit(make_classifier(project), features, samples["class_name"])
+
+
+def some_pixels() -> np.ndarray:
+    """Shape (feature, pixel), float32: such as a model was trained with, and some far away."""
+    random = np.random.default_rng(3)
+    scale = np.repeat([1, 30], [40_000, 2_000])
+    values = random.normal(scale=scale, size=(len(FEATURES), len(scale)))
+    return (values * 0.01 + 0.3).astype("float32")
+
+
+@pytest.mark.parametrize(
+    ("classes", "parameters"),
+    [
+        (CLASSES, {}),
+        (CLASSES, {"hidden_layer_sizes": [16, 8]}),
+        (CLASSES[:2], {}),
+        (CLASSES, {"hidden_layer_sizes": []}),
+    ],
+)
+def test_network_decides_as_the_library_but_for_rounding(
+    classes: list[str], parameters: dict[str, Any]
+) -> None:
+    classifier, pixels = fitted(classes, **parameters), some_pixels()
+    network = Network.of(classifier)
+    assert network
+    number, probability = network.decide(pixels)
+    table = pd.DataFrame(pixels.T.astype("float64"), columns=FEATURES)
+    expected = classifier.predict_proba(table)
+    assert np.abs(probability - expected.max(axis=1)).max() < 1e-4
+    ordered = np.sort(expected, axis=1)
+    clear = ordered[:, -1] - ordered[:, -2] > 1e-4
+    assert (number == expected.argmax(axis=1))[clear].all()
+    assert clear.mean() > 0.999
+    assert len(np.unique(number)) == len(classes)
+
+
+def test_classify_by_network_equals_the_library_in_class_and_confidence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = make_model(classifier=fitted(), classes=CLASSES, features=FEATURES)
+    pixels = xr.DataArray(some_pixels().reshape(4, 210, 200), dims=("feature", "y", "x"))
+    ours = classify(model, pixels)
+    monkeypatch.setattr(Network, "of", lambda classifier: None)
+    library = classify(model, pixels)
+    assert (ours[0] != library[0]).mean() < 1e-4
+    assert np.abs(ours[1].astype(int) - library[1]).max() <= 1
+    assert (ours[1] != library[1]).mean() < 1e-3
+
+
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        make_pipeline(StandardScaler(), MLPClassifier(activation="tanh")),
+        make_pipeline(RobustScaler(), MLPClassifier()),
+        make_pipeline(StandardScaler(), StandardScaler(), MLPClassifier()),
+        MLPClassifier(),
+    ],
+)
+def test_network_of_another_classifier_is_left_to_the_library(classifier: Any) -> None:
+    samples = make_samples()
+    with one_thread():
+        fit(classifier, samples[FEATURES], samples["class_name"])
+    assert Network.of(classifier) is None

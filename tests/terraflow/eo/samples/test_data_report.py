@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from area import make_project
+from terraflow.eo.samples.data_report import Tally, check, count
+from terraflow.errors import ConfigError, DataError
+
+
+def cube(*dates: tuple[str, list[float]]) -> xr.Dataset:
+    values = np.array([values for _, values in dates], "float32")[:, None, :]
+    coords = {"time": pd.to_datetime([day for day, _ in dates])}
+    red = xr.DataArray(values, dims=("time", "y", "x"), coords=coords)
+    return xr.Dataset({"red": red}).assign_coords(observed=xr.ones_like(red, dtype=bool))
+
+
+DATA = cube(("2024-04-01", [0.1, np.nan]), ("2024-04-20", [0.3, 1.5]), ("2024-05-01", [0.2, 0.4]))
+
+
+def test_count_by_hand() -> None:
+    tally = count(DATA, make_project(checks={"value_range": {"red": [0, 1]}}))
+    assert tally.clear == {"2024-04": 3, "2024-05": 2}
+    assert tally.seen == {"2024-04": 4, "2024-05": 2}
+    assert tally.low["red"] == pytest.approx(0.1)
+    assert tally.high["red"] == pytest.approx(1.5)
+    assert tally.outside["red"] == 1
+    assert tally.values["red"] == 5
+
+
+def test_tally_adds_windows() -> None:
+    project = make_project(checks={"value_range": {"red": [0, 1]}})
+    parts = Tally()
+    for x in (0, 1):
+        parts.add(count(DATA.isel(x=[x]), project))
+    assert parts == count(DATA, project)
+
+
+def test_check_clear_share_names_period_and_share() -> None:
+    project = make_project(checks={"min_clear_share": 0.8})
+    with pytest.raises(DataError, match=r"period 2024-04 has 0\.750 of its observations clear"):
+        check(count(DATA, project), {}, project)
+
+
+def test_check_class_sizes_names_class_and_size() -> None:
+    project = make_project(checks={"min_samples_per_class": 10})
+    with pytest.raises(DataError, match="class water has 9 labelled pixels"):
+        check(Tally(), {"water": 9, "forest": 10}, project)
+
+
+def test_check_value_range_names_share_and_span() -> None:
+    project = make_project(checks={"value_range": {"red": [0, 1]}})
+    with pytest.raises(DataError, match=r"red has 0\.200 .* outside \[0\.0, 1\.0\] .*0\.1 to 1\.5"):
+        check(count(DATA, project), {}, project)
+
+
+def test_check_names_all_at_once() -> None:
+    project = make_project(
+        checks={"value_range": {"red": [0, 1]}, "min_clear_share": 0.8, "min_samples_per_class": 9}
+    )
+    with pytest.raises(DataError, match=r"period .*; class .*; red "):
+        check(count(DATA, project), {"water": 1}, project)
+
+
+def test_check_without_thresholds_passes() -> None:
+    check(count(DATA, make_project()), {"water": 1}, make_project())
+
+
+def test_count_range_of_an_unknown_band_is_refused() -> None:
+    with pytest.raises(ConfigError, match="value_range names rde, which is none of red"):
+        count(DATA, make_project(checks={"value_range": {"rde": [0, 1]}}))
+
+
+def test_count_leaves_pixels_beyond_the_images_out() -> None:
+    data = DATA.assign_coords(observed=DATA["observed"] & (DATA["red"] != 0.3))
+    assert count(data, make_project()).seen == {"2024-04": 3, "2024-05": 2}
+
+
+def test_check_class_without_a_pixel_is_refused() -> None:
+    with pytest.raises(DataError, match="class water has labels in the images, but no pixel"):
+        check(Tally(), {"water": 0, "forest": 10}, make_project())

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow.entities import Run
+
+from area import make_project
+from samples import CLASSES, FEATURES, make_samples, write_samples
+from terraflow.eo.commands import _print_training
+from terraflow.eo.config.project_file import ProjectConfig
+from terraflow.eo.models.model import load_model
+from terraflow.eo.training.train import TrainingResult, train
+from terraflow.errors import ConfigError, DataError
+from terraflow.settings import Settings, load
+from terraflow.storage import Storage
+
+Train = Callable[..., TrainingResult]
+
+
+FOREST = {"name": "random_forest", "parameters": {"n_estimators": 10}}
+
+
+def project(experiment: str, **model: Any) -> ProjectConfig:
+    return make_project(
+        name=experiment, model=FOREST | model,
+        validation={"folds": 3, "resamples": 200},
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trained:
+    result: TrainingResult
+    run: Run
+    files: dict[str, bytes]
+    prepared: dict[str, str]
+
+
+@pytest.fixture
+def run_train(tracked_settings: Settings) -> Train:
+    def run(one: ProjectConfig, samples: pd.DataFrame, **options: Any) -> TrainingResult:
+        storage = Storage(tracked_settings)
+        prepared = write_samples(samples, one, storage, **options.pop("report", {}))
+        return train(one, prepared, storage, **options)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(mlflow_server: int, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """One training, and all that its run holds."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TERRAFLOW_CONFIG_DIR", str(folder))
+        patch.setenv("TERRAFLOW_VAR", str(folder / "var"))
+        patch.setenv("TERRAFLOW_STORE", "local")
+        patch.setenv("TERRAFLOW_MLFLOW_PORT", str(mlflow_server))
+        storage, one = Storage(load()), project("train-once")
+        prepared = write_samples(make_samples(), one, storage, simulated=True)
+        result = train(one, prepared, storage)
+    path = mlflow.artifacts.download_artifacts(run_id=result.run_id, dst_path=str(folder))
+    files = {file.name: file.read_bytes() for file in Path(path).iterdir() if file.is_file()}
+    return Trained(result, mlflow.get_run(result.run_id), files, prepared)
+
+
+def test_train_run_holds_what_makes_it_again_and_what_judges_it(
+    trained: Trained,
+) -> None:
+    run, files, result = trained.run, trained.files, trained.result
+    assert run.info.status == "FINISHED"
+    report = json.loads(files["data_report.json"])
+    assert run.data.tags["data_digest"] == report["data_digest"]
+    assert {"code_commit", "lock_digest"} <= set(run.data.tags)
+    assert (run.data.tags["seed"], run.data.tags["simulated"]) == ("42", "true")
+    assert "simulated" in run.data.tags["mlflow.note.content"]
+    assert set(trained.prepared.items()) <= set(run.data.tags.items())
+    params = run.data.params
+    assert (params["model"], params["n_estimators"], params["folds"]) == (
+        "random_forest",
+        "10",
+        "3",
+    )
+    assert (params["samples"], params["blocks"], params["tuned_trials"]) == ("240", "12", "0")
+    for name in ("confusion.png", "importance.png", "class_curves.png"):
+        assert files[name].startswith(b"\x89PNG")
+    assert json.loads(files["config.json"])["model"]["name"] == "random_forest"
+    assert set(json.loads(files["importance.json"])) == set(FEATURES)
+    assert f"runs:/{result.run_id}/model" in files["model_card.md"].decode()
+
+
+def test_train_metrics_have_intervals_and_agree_with_the_held_out_predictions(
+    trained: Trained,
+) -> None:
+    metrics, result = trained.run.data.metrics, trained.result
+    held_out = pd.read_parquet(io.BytesIO(trained.files["predictions.parquet"]))
+    assert list(held_out.columns) == ["x", "y", "block", "class_name", "predicted"]
+    right = held_out["class_name"] == held_out["predicted"]
+    assert metrics["overall_accuracy"] == pytest.approx(right.mean())
+    water = held_out["predicted"] == "water"
+    assert metrics["users_accuracy_water"] == pytest.approx(right[water].mean())
+    for name in ("overall_accuracy", "macro_f1", "producers_accuracy_forest", "f1_grassland"):
+        assert metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"]
+        assert result.intervals[name] == [metrics[f"{name}_low"], metrics[f"{name}_high"]]
+    assert metrics["macro_f1_low"] < metrics["macro_f1_high"]
+    assert {f"support_{name}" for name in CLASSES} <= set(metrics)
+    assert result.random_macro_f1 == metrics["random_macro_f1"]
+
+
+def test_train_lineage_names_samples_items_and_labels(trained: Trained) -> None:
+    inputs = {one.dataset.name: one for one in trained.run.inputs.dataset_inputs}
+    assert set(inputs) == {
+        "train-once samples (simulated)", "train-once items", "train-once labels"
+    }  # fmt: skip
+    samples = inputs["train-once samples (simulated)"]
+    assert samples.dataset.digest == trained.run.data.tags["data_digest"]
+    assert json.loads(samples.dataset.source) == {"uri": trained.prepared["samples"]}
+    assert {tag.value for tag in samples.tags} == {"training"}
+    assert inputs["train-once items"].dataset.digest == "feed"
+
+
+def test_train_registers_a_challenger_that_a_map_can_be_made_with(
+    trained: Trained, tracked_settings: Settings
+) -> None:
+    loaded = load_model("models:/train-once@challenger", tracked_settings)
+    assert trained.result.model == f"models:/train-once/{loaded.version}"
+    assert loaded.features == FEATURES
+    assert loaded.periods == ["2024-04", "2024-05"]
+    assert loaded.project == project("train-once")
+    metadata = loaded.metadata
+    assert metadata["note"] == "Trained on simulated data, not measured."
+    assert metadata["scores"]["macro_f1"] == trained.result.macro_f1
+    for key in ("data_digest", "code_commit", "lock_digest"):
+        assert metadata[key] == trained.run.data.tags[key]
+
+
+def test_train_result_is_plain_json(trained: Trained) -> None:
+    values = trained.result.to_dict()
+    assert json.loads(json.dumps(values)) == values
+    assert values["reason"]
+
+
+def test_train_says_one_line_and_nothing_of_mlflows_own(
+    run_train: Train, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_train(project("train-quiet", name="lightgbm"), make_samples())
+    captured = capfd.readouterr()
+    assert captured.out == "lightgbm: 240 samples in 12 blocks, two times 3 folds ...\n"
+    assert captured.err == ""
+
+
+def test_train_twice_gives_the_same_scores_and_only_a_better_model_becomes_champion(
+    run_train: Train, tracked_settings: Settings
+) -> None:
+    one = project("train-twice")
+    first, again = (run_train(one, make_samples()) for _ in range(2))
+    runs = [mlflow.get_run(result.run_id) for result in (first, again)]
+    assert runs[0].data.metrics == runs[1].data.metrics
+    assert (first.promoted, again.promoted) == (True, False)
+    assert "Not better beyond chance" in again.reason
+    assert load_model("models:/train-twice@champion", tracked_settings).version == "1"
+    assert load_model("models:/train-twice@challenger", tracked_settings).version == "2"
+
+
+def test_train_tuned_logs_the_trials_and_keeps_the_parameters_that_it_found(
+    run_train: Train, tracked_settings: Settings
+) -> None:
+    one = project("train-tuned", name="lightgbm")
+    result = run_train(one, make_samples(), tune=3)
+    run = mlflow.get_run(result.run_id)
+    assert run.data.params["tuned_trials"] == "3"
+    trials = mlflow.search_runs(
+        [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'",
+        output_format="list",
+    )  # fmt: skip
+    best = max(trial.data.metrics["macro_f1"] for trial in trials)
+    assert result.macro_f1 <= best  # which the folds that are scored had no part in
+    assert run.data.metrics["corrected_macro_f1"] <= best
+    card = mlflow.artifacts.load_text(f"runs:/{result.run_id}/model_card.md")
+    assert "best of 3 trials" in card
+    found = load_model(result.model, tracked_settings).project.model.parameters
+    assert all(run.data.params[key] == str(value) for key, value in found.items())
+
+
+def test_train_class_name_that_mlflow_refuses_is_changed_in_metrics_only(
+    run_train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = make_samples().replace({"class_name": {"water": "water & ice (50 %)"}})
+    result = run_train(project("train-names"), samples)
+    assert "f1_water _ ice _50 __" in mlflow.get_run(result.run_id).data.metrics
+    assert "water & ice (50 %)" in result.f1_per_class
+    assert "f1_water & ice (50 %)" in result.intervals
+    _print_training(result.to_dict())
+    assert "F1 water & ice (50 %) " in capsys.readouterr().out
+
+
+def test_train_gap_leaves_neighbours_of_test_pixels_out(run_train: Train) -> None:
+    """Blocks lie in a row, five columns each: a gap of four leaves one beside a test block."""
+    samples = make_samples()
+    values = {"folds": 2, "resamples": 200}
+    plain, apart = (
+        run_train(
+            make_project(name="train-gap", validation=values | {"gap_px": gap_px},
+                         model=FOREST), samples
+        )
+        for gap_px in (0, 4)
+    )  # fmt: skip
+    assert plain.f1_per_class != apart.f1_per_class
+    assert mlflow.get_run(apart.run_id).data.params["gap_px"] == "4"
+    assert "it was tested with a gap of 4 px, the champion with one of 0 px" in apart.reason
+    card = mlflow.artifacts.load_text(f"runs:/{apart.run_id}/model_card.md")
+    assert "at most 4 columns and rows from a pixel tested were left out" in card
+
+
+def test_train_gap_too_wide_is_refused(run_train: Train) -> None:
+    values = {"folds": 3, "gap_px": 60}
+    wide = make_project(name="train-gap", model={}, validation=values)
+    with pytest.raises(DataError, match=r"gap_px 60, a fold has no training sample of class"):
+        run_train(wide, make_samples())
+
+
+@pytest.mark.parametrize(
+    ("model", "spoil", "error", "expected"),
+    [
+        ({"name": "lightgbn"}, {}, ConfigError, "nearest are lightgbm"),
+        ({"parameters": {"tress": 3}}, {}, ConfigError, "no parameter 'tress'"),
+        ({}, {"noise": float("nan")}, DataError, "Feature noise is NaN or infinite in 240 of 240"),
+        ({}, {"class_name": ["x"] * 2 + ["y", "z"] * 119}, DataError, "Class x has 2 samples"),
+    ],
+)  # fmt: skip
+def test_train_bad_input_leaves_no_run(
+    run_train: Train,
+    model: dict[str, Any],
+    spoil: dict[str, Any],
+    error: type[Exception],
+    expected: str,
+) -> None:
+    with pytest.raises(error, match=expected):
+        run_train(project("train-refused", **model), make_samples().assign(**spoil))
+    assert mlflow.get_experiment_by_name("train-refused") is None
+
+
+def test_train_report_of_other_samples_is_refused(run_train: Train) -> None:
+    with pytest.raises(DataError, match="has 4 features, and not the 1 in this order"):
+        run_train(project("train-refused"), make_samples(), report={"features": ["ndvi"]})

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import Stack
+from terraflow.stack import minio
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.services)
+
+
+@pytest.fixture(scope="session")
+def minio_binary() -> Path:
+    """Real MinIO; built here if Go is there."""
+    if not (minio.find() or minio.can_build()):
+        pytest.skip("there is no minio binary on PATH and no Go to build it")
+    return minio.ensure(print)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, minio_binary: Path) -> Iterator[Stack]:
+    """All services, running."""
+    one = Stack(tmp_path_factory.mktemp("stack"), TERRAFLOW_STORE="minio")
+    try:
+        one.ok("up", "--detach")
+        yield one
+    finally:
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """State folder whose databases are migrated: that takes long and is tested elsewhere."""
+    one = Stack(tmp_path_factory.mktemp("migrated"), TERRAFLOW_STORE="local")
+    one.ok("setup")
+    return one.var
+
+
+@pytest.fixture
+def new_stack(tmp_path: Path, migrated: Path) -> Iterator[Callable[..., Stack]]:
+    """Make stacks that are not started yet; whatever they leave is stopped."""
+    made: list[Stack] = []
+
+    def make(name: str = "stack", *, bare: bool = False, **variables: str) -> Stack:
+        made.append(Stack(tmp_path / name, **variables))
+        if not bare:
+            for database in ("airflow", "mlflow"):
+                (made[-1].var / database).mkdir(parents=True)
+                for path in (migrated / database).glob(f"{database}.*"):
+                    shutil.copy2(path, made[-1].var / database)
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness import wait_for
+from terraflow.process.supervisor import pause_before_restart
+from terraflow.state import ServiceState, read_state
+
+
+class Supervised:
+    """A real supervisor on a real command."""
+
+    def __init__(self, var: Path, code: str, *options: str) -> None:
+        self.var = var
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "terraflow.process.supervise", *options, "sample", sys.executable, "-c",
+             code.replace("{", "{{").replace("}", "}}")],
+            env=os.environ | {"TERRAFLOW_RESOLVED": "1", "TERRAFLOW_VAR": str(var)},
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    @property
+    def state(self) -> ServiceState | None:
+        return read_state(self.var / "run", "sample")
+
+    def pid(self) -> int:
+        wait_for(lambda: self.state and self.state.pid)
+        assert self.state
+        assert self.state.pid
+        return self.state.pid
+
+    @property
+    def log(self) -> str:
+        return (self.var / "log" / "sample.log").read_text()
+
+
+@pytest.fixture
+def supervise(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
+    started: list[Supervised] = []
+
+    def start(code: str, *options: str) -> Supervised:
+        started.append(Supervised(tmp_path / "var", code, *options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.terminate()
+        one.process.wait(10)
+
+
+def test_pause_before_restart_doubles_then_gives_up() -> None:
+    ends: deque[float] = deque()
+    pauses = []
+    for now in range(6):
+        ends.append(float(now))
+        pauses.append(pause_before_restart(ends, float(now)))
+    assert pauses == [1, 2, 4, 8, 16, None]
+
+
+def test_pause_before_restart_forgets_after_ten_minutes() -> None:
+    ends = deque([0.0, 1, 2, 3, 4, 605])
+    assert pause_before_restart(ends, 605) == 1
+
+
+def test_service_killed_is_restarted_and_counted(supervise: Callable[..., Supervised]) -> None:
+    one = supervise("import time; time.sleep(60)")
+    first = one.pid()
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: one.state and one.state.pid not in (None, first))
+    assert one.state
+    assert one.state.restarts == 1
+
+
+def test_service_output_goes_to_its_log_and_to_the_reader(
+    supervise: Callable[..., Supervised],
+) -> None:
+    one = supervise("import time; print('hello', flush=True); time.sleep(60)")
+    assert one.process.stdout
+    assert one.process.stdout.readline() == "hello\n"
+    wait_for(lambda: "hello" in one.log)
+    assert (one.var / "log" / "sample.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_service_with_much_output_keeps_two_logs_of_bounded_size(
+    supervise: Callable[..., Supervised],
+) -> None:
+    one = supervise(
+        "import sys, time\n"
+        "for _ in range(27): sys.stdout.write(('x' * 99 + '\\n') * 10_000)\n"
+        "print('done', flush=True)\ntime.sleep(60)"
+    )
+    assert one.process.stdout
+    while one.process.stdout.readline() != "done\n":
+        pass
+    wait_for(lambda: "done" in one.log)
+    sizes = {path.name: path.stat().st_size for path in (one.var / "log").iterdir()}
+    assert set(sizes) == {"sample.log", "sample.log.1"}
+    assert max(sizes.values()) < 11_000_000
+
+
+def test_service_that_dies_tells_how_and_its_last_lines(
+    supervise: Callable[..., Supervised],
+) -> None:
+    one = supervise("import sys; print('no luck', flush=True); sys.exit(3)")
+    wait_for(lambda: one.state and one.state.phase == "restarting")
+    assert one.state
+    assert "exited with code 3" in one.state.reason
+    assert "no luck" in one.state.reason
+
+
+def test_service_killed_leaves_no_grandchild(
+    supervise: Callable[..., Supervised], tmp_path: Path
+) -> None:
+    note = tmp_path / "grandchild"
+    one = supervise(
+        "import subprocess, sys, time\n"
+        "p = subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
+        f"open({str(note)!r}, 'w').write(str(p.pid))\n"
+        "time.sleep(60)"
+    )
+    wait_for(lambda: note.exists() and note.read_text())
+    grandchild = int(note.read_text())
+    os.kill(one.pid(), signal.SIGKILL)
+    wait_for(lambda: not psutil.pid_exists(grandchild))
+
+
+def test_service_that_ignores_sigterm_is_killed_in_time(
+    supervise: Callable[..., Supervised],
+) -> None:
+    one = supervise(
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('deaf', flush=True)\ntime.sleep(60)"
+    )
+    pid = one.pid()
+    wait_for(lambda: "deaf" in one.log)
+    began = time.monotonic()
+    one.process.terminate()
+    one.process.wait(10)
+    assert time.monotonic() - began < 5  # honcho's patience
+    assert not psutil.pid_exists(pid)
+
+
+def test_supervisor_killed_takes_its_service_along(supervise: Callable[..., Supervised]) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux ends a child with its parent")
+    one = supervise("import time; time.sleep(60)")
+    pid = one.pid()
+    one.process.kill()
+    one.process.wait()
+    wait_for(lambda: not psutil.pid_exists(pid))
+    assert one.state
+    assert one.state.phase == "stopped"
+
+
+def test_starter_killed_ends_the_service(tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys\n"
+        "subprocess.run([sys.executable, '-m', 'terraflow.process.supervise', 'sample', 'sleep', '60'])"
+    )
+    starter = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=os.environ | {"TERRAFLOW_RESOLVED": "1", "TERRAFLOW_VAR": str(tmp_path / "var")},
+    )
+    wait_for(lambda: (s := read_state(tmp_path / "var" / "run", "sample")) and s.pid)
+    state = read_state(tmp_path / "var" / "run", "sample")
+    assert state
+    assert state.pid
+    starter.kill()
+    starter.wait()
+    wait_for(lambda: not psutil.pid_exists(state.pid or 0))
+
+
+def test_second_supervisor_of_a_service_is_refused(
+    supervise: Callable[..., Supervised],
+) -> None:
+    one = supervise("import time; time.sleep(60)")
+    one.pid()
+    two = supervise("pass")
+    assert two.process.wait(10) == 1
+    assert two.process.stdout
+    assert f"sample already runs in {one.var} (pid {one.process.pid})" in two.process.stdout.read()
+
+
+def test_command_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "terraflow.process.supervise", "sample", "no-such-program"],
+        env=os.environ | {"TERRAFLOW_RESOLVED": "1", "TERRAFLOW_VAR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+    )
+    wait_for(lambda: (s := read_state(tmp_path / "run", "sample")) and s.phase == "restarting")
+    state = read_state(tmp_path / "run", "sample")
+    process.terminate()
+    process.wait(10)
+    assert state
+    assert "no-such-program can't be run: No such file" in state.reason

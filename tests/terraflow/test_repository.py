@@ -1,0 +1,156 @@
+"""What the files of the repository promise to one another."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = ROOT.parent / "shared" / "pixi-schema.json"
+TASKS = set(re.findall(r"^def (\w+)\(\s*c: Context", (ROOT / "tasks.py").read_text(), re.MULTILINE))
+
+
+def toml(name: str) -> dict[str, object]:
+    return tomllib.loads((ROOT / name).read_text())
+
+
+def test_pixi_manifest_validates() -> None:
+    if not SCHEMA.exists():
+        pytest.skip("../shared/pixi-schema.json is not there; it is not part of the repository")
+    jsonschema.Draft7Validator(json.loads(SCHEMA.read_text())).validate(toml("pixi.toml"))
+
+
+def test_pixi_and_make_have_every_task() -> None:
+    manifest = toml("pixi.toml")
+    commands = {name: task["cmd"] for name, task in manifest["tasks"].items()}  # type: ignore[attr-defined]
+    assert commands == {name: f"invoke {name}" for name in TASKS}
+    [line] = re.findall(r"^TASKS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {*line.split(), "test"} == TASKS
+
+
+def test_readme_has_every_task() -> None:
+    rows = re.findall(r"^\| `([^|]*)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    named = {word.split()[0] for row in rows for word in row.split("`, `")}
+    assert named >= TASKS
+
+
+def test_lock_has_hashes_and_no_addresses() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    pinned = re.findall(r"^([a-z0-9_.-]+)==", text, re.MULTILINE)
+    assert len(pinned) > 100
+    assert len(pinned) == len(
+        re.findall(r"^[a-z0-9_.-]+==.*\n +--hash=sha256:", text, re.MULTILINE)
+    )
+    assert "://" not in text
+    assert not re.search(r"^--", text, re.MULTILINE)
+
+
+def test_lock_has_every_dependency() -> None:
+    project = toml("pyproject.toml")["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]  # type: ignore[index]
+    names = {re.match(r"[A-Za-z0-9-]+", word)[0].lower() for word in wanted}  # type: ignore[index]
+    assert names <= set(
+        re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.lock").read_text(), re.M)
+    )
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+#: Declared without being imported.
+TOOLS = {
+    "bottleneck": "xarray's ffill and bfill call it",
+    "honcho": "the Procfile's commands run under it",
+    "jupyterlab": "opens the notebooks",
+    "lightgbm": "classifiers.py imports it by name, where it is asked for",
+    "pyarrow": "pandas and geopandas read and write Parquet with it",
+    "skops": "MLflow stores classifiers in its format",
+}
+
+
+def third_party_imports() -> set[str]:
+    paths = [*(ROOT / "src").rglob("*.py"), *(ROOT / "dags").rglob("*.py"), ROOT / "tasks.py"]
+    ours = {path.name for path in (ROOT / "src").iterdir()}
+    return set().union(*map(imports, paths)) - sys.stdlib_module_names - ours
+
+
+def declared_dependencies() -> set[str]:
+    words = toml("pyproject.toml")["project"]["dependencies"]  # type: ignore[index]
+    return {re.match(r"[A-Za-z0-9-]+", word)[0].lower() for word in words}  # type: ignore[index]
+
+
+def distributions(module: str) -> set[str]:
+    """Names of what installs a module; Airflow is declared by the package that holds its parts."""
+    if module == "airflow":
+        return {"apache-airflow"}
+    return {name.lower().replace("_", "-") for name in packages_distributions().get(module, [])}
+
+
+def test_every_import_is_a_declared_dependency() -> None:
+    declared = declared_dependencies()
+    modules = third_party_imports()
+    assert len(modules) > 20
+    assert {m for m in modules if not distributions(m) & declared} == set()
+
+
+def test_every_declared_dependency_is_imported_or_a_tool() -> None:
+    imported = set().union(*map(distributions, third_party_imports()))
+    assert declared_dependencies() - imported == set(TOOLS)
+
+
+def test_imports_point_one_way() -> None:
+    for path in (ROOT / "src" / "terraflow").rglob("*.py"):
+        assert "land_cover" not in imports(path), path
+    for path in (ROOT / "src" / "land_cover").rglob("*.py"):
+        assert "land_cover" not in imports(path), f"{path}: write it as a relative import"
+
+
+def test_environment_is_read_in_one_place() -> None:
+    readers = {
+        path.name for path in (ROOT / "src").rglob("*.py") if "os.environ" in path.read_text()
+    }
+    assert readers <= {"config.py", "supervise.py"}  # the supervisor gets its values that way
+
+
+def test_notebooks_define_nothing_and_keep_no_output() -> None:
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        for cell in json.loads(path.read_text())["cells"]:
+            if cell["cell_type"] == "code":
+                assert not re.search(r"^\s*(def|class) ", "".join(cell["source"]), re.MULTILINE)
+                assert not cell["outputs"]
+
+
+def test_modules_before_the_installation_need_the_standard_library_only() -> None:
+    code = "import sys; sys.path.insert(0, 'src'); import terraflow.stack.minio; "
+    code += "print(sorted(m for m in sys.modules if m.split('.')[0] in ('pydantic', 'psutil')))"
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True,
+                          text=True, check=True)  # fmt: skip
+    assert done.stdout.strip() == "[]"
+
+
+def test_docs_tell_every_key_of_the_project() -> None:
+    from terraflow.eo.config.project_file import ProjectConfig
+
+    pages = "".join((ROOT / "docs" / f"{page}.md").read_text() for page in ("data", "train", "map"))
+    told = set(re.findall(r"\w+", " ".join(re.findall(r"`[^`]+`|^```.*?^```", pages, re.M | re.S))))
+    keys = set(ProjectConfig.model_fields)
+    for field in ProjectConfig.model_fields.values():
+        section = getattr(field.annotation, "model_fields", {})
+        keys |= set(section)
+    assert keys - told == set()
