@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import BoundingBox
 from pyproj.exceptions import CRSError
 
-from terraflow.eo.config.sections import Grid
+from terraflow.eo.config.imagery import Grid
 from terraflow.errors import ConfigError, DataError
 
 __all__ = ["crs_name", "native_geobox", "project_grid", "windows"]
