@@ -37,7 +37,7 @@ __all__ = [
 
 PREFIX = "TERRAFLOW_"
 #: Variables that steer TerraFlow without being a setting: the folder that is read instead of
-#: config/, and what `terraflow.stack.services.environment` tells the supervisors.
+#: config/, and what `terraflow.stack.environment` tells the supervisors.
 CONTROL_VARIABLES = (
     "TERRAFLOW_CONFIG_DIR",
     "TERRAFLOW_RESOLVED",

@@ -28,6 +28,8 @@ __all__ = ["STARTERS", "lineage", "main", "split"]
 #: How far above is the starter, whose end ends the services too: honcho runs each line of the
 #: Procfile below a helper process of its own.
 STARTERS = {"nobody": 0, "parent": 1, "honcho": 2}
+#: Program that sets up first; by its name, since processes know nothing of the stack.
+PLAIN_HONCHO = "terraflow.stack.plain_honcho"
 #: Between services of one line, which are forked from one process.
 AND = "+"
 
@@ -119,7 +121,7 @@ def _choose_start(supervisors: list[Supervisor]) -> Start:
     from terraflow.process import forked  # noqa: PLC0415 - the supervisor of one service stays small
 
     try:
-        forked.import_shared(supervisors[0].command[0], supervisors[0].log_path)
+        forked.import_shared(supervisors[0].command[0], supervisors[0].output.path)
     except Exception:  # then each of them has it too: in its own log, with restarts
         return spawn
     return forked.Forked
@@ -176,7 +178,7 @@ def split(words: list[str]) -> list[list[str]]:
 
 def _resolve_first(arguments: list[str]) -> NoReturn:
     """Get ports and paths from the settings: plain `honcho start` has not done so."""
-    os.execv(sys.executable, [sys.executable, "-m", "terraflow.stack.services", *arguments])
+    os.execv(sys.executable, [sys.executable, "-m", PLAIN_HONCHO, *arguments])
 
 
 if __name__ == "__main__":

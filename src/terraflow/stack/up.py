@@ -22,8 +22,9 @@ from terraflow.lock import Lock
 from terraflow.process.child_processes import stop_on_sigterm
 from terraflow.settings import Settings, load, resolve_ports
 from terraflow.stack import setup
+from terraflow.stack.environment import environment
 from terraflow.stack.ports import check_ports
-from terraflow.stack.services import MODEL_SERVER, Service, environment, is_ready, select
+from terraflow.stack.services import MODEL_SERVER, Service, is_ready, select
 from terraflow.stack.status import memory_mb, total_mb
 from terraflow.state import manager_pid, read_all, read_state
 
