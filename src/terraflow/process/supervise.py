@@ -1,6 +1,6 @@
 """The process that keeps the services of one line of the Procfile running.
 
-Each line runs its commands through this module, under `invoke up` and under plain `honcho start`
+Each line runs its commands through this module, under the task `up` and under plain `honcho start`
 alike. It imports little, since such a process runs beside every service.
 """
 
@@ -92,10 +92,7 @@ def _supervise(services: dict[str, list[str]], values: dict[str, str], above: in
     locks = [Lock(var / "run" / f"{name}.lock") for name in services]
     for name, lock in zip(services, locks, strict=True):
         if not _acquire(lock):
-            print(  # noqa: T201 - this is what the terminal shows
-                f"{name} already runs in {var} (pid {lock.holder()}); stop it with `invoke down`.",
-                flush=True,
-            )
+            _say_it_runs(name, var, lock.holder())
             return 1
     os.umask(0o077)  # services write secrets of their own, JupyterLab's page with its token
     adopt_orphans()
@@ -112,6 +109,12 @@ def _supervise(services: dict[str, list[str]], values: dict[str, str], above: in
     start = _choose_start(supervisors)
     _run(supervisors, start, selector, lambda: starters != lineage(above) or 1 in starters)
     return 0
+
+
+def _say_it_runs(name: str, var: Path, pid: int | None) -> None:
+    from terraflow.console import command, say  # noqa: PLC0415 - the supervisor stays small
+
+    say(f"{name} already runs in {var} (pid {pid}); stop it with `{command('down')}`.")
 
 
 def _choose_start(supervisors: list[Supervisor]) -> Start:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from terraflow import config, probes
-from terraflow.console import say
+from terraflow.console import command, say
 from terraflow.credentials import store_environment
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.process.child_processes import stop_on_sigterm
@@ -61,7 +61,7 @@ def serve(settings: Settings, *, run_id: str, model_uri: str, detach: bool) -> i
     if pid := manager_pid(settings.run_dir, MODEL_SERVER):
         raise ServiceError(
             f"A model server already runs here at {recorded_model_server(settings)} (pid {pid}); "
-            "stop it with Ctrl+C or `invoke down`."
+            f"stop it with Ctrl+C or `{command('down')}`."
         )
     settings = resolve_ports(settings)
     check_port(settings, "serving.port", MODEL_SERVER)
@@ -76,7 +76,7 @@ def serve(settings: Settings, *, run_id: str, model_uri: str, detach: bool) -> i
             say(note)
         say(f"Serving {uri} at {url}; ask it with\n\n{curl_line(url, payload)}\n")
         if detach:
-            say("Stop it with `invoke down`.")
+            say(f"Stop it with `{command('down')}`.")
             return 0
         say("Press Ctrl+C to stop.")
         process.wait()
@@ -140,7 +140,8 @@ def _ask(settings: Settings, body: bytes, content_type: str, name: str) -> list[
 
     url = model_server_url(settings)
     if not url:
-        raise ServiceError("No model server answers; start one with `invoke serve --run-id ID`.")
+        serve = command("serve", "--run-id", "ID")
+        raise ServiceError(f"No model server answers; start one with `{serve}`.")
     try:
         answer = httpx.post(
             f"{url}/invocations", content=body, headers={"Content-Type": content_type},
@@ -148,14 +149,15 @@ def _ask(settings: Settings, body: bytes, content_type: str, name: str) -> list[
         )  # fmt: skip
     except httpx.TransportError as error:
         raise ServiceError(
-            f"The model server at {url} did not answer: {error}; see `invoke logs {MODEL_SERVER}`."
+            f"The model server at {url} did not answer: {error}; see "
+            f"`{command('logs', MODEL_SERVER)}`."
         ) from error
     if answer.status_code == 400:
         raise ConfigError(f"{name} does not fit the model: {answer.json()['message']}")
     if answer.is_error:
         raise ServiceError(
             f"The model server answered with status {answer.status_code}; see "
-            f"`invoke logs {MODEL_SERVER}`."
+            f"`{command('logs', MODEL_SERVER)}`."
         )
     document = answer.json()
     if note := document.get("note"):
@@ -242,7 +244,7 @@ def _wait_until_it_answers(settings: Settings, process: subprocess.Popen[bytes],
         if died or process.poll() is not None or time.monotonic() > deadline:
             why = state.reason if state and state.reason else f"no answer in {START_S:.0f} s"
             raise ServiceError(
-                f"The model server did not start: {why}; see `invoke logs {MODEL_SERVER}`."
+                f"The model server did not start: {why}; see `{command('logs', MODEL_SERVER)}`."
             )
         time.sleep(0.2)
 

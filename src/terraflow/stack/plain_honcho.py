@@ -10,7 +10,7 @@ import os
 import sys
 from typing import NoReturn
 
-from terraflow.console import report_errors, say
+from terraflow.console import command, report_errors, say
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.process.supervise import STARTERS, lineage
 from terraflow.settings import load
@@ -41,20 +41,20 @@ def main(arguments: list[str]) -> NoReturn:
     if pid and pid not in lineage(STARTERS["honcho"]):
         raise ServiceError(
             f"TerraFlow already runs here (pid {pid}, state in {settings.var}); stop it with "
-            "`invoke down`."
+            f"`{command('down')}`."
         )
     settings = setup.decide_store(settings, build=False)
     if any(port == 0 for _, port in settings.ports()):
-        raise ConfigError("Plain `honcho start` can't choose free ports; use `invoke up`.")
+        raise ConfigError(f"Plain `honcho start` can't choose free ports; use `{command('up')}`.")
     setup.prepare(settings)
     settings.save()
-    name, *command = arguments
+    name, *program = arguments
     if name == "minio" and settings.store != "minio":  # honcho would stop all if it ended
         say(f'not needed: store = "{settings.store}"')
-        command = [sys.executable, "-c", "import signal; signal.pause()"]
+        program = [sys.executable, "-c", "import signal; signal.pause()"]
     os.execve(
         sys.executable,
-        [sys.executable, "-m", "terraflow.process.supervise", name, *command],
+        [sys.executable, "-m", "terraflow.process.supervise", name, *program],
         environment(settings),
     )
 

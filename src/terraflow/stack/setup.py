@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from terraflow import config, probes
-from terraflow.console import say
+from terraflow.console import command, say
 from terraflow.credentials import ADMIN, read_secrets
 from terraflow.errors import ServiceError, TerraFlowError
 from terraflow.files import make_dir, write_private
@@ -78,7 +78,7 @@ def decide_store(settings: Settings, *, build: bool = True) -> Settings:
     store = settings.store
     if expected_store(settings) == "minio":
         if not build and not minio.find():
-            raise ServiceError("There is no MinIO binary yet; run `invoke setup` first.")
+            raise ServiceError(f"There is no MinIO binary yet; run `{command('setup')}` first.")
         try:
             minio.ensure(say)
             store = "minio"

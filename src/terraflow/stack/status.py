@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from terraflow.console import say, table
+from terraflow.console import command, say, table
 from terraflow.credentials import ADMIN, read_secrets
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.settings import Settings
@@ -121,7 +121,7 @@ def print_status(settings: Settings, *, as_json: bool, credentials: bool) -> Non
 
 def _credentials(settings: Settings) -> dict[str, str]:
     if not (settings.var / "secrets.json").exists():
-        raise ConfigError("There are no credentials yet; `invoke setup` generates them.")
+        raise ConfigError(f"There are no credentials yet; `{command('setup')}` generates them.")
     secret = read_secrets(settings)
     return {
         "airflow user": ADMIN,

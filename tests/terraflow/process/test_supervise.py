@@ -165,9 +165,7 @@ def test_supervisor_killed_takes_its_service_along(supervise: Callable[..., Supe
 
 
 def test_starter_killed_ends_the_service(tmp_path: Path) -> None:
-    code = (
-        f"import subprocess\nsubprocess.run({[*SUPERVISE, 'sample', 'sleep', '60']})"
-    )
+    code = f"import subprocess\nsubprocess.run({[*SUPERVISE, 'sample', 'sleep', '60']})"
     starter = subprocess.Popen(
         [sys.executable, "-c", code],
         env=os.environ | {"TERRAFLOW_RESOLVED": "1", "TERRAFLOW_VAR": str(tmp_path / "var")},
