@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 TASKS := setup up down status logs reset doctor ingest preprocess train promote map report explain reproduce monitor serve predict bench lint lock
 
+# hints name make's tasks
+export TERRAFLOW_STARTED_BY := make
+
 NAMED := $(filter-out file,$(origin PYTHON))
 CHECK := import sys; v = sys.version_info[:2]; sys.exit("TerraFlow needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is %d.%d; name another with PYTHON=..., as in make up PYTHON=python3.12" % v) if not (3, 11) <= v < (3, 14) else sys.stdout.write("%d.%d" % v)
 FRESH := [ $(VENV)/.ready -nt requirements.lock ] && [ $(VENV)/.ready -nt pyproject.toml ]

@@ -26,7 +26,7 @@ import psutil
 from terraflow import probes
 from terraflow.process.child_processes import stop_on_sigterm
 from terraflow.stack import minio
-from terraflow.stack.services import FOREIGN
+from terraflow.stack.environment import FOREIGN
 from terraflow.stack.status import memory_mb
 from terraflow.state import manager_pid
 

@@ -7,15 +7,14 @@ installed.
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from terraflow.errors import ConfigError
+from terraflow.errors import ConfigError, did_you_mean
+from terraflow.files import read_toml
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -36,10 +35,14 @@ __all__ = [
 ]
 
 PREFIX = "TERRAFLOW_"
-#: Variables that steer TerraFlow without being a setting: the folder that is read instead of
-#: config/, and what `terraflow.stack.services.environment` tells the supervisors.
+#: By these the project's folder is known.
+PROJECT_FILES = ("Procfile", "pyproject.toml")
+#: Variables that steer TerraFlow without being a setting: the project's folder, the folder that is
+#: read instead of config/, who runs the tasks, and what `terraflow.stack.environment` tells the
+#: supervisors.
 CONTROL_VARIABLES = (
     "TERRAFLOW_CONFIG_DIR",
+    "TERRAFLOW_STARTED_BY",
     "TERRAFLOW_RESOLVED",
     "TERRAFLOW_ECHO",
     "TERRAFLOW_AFTER_",
@@ -69,14 +72,40 @@ class Layer:
 
 
 def project_root() -> Path:
-    """Folder of the checkout: it holds Procfile and config/.
+    """Find the project's folder: the first with Procfile and pyproject.toml, from here upwards.
+
+    TERRAFLOW_ROOT names it instead, as it does for every process of the stack. pixi leaves the
+    folder the user stands in in INIT_CWD.
 
     Returns
     -------
     Path
         Absolute.
+
+    Raises
+    ------
+    ConfigError
+        There is none.
     """
-    return Path(__file__).resolve().parents[2]
+    if named := os.environ.get("TERRAFLOW_ROOT"):
+        if _is_project(root := Path(named).resolve()):
+            return root
+        raise ConfigError(
+            f"TERRAFLOW_ROOT is {named}, where there is no {' and '.join(PROJECT_FILES)}; name a "
+            "project's folder, or unset it."
+        )
+    starts = [Path.cwd(), Path(os.environ.get("INIT_CWD") or Path.cwd())]
+    for start in starts:
+        if found := next(filter(_is_project, [start, *start.parents]), None):
+            return found
+    raise ConfigError(
+        f"No TerraFlow project: neither {starts[-1]} nor a folder above holds "
+        f"{' and '.join(PROJECT_FILES)}; go to your project's folder, or name it by TERRAFLOW_ROOT."
+    )
+
+
+def _is_project(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in PROJECT_FILES)
 
 
 def config_dir() -> Path:
@@ -117,27 +146,6 @@ def export(variables: Mapping[str, str]) -> None:
     os.environ.update(variables)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises
-    ------
-    ConfigError
-        The file is missing, unreadable or no TOML.
-    """
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"Configuration file {path} does not exist; name an existing TOML file."
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}; correct that line.") from error
-    except OSError as error:
-        raise ConfigError(f"{path} can't be read: {error.strerror}; check its mode.") from error
-
-
 def file_layers(name: str) -> list[Layer]:
     """Read config/NAME and config/local/NAME, lowest precedence first; either may be missing."""
     folder = config_dir()
@@ -166,7 +174,7 @@ def shell_layer(keys: Iterable[tuple[str, ...]]) -> Layer:
             _put(values, names[variable], os.environ[variable])
         elif not variable.startswith(CONTROL_VARIABLES):
             problems.append(
-                f"shell: {variable} is not a setting{_nearest(variable, names)}; unset it"
+                f"shell: {variable} is not a setting{did_you_mean(variable, names)}; unset it"
             )
     if problems:
         raise ConfigError("\n".join(problems))
@@ -263,7 +271,7 @@ def _problem(item: Any, origin: dict[tuple[str, ...], Layer], model: type[BaseMo
     source = layer.source if layer else "configuration"
     if item["type"] == "extra_forbidden":
         known = _fields(model, location[:-1])
-        return f"{source}: {key} is not a known key{_nearest(location[-1], known)}; remove it"
+        return f"{source}: {key} is not a known key{did_you_mean(location[-1], known)}; remove it"
     if item["type"] == "missing":
         return f"{source}: {key} is missing; add it"
     if item["type"] == "secret":  # whose value is not to be shown
@@ -287,8 +295,3 @@ def _fields(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
             return []
         model = inner  # type: ignore[assignment]
     return list(model.model_fields)
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    matches = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {matches[0]}?)" if matches else ""

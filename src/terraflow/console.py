@@ -1,9 +1,10 @@
-"""What the user sees: lines, tables, and errors without a traceback."""
+"""What the user sees: lines, tables, commands to type next, and errors without a traceback."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -11,12 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from terraflow.config import host_environment
 from terraflow.errors import ConfigError, TerraFlowError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["confirm", "progress", "report_errors", "say", "table"]
+__all__ = ["command", "confirm", "progress", "report_errors", "say", "table"]
 
 
 def say(line: str = "") -> None:
@@ -44,6 +46,39 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[i]) for row in rows) for i in range(len(header) - 1)]
     for row in rows:
         say("  ".join([*(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=False)), row[-1]]))
+
+
+def command(task: str, *words: str) -> str:
+    """Write a command as the user types it: with make, pixi or invoke, by what started this one.
+
+    Make exports TERRAFLOW_STARTED_BY. `pixi run` sets INIT_CWD, which `pixi shell` does not: there
+    `invoke` is on the path.
+
+    Parameters
+    ----------
+    task : str
+        A task, such as "status".
+    words : str
+        Its options and arguments, such as "--show-credentials".
+
+    Returns
+    -------
+    str
+        Such as `make status ARGS="--show-credentials"`.
+
+    Examples
+    --------
+    >>> command("logs", "mlflow")
+    'invoke logs mlflow'
+    """
+    variables = host_environment()
+    if variables.get("TERRAFLOW_STARTED_BY") == "make":
+        arguments = shlex.join(words).replace("$", "$$")
+        plain = not set(arguments) & set('"`\\$!')
+        quoted = f'"{arguments}"' if plain else shlex.quote(arguments)
+        return f"make {task} ARGS={quoted}" if words else f"make {task}"
+    by_pixi = "PIXI_PROJECT_ROOT" in variables and "INIT_CWD" in variables
+    return f"{'pixi run' if by_pixi else 'invoke'} {shlex.join([task, *words])}"
 
 
 @contextlib.contextmanager

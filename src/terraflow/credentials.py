@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 
+from terraflow.console import command
 from terraflow.errors import ConfigError
 from terraflow.files import write_private
 from terraflow.settings import Settings
@@ -45,7 +46,7 @@ def read_secrets(settings: Settings) -> dict[str, str]:
         loaded: dict[str, str] = json.loads(path.read_text())
     except ValueError as error:
         raise ConfigError(
-            f"{path} is not valid JSON ({error}); restore it, or run `invoke reset`."
+            f"{path} is not valid JSON ({error}); restore it, or run `{command('reset')}`."
         ) from error
     return loaded
 

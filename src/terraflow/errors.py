@@ -1,6 +1,18 @@
 """Errors a user can act on: what failed with its value, what was expected, what to do next."""
 
-__all__ = ["ConfigError", "DataError", "ServiceError", "StorageError", "TerraFlowError"]
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "ServiceError",
+    "StorageError",
+    "TerraFlowError",
+    "did_you_mean",
+]
 
 
 class TerraFlowError(Exception):
@@ -21,3 +33,15 @@ class StorageError(TerraFlowError):
 
 class DataError(TerraFlowError):
     """The data do not allow what was asked for."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Give the end of a message about an unknown word.
+
+    Returns
+    -------
+    str
+        " (did you mean ...?)" with the nearest known word, or "" where none is near.
+    """
+    matches = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {matches[0]}?)" if matches else ""

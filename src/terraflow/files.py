@@ -1,14 +1,16 @@
-"""Small files written whole or not at all."""
+"""Small files: read with a sentence for what is wrong in them, written whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+import tomllib
 from pathlib import Path
+from typing import Any
 
-from terraflow.errors import StorageError
+from terraflow.errors import ConfigError, StorageError
 
-__all__ = ["make_dir", "write_private"]
+__all__ = ["make_dir", "read_toml", "write_private"]
 
 
 def make_dir(path: Path) -> Path:
@@ -55,3 +57,24 @@ def write_private(path: Path, text: str) -> None:
         raise StorageError(
             f"{path} can't be written: {error.strerror}; free disk space or change its mode."
         ) from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, unreadable or no TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"Configuration file {path} does not exist; name an existing TOML file."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}; correct that line.") from error
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read: {error.strerror}; check its mode.") from error

@@ -16,6 +16,7 @@ import psutil
 from obstore.exceptions import BaseError
 from obstore.store import HTTPStore, LocalStore, S3Store
 
+from terraflow.console import command
 from terraflow.credentials import read_secrets, store_environment
 from terraflow.errors import StorageError
 from terraflow.settings import Settings
@@ -231,7 +232,7 @@ def _failed(what: str, uri: str, error: Exception) -> StorageError:
     text = str(error).splitlines()[0].partition("Debug source")[0].strip()
     if isinstance(error, FileNotFoundError) and what == "read":
         return StorageError(f"{uri} does not exist; check the path or URI.")
-    remedy = "check that the store runs (`invoke status`) and the credentials"
+    remedy = f"check that the store runs (`{command('status')}`) and the credentials"
     if "://" not in uri:
         remedy = "check the path and its mode"
     full = ("No space left", "os error 28", "StorageFull", "minimum free drive")

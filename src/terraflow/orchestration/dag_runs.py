@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from terraflow.console import say
+from terraflow.console import command, say
 from terraflow.credentials import ADMIN, read_secrets
 from terraflow.errors import ServiceError
 from terraflow.settings import Settings
@@ -46,7 +46,7 @@ def run_dag(settings: Settings, dag_id: str, conf: dict[str, Any], *, result_tas
     except httpx.TransportError as error:
         raise ServiceError(
             f"Airflow does not answer at {settings.airflow_url} ({error}); start the stack with "
-            "`invoke up`, or see `invoke status`."
+            f"`{command('up')}`, or see `{command('status')}`."
         ) from error
 
 
@@ -56,7 +56,7 @@ def _log_in(client: httpx.Client, settings: Settings) -> None:
     if answer.status_code != 201:
         raise ServiceError(
             f"Airflow refused the login of {ADMIN} with status {answer.status_code}; restart it "
-            "with `invoke down` and `invoke up`."
+            f"with `{command('down')}` and `{command('up')}`."
         )
     client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
@@ -73,7 +73,7 @@ def _call(client: httpx.Client, method: str, path: str, **options: Any) -> Any:
     if answer.is_error:
         raise ServiceError(
             f"Airflow answered {method} {path} with status {answer.status_code}: "
-            f"{answer.text[:300]}; see `invoke logs airflow-api`."
+            f"{answer.text[:300]}; see `{command('logs', 'airflow-api')}`."
         )
     return answer.json()
 
@@ -91,7 +91,7 @@ def _await_dag(client: httpx.Client, dag_id: str) -> None:
         if time.monotonic() > deadline:
             raise ServiceError(
                 f"Airflow does not know the DAG {dag_id} after {PARSE_S:.0f} s; see "
-                "`invoke logs airflow-dag-processor`."
+                f"`{command('logs', 'airflow-dag-processor')}`."
             )
         if not said:
             say("Waiting for Airflow to read the DAG")
@@ -122,7 +122,8 @@ def _follow(client: httpx.Client, path: str, result_task: str) -> Any:
 
 def _why(client: httpx.Client, path: str, task: dict[str, Any] | None) -> str:
     if not task:
-        return "The DAG run failed before any task did; see `invoke logs airflow-scheduler`."
+        see = command("logs", "airflow-scheduler")
+        return f"The DAG run failed before any task did; see `{see}`."
     logs = f"{path}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
     content = _call(client, "GET", logs, params={"full_content": "true"})["content"]
     lines = [_line(entry) for entry in content]

@@ -1,0 +1,1 @@
+"""Processes that are kept alive: supervision, forks, and programs that run under it."""

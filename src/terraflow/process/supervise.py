@@ -1,6 +1,6 @@
 """The process that keeps the services of one line of the Procfile running.
 
-Each line runs its commands through this module, under `invoke up` and under plain `honcho start`
+Each line runs its commands through this module, under the task `up` and under plain `honcho start`
 alike. It imports little, since such a process runs beside every service.
 """
 
@@ -28,6 +28,8 @@ __all__ = ["STARTERS", "lineage", "main", "split"]
 #: How far above is the starter, whose end ends the services too: honcho runs each line of the
 #: Procfile below a helper process of its own.
 STARTERS = {"nobody": 0, "parent": 1, "honcho": 2}
+#: Program that sets up first; by its name, since processes know nothing of the stack.
+PLAIN_HONCHO = "terraflow.stack.plain_honcho"
 #: Between services of one line, which are forked from one process.
 AND = "+"
 
@@ -90,10 +92,7 @@ def _supervise(services: dict[str, list[str]], values: dict[str, str], above: in
     locks = [Lock(var / "run" / f"{name}.lock") for name in services]
     for name, lock in zip(services, locks, strict=True):
         if not _acquire(lock):
-            print(  # noqa: T201 - this is what the terminal shows
-                f"{name} already runs in {var} (pid {lock.holder()}); stop it with `invoke down`.",
-                flush=True,
-            )
+            _say_it_runs(name, var, lock.holder())
             return 1
     os.umask(0o077)  # services write secrets of their own, JupyterLab's page with its token
     adopt_orphans()
@@ -112,6 +111,12 @@ def _supervise(services: dict[str, list[str]], values: dict[str, str], above: in
     return 0
 
 
+def _say_it_runs(name: str, var: Path, pid: int | None) -> None:
+    from terraflow.console import command, say  # noqa: PLC0415 - the supervisor stays small
+
+    say(f"{name} already runs in {var} (pid {pid}); stop it with `{command('down')}`.")
+
+
 def _choose_start(supervisors: list[Supervisor]) -> Start:
     """Choose how to start services: several are forked, once what they share is imported."""
     if len(supervisors) == 1 or sys.platform == "darwin":  # whose frameworks do not bear a fork
@@ -119,7 +124,7 @@ def _choose_start(supervisors: list[Supervisor]) -> Start:
     from terraflow.process import forked  # noqa: PLC0415 - the supervisor of one service stays small
 
     try:
-        forked.import_shared(supervisors[0].command[0], supervisors[0].log_path)
+        forked.import_shared(supervisors[0].command[0], supervisors[0].output.path)
     except Exception:  # then each of them has it too: in its own log, with restarts
         return spawn
     return forked.Forked
@@ -176,7 +181,7 @@ def split(words: list[str]) -> list[list[str]]:
 
 def _resolve_first(arguments: list[str]) -> NoReturn:
     """Get ports and paths from the settings: plain `honcho start` has not done so."""
-    os.execv(sys.executable, [sys.executable, "-m", "terraflow.stack.services", *arguments])
+    os.execv(sys.executable, [sys.executable, "-m", PLAIN_HONCHO, *arguments])
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""Keep one service running: restart it, log it, leave nothing of it behind."""
+"""Keep one service running: restart it, and leave nothing of it behind."""
 
 from __future__ import annotations
 
 import os
 import selectors
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -15,6 +14,7 @@ from typing import IO, Protocol
 
 import psutil
 
+from terraflow.process.output import Output
 from terraflow.state import Phase, ServiceState
 
 __all__ = ["BecomeService", "Child", "Start", "Supervisor", "pause_before_restart"]
@@ -23,8 +23,6 @@ MAX_RESTARTS = 5
 WINDOW_S = 600.0
 GRACE_S = 4.0  # honcho kills after 5 s what has not stopped
 TICK_S = 1.0
-MAX_LOG_BYTES = 10_000_000
-LAST_LINES = 5
 
 
 class Child(Protocol):
@@ -113,19 +111,17 @@ class Supervisor:
         selector: selectors.BaseSelector, echo: bool, label: str = "",
     ) -> None:  # fmt: skip
         self.name, self.command, self.after = name, command, after
-        self.run_dir, self.log_path = var / "run", var / "log" / f"{name}.log"
-        self.echo, self.label, self.unfinished = echo, label.encode(), b""
+        self.run_dir = var / "run"
+        self.output = Output(var / "log" / f"{name}.log", echo=echo, label=label)
         self.manager_pid, self.selector = manager_pid, selector
         self.stopping = False
         self.restarts = 0
         self.ends: deque[float] = deque()
-        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self.child: Child | None = None
-        self.log: IO[bytes] | None = None
 
     def announce(self) -> None:
         """Tell that the service is going to be started."""
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        self.output.path.parent.mkdir(parents=True, exist_ok=True)
         self._say("waiting", "waits for " + " and ".join(self.after) if self.after else "")
 
     def run(self, start: Start) -> Iterator[float]:
@@ -159,12 +155,12 @@ class Supervisor:
         return all(answers(url) for url in self.after)
 
     def _start(self, start: Start) -> None:
-        self._open_log()
+        self.output.open()
         try:
             self.child = start(self.command)
         except OSError as error:
             self.child = None
-            self._write(f"{self.command[0]} can't be run: {error.strerror}\n".encode())
+            self.output.write(f"{self.command[0]} can't be run: {error.strerror}\n".encode())
             return
         self._say("running")
         assert self.child.stdout  # noqa: S101 - for the type checker
@@ -181,8 +177,7 @@ class Supervisor:
             yield from self._terminate(self.child)
         code = self.child.wait()
         self.drain()
-        if self.unfinished:  # its last line had no end
-            self._print(self._labelled(b"\n"))
+        self.output.end_line()
         assert self.child.stdout  # noqa: S101 - for the type checker
         self.selector.unregister(self.child.stdout)
         self.child.stdout.close()
@@ -205,9 +200,7 @@ class Supervisor:
             with suppress(psutil.Error):
                 orphan.kill()
                 orphan.wait(timeout=1)
-        if self.log:
-            self.log.close()
-            self.log = None
+        self.output.close()
 
     def _orphans(self) -> list[psutil.Process]:
         """Find what this process has adopted: children that are no service, and all below."""
@@ -226,12 +219,12 @@ class Supervisor:
     def _after_end(self, code: int) -> Iterator[float]:
         self.ends.append(time.monotonic())
         how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
-        last = " | ".join(self.last_lines)
+        last = " | ".join(self.output.last_lines)
         pause = pause_before_restart(self.ends, self.ends[-1])
         if pause is None:
             reason = (
                 f"{how} after {MAX_RESTARTS} restarts in {WINDOW_S / 60:.0f} minutes; "
-                f"last lines: {last}; log: {self.log_path}"
+                f"last lines: {last}; log: {self.output.path}"
             )
             self._say("failed", reason)
             while not self.stopping:
@@ -242,14 +235,6 @@ class Supervisor:
         while not self.stopping and time.monotonic() < until:
             yield until - time.monotonic()
         self.restarts += 1
-
-    def _open_log(self) -> None:
-        """Open the log; a long one becomes NAME.log.1 in place of the one before."""
-        if self.log:
-            self.log.close()
-        if self.log_path.exists() and self.log_path.stat().st_size > MAX_LOG_BYTES:
-            self.log_path.replace(self.log_path.with_suffix(".log.1"))
-        self.log = self.log_path.open("ab", buffering=0)
 
     def drain(self) -> None:
         """Write what the service has printed to its log, and to whoever reads the terminal."""
@@ -264,34 +249,7 @@ class Supervisor:
                     return
                 time.sleep(0.05)  # it closed its output but lives: do not spin
                 return
-            self._write(chunk)
-
-    def _write(self, chunk: bytes) -> None:
-        self.last_lines.extend(
-            line for line in chunk.decode(errors="replace").splitlines() if line.strip()
-        )
-        try:
-            if self.log:
-                self.log.write(chunk)
-                if self.log.tell() > MAX_LOG_BYTES:
-                    self._open_log()
-        except OSError:  # a full disk must not end a service that could go on
-            pass
-        if self.echo:
-            self._print(self._labelled(chunk))
-
-    def _labelled(self, chunk: bytes) -> bytes:
-        if not self.label:
-            return chunk
-        *lines, self.unfinished = (self.unfinished + chunk).split(b"\n")
-        return b"".join(self.label + line + b"\n" for line in lines)
-
-    def _print(self, chunk: bytes) -> None:
-        try:
-            sys.stdout.buffer.write(chunk)
-            sys.stdout.buffer.flush()
-        except OSError:  # whoever read it is gone; `supervise` notices
-            pass
+            self.output.write(chunk)
 
     def _say(self, phase: Phase, reason: str = "") -> None:
         """Write the state file, and tell the reader of the terminal if the service is not well."""
@@ -302,6 +260,6 @@ class Supervisor:
         try:
             state.write(self.run_dir)
         except Exception as error:
-            self._print(f"{error}\n".encode())
+            self.output.print(f"{error}\n".encode())
         if phase in ("restarting", "failed"):
-            self._print(f"{self.name} {reason}\n".encode())
+            self.output.print(f"{self.name} {reason}\n".encode())

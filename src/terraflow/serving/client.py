@@ -13,20 +13,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from terraflow import config, probes
-from terraflow.console import say
+from terraflow.console import command, say
 from terraflow.credentials import store_environment
 from terraflow.errors import ConfigError, ServiceError
-from terraflow.files import write_private
 from terraflow.process.child_processes import stop_on_sigterm
 from terraflow.settings import Settings, resolve_ports
+from terraflow.stack.environment import environment
 from terraflow.stack.ports import check_port
-from terraflow.stack.services import MODEL_SERVER, environment
+from terraflow.stack.services import (
+    MODEL_SERVER,
+    model_server_url,
+    record_model_server,
+    recorded_model_server,
+)
 from terraflow.state import manager_pid, read_state
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["ask", "curl_line", "model_server_url", "predict", "serve"]
+__all__ = ["ask", "curl_line", "predict", "serve"]
 
 PARQUET = "application/vnd.apache.parquet"
 START_S = 120.0
@@ -55,13 +60,13 @@ def serve(settings: Settings, *, run_id: str, model_uri: str, detach: bool) -> i
     uri, payload, note = _find_model(settings, run_id, model_uri)
     if pid := manager_pid(settings.run_dir, MODEL_SERVER):
         raise ServiceError(
-            f"A model server already runs here at {_recorded_url(settings)} (pid {pid}); stop it "
-            "with Ctrl+C or `invoke down`."
+            f"A model server already runs here at {recorded_model_server(settings)} (pid {pid}); "
+            f"stop it with Ctrl+C or `{command('down')}`."
         )
     settings = resolve_ports(settings)
     check_port(settings, "serving.port", MODEL_SERVER)
     url = f"http://{settings.host}:{settings.serving.port}"
-    write_private(_url_file(settings), url)
+    record_model_server(settings, url)
     say(f"Starting the model server with {uri}")
     process = _start(settings, uri, detach=detach)
     stop_on_sigterm()
@@ -71,7 +76,7 @@ def serve(settings: Settings, *, run_id: str, model_uri: str, detach: bool) -> i
             say(note)
         say(f"Serving {uri} at {url}; ask it with\n\n{curl_line(url, payload)}\n")
         if detach:
-            say("Stop it with `invoke down`.")
+            say(f"Stop it with `{command('down')}`.")
             return 0
         say("Press Ctrl+C to stop.")
         process.wait()
@@ -135,7 +140,8 @@ def _ask(settings: Settings, body: bytes, content_type: str, name: str) -> list[
 
     url = model_server_url(settings)
     if not url:
-        raise ServiceError("No model server answers; start one with `invoke serve --run-id ID`.")
+        serve = command("serve", "--run-id", "ID")
+        raise ServiceError(f"No model server answers; start one with `{serve}`.")
     try:
         answer = httpx.post(
             f"{url}/invocations", content=body, headers={"Content-Type": content_type},
@@ -143,25 +149,20 @@ def _ask(settings: Settings, body: bytes, content_type: str, name: str) -> list[
         )  # fmt: skip
     except httpx.TransportError as error:
         raise ServiceError(
-            f"The model server at {url} did not answer: {error}; see `invoke logs {MODEL_SERVER}`."
+            f"The model server at {url} did not answer: {error}; see "
+            f"`{command('logs', MODEL_SERVER)}`."
         ) from error
     if answer.status_code == 400:
         raise ConfigError(f"{name} does not fit the model: {answer.json()['message']}")
     if answer.is_error:
         raise ServiceError(
             f"The model server answered with status {answer.status_code}; see "
-            f"`invoke logs {MODEL_SERVER}`."
+            f"`{command('logs', MODEL_SERVER)}`."
         )
     document = answer.json()
     if note := document.get("note"):
         print(note, file=sys.stderr)  # noqa: T201 - beside the class names, not among them
     return [str(value) for value in document["predictions"]]
-
-
-def model_server_url(settings: Settings) -> str:
-    """Address of the running model server, or "" where none answers."""
-    url = _recorded_url(settings)
-    return url if url and probes.answers(f"{url}/health") else ""
 
 
 def curl_line(url: str, payload: dict[str, Any]) -> str:
@@ -219,11 +220,11 @@ def _example(model_uri: str, model: Any, schema: Any) -> dict[str, Any]:
 
 
 def _start(settings: Settings, uri: str, *, detach: bool) -> subprocess.Popen[bytes]:
-    command = [
-        sys.executable, "-m", "terraflow.process.supervise", "--starter", "nobody" if detach else "parent",
-        MODEL_SERVER, sys.executable, "-m", "terraflow.serving.server", "--model-uri", uri,
-        "--host", settings.host, "--port", str(settings.serving.port),
-    ]  # fmt: skip
+    starter = "nobody" if detach else "parent"
+    supervise = ["terraflow.process.supervise", "--starter", starter, MODEL_SERVER]
+    serve = ["terraflow.serving.server", "--model-uri", uri]
+    where = ["--host", settings.host, "--port", str(settings.serving.port)]
+    command = [sys.executable, "-m", *supervise, sys.executable, "-m", *serve, *where]
     return subprocess.Popen(
         command,
         env=environment(settings) | {"TERRAFLOW_ECHO": "0"},
@@ -243,7 +244,7 @@ def _wait_until_it_answers(settings: Settings, process: subprocess.Popen[bytes],
         if died or process.poll() is not None or time.monotonic() > deadline:
             why = state.reason if state and state.reason else f"no answer in {START_S:.0f} s"
             raise ServiceError(
-                f"The model server did not start: {why}; see `invoke logs {MODEL_SERVER}`."
+                f"The model server did not start: {why}; see `{command('logs', MODEL_SERVER)}`."
             )
         time.sleep(0.2)
 
@@ -270,13 +271,3 @@ def _read_input(path: Path) -> tuple[bytes, str]:
     if isinstance(document, list):
         document = {"dataframe_records": document}
     return json.dumps(document).encode(), "application/json"
-
-
-def _url_file(settings: Settings) -> Path:
-    return settings.run_dir / f"{MODEL_SERVER}.url"
-
-
-def _recorded_url(settings: Settings) -> str:
-    path = _url_file(settings)
-    running = manager_pid(settings.run_dir, MODEL_SERVER)
-    return path.read_text() if running and path.exists() else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from terraflow.console import say
+from terraflow.console import command, say
 from terraflow.errors import ServiceError, TerraFlowError
 from terraflow.files import make_dir
 from terraflow.settings import Settings
@@ -73,9 +73,11 @@ def check_all(load: Callable[[], Settings]) -> list[Check]:
 def check_python(found: tuple[int, int]) -> Check:
     """Check the interpreter's version."""
     return Check(
-        "Python", PYTHONS[0] <= found < PYTHONS[1], f"{found[0]}.{found[1]}",
+        "Python",
+        PYTHONS[0] <= found < PYTHONS[1],
+        f"{found[0]}.{found[1]}",
         "Install Python 3.11, 3.12 or 3.13, remove .venv and name it: make up PYTHON=python3.12.",
-    )  # fmt: skip
+    )
 
 
 def check_writable(folder: Path) -> Check:
@@ -98,9 +100,13 @@ def check_disk(folder: Path) -> Check:
 
 def check_memory(available_gb: float) -> Check:
     """Check the available memory."""
-    return Check("memory", available_gb >= MEMORY_GB, f"{available_gb:.1f} GB available",
-                 f"Close programs until {MEMORY_GB:.0f} GB are available, or start fewer services: "
-                 "invoke up --only mlflow,jupyter.")  # fmt: skip
+    fewer = command("up", "--only", "mlflow,jupyter")
+    return Check(
+        "memory",
+        available_gb >= MEMORY_GB,
+        f"{available_gb:.1f} GB available",
+        f"Close programs until {MEMORY_GB:.0f} GB are available, or start fewer services: {fewer}.",
+    )
 
 
 def check_minio(settings: Settings) -> Check:
@@ -119,8 +125,8 @@ def _check_packages() -> Check:
     try:
         found = ", ".join(f"{p} {version(p)}" for p in ("apache-airflow", "mlflow", "jupyterlab"))
     except PackageNotFoundError as error:
-        return Check("packages", False, f"{error.name} is missing",
-                     "Install them again: rm -r .venv && make up, or pixi run up.")  # fmt: skip
+        remedy = "Install them again: rm -r .venv && make up, or pixi run up."
+        return Check("packages", False, f"{error.name} is missing", remedy)
     return Check("packages", True, found)
 
 

@@ -1,28 +1,30 @@
-"""The table of services: port, health probe, what each waits for, and the environment of all."""
+"""The table of services: port, health probe, what each waits for; and where the model server is."""
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from terraflow import config, probes
-from terraflow.console import say
-from terraflow.credentials import store_environment
-from terraflow.errors import ConfigError, ServiceError
-from terraflow.settings import Settings, load
-from terraflow.stack import minio
+from terraflow import probes
+from terraflow.errors import ConfigError
+from terraflow.files import write_private
+from terraflow.settings import Settings
 from terraflow.state import ServiceState, manager_pid
 
-__all__ = ["MODEL_SERVER", "SERVICES", "Service", "environment", "is_ready", "select"]
+__all__ = [
+    "MODEL_SERVER",
+    "SERVICES",
+    "Service",
+    "is_ready",
+    "model_server_url",
+    "record_model_server",
+    "recorded_model_server",
+    "select",
+]
 
+#: Its supervisor's name. It runs beside the stack, so that it is not in the table.
 MODEL_SERVER = "model-server"
-
-#: Variables of the shell that would change what a service does behind the settings' back.
-FOREIGN = ("AIRFLOW", "_AIRFLOW", "MLFLOW_", "_MLFLOW", "JUPYTER", "MINIO_", "IPYTHON")
 
 
 @dataclass(frozen=True)
@@ -120,87 +122,29 @@ def is_ready(service: Service, settings: Settings, state: ServiceState | None) -
     return datetime.fromisoformat(heartbeat).timestamp() >= state.started_at
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """Environment of every process of the stack; it holds paths to secrets, never a secret.
+def record_model_server(settings: Settings, url: str) -> None:
+    """Write down where the model server is going to listen, for all that ask it.
 
-    Parameters
-    ----------
-    settings : Settings
-        With its store decided and no port 0.
+    Raises
+    ------
+    StorageError
+        The file can't be written.
     """
-    var = settings.var
-    own = {
-        key: value
-        for key, value in config.host_environment().items()
-        if not key.startswith(FOREIGN) and (settings.store == "s3" or not key.startswith("AWS_"))
-    }
-    binaries = str(Path(sys.executable).parent)
-    own |= settings.to_environment() | {
-        "TERRAFLOW_RESOLVED": "1",
-        "TERRAFLOW_ROOT": str(config.project_root()),
-        "TERRAFLOW_ARTIFACTS_URI": settings.artifacts_uri,
-        "PATH": os.pathsep.join(
-            [binaries, own.get("PATH", os.defpath), str(minio.cached().parent)]
-        ),
-        "PYTHONUNBUFFERED": "1",
-        "NO_COLOR": "1",
-        "SPT_NOENV": "1",  # titles of processes leave their environment readable in /proc
-        "AIRFLOW_HOME": str(var / "airflow"),
-        "AIRFLOW_CONFIG": str(var / "airflow" / "airflow.cfg"),
-        "MLFLOW_TRACKING_URI": settings.mlflow_url,
-        # by the environment, since MLflow reads it at its import
-        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(
-            f"{name}:{settings.mlflow.port}" for name in (settings.host, "localhost")
-        ),
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a process of its own, for LLM judges only
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "JUPYTER_CONFIG_DIR": str(var / "jupyter"),
-        "JUPYTER_RUNTIME_DIR": str(var / "jupyter" / "runtime"),
-        "JUPYTER_DATA_DIR": str(var / "jupyter" / "data"),
-        "IPYTHONDIR": str(var / "jupyter" / "ipython"),
-        "MINIO_CONFIG_ENV_FILE": str(var / "minio" / "config.env"),
-    }
-    for service in SERVICES.values():
-        urls = [
-            SERVICES[name].address(settings) + SERVICES[name].health
-            for name in service.after
-            if name != "minio" or settings.store == "minio"
-        ]
-        if urls:
-            own["TERRAFLOW_AFTER_" + service.name.replace("-", "_").upper()] = " ".join(urls)
-    return own | store_environment(settings)
+    write_private(_url_file(settings), url)
 
 
-def _exec_supervisor(arguments: list[str]) -> NoReturn:
-    """Resolve the settings, then become the supervisor: for plain `honcho start`."""
-    from terraflow.process.supervise import STARTERS, lineage  # noqa: PLC0415
-    from terraflow.stack import setup  # noqa: PLC0415 - services is imported by setup
-
-    settings = load(running=False)
-    pid = manager_pid(settings.run_dir)
-    if pid and pid not in lineage(STARTERS["honcho"]):
-        raise ServiceError(
-            f"TerraFlow already runs here (pid {pid}, state in {settings.var}); stop it with "
-            "`invoke down`."
-        )
-    settings = setup.decide_store(settings, build=False)
-    if any(port == 0 for _, port in settings.ports()):
-        raise ConfigError("Plain `honcho start` can't choose free ports; use `invoke up`.")
-    setup.prepare(settings)
-    settings.save()
-    name, *command = arguments
-    if name == "minio" and settings.store != "minio":  # honcho would stop all if it ended
-        say(f'not needed: store = "{settings.store}"')
-        command = [sys.executable, "-c", "import signal; signal.pause()"]
-    os.execve(
-        sys.executable,
-        [sys.executable, "-m", "terraflow.process.supervise", name, *command],
-        environment(settings),
-    )
+def recorded_model_server(settings: Settings) -> str:
+    """Address of the model server that runs here, or "" where none does."""
+    path = _url_file(settings)
+    running = manager_pid(settings.run_dir, MODEL_SERVER)
+    return path.read_text() if running and path.exists() else ""
 
 
-if __name__ == "__main__":
-    from terraflow.console import report_errors
+def model_server_url(settings: Settings) -> str:
+    """Address of the running model server, or "" where none answers."""
+    url = recorded_model_server(settings)
+    return url if url and probes.answers(f"{url}/health") else ""
 
-    with report_errors():
-        _exec_supervisor(sys.argv[1:])
+
+def _url_file(settings: Settings) -> Path:
+    return settings.run_dir / f"{MODEL_SERVER}.url"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import closing, contextmanager
-from importlib.metadata import version
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from terraflow import config, probes
-from terraflow.console import say
+from terraflow.console import command, say
 from terraflow.credentials import ADMIN, read_secrets
 from terraflow.errors import ServiceError, TerraFlowError
 from terraflow.files import make_dir, write_private
@@ -20,7 +18,8 @@ from terraflow.lock import Lock
 from terraflow.process.child_processes import die_with_parent
 from terraflow.settings import Settings, resolve_ports
 from terraflow.stack import minio
-from terraflow.stack.services import environment
+from terraflow.stack.databases import migrate
+from terraflow.stack.environment import environment
 
 __all__ = ["decide_store", "expected_store", "prepare"]
 
@@ -53,7 +52,7 @@ def prepare(settings: Settings) -> None:
         lock.wait()
     try:
         _write_configuration(settings, read_secrets(settings))
-        _migrate(settings)
+        migrate(settings)
         _make_buckets(settings)
     finally:
         lock.release()
@@ -79,7 +78,7 @@ def decide_store(settings: Settings, *, build: bool = True) -> Settings:
     store = settings.store
     if expected_store(settings) == "minio":
         if not build and not minio.find():
-            raise ServiceError("There is no MinIO binary yet; run `invoke setup` first.")
+            raise ServiceError(f"There is no MinIO binary yet; run `{command('setup')}` first.")
         try:
             minio.ensure(say)
             store = "minio"
@@ -120,7 +119,7 @@ def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:
             "simple_auth_manager_users": f"{ADMIN}:ADMIN",
             "simple_auth_manager_passwords_file": passwords,
         },
-        # _migrate below has done it; each component would load all migrations to check them
+        # setup has done it; each component would load all migrations to check them
         "database": {"sql_alchemy_conn": database, "check_migrations": False},
         "api": {
             "base_url": settings.airflow_url,
@@ -157,69 +156,6 @@ def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:
         var / "minio" / "credentials",
         f"[default]\naws_access_key_id = {user}\naws_secret_access_key = {password}\n",
     )
-
-
-def _migrate(settings: Settings) -> None:
-    """Bring both databases to the installed versions; each is replaced when that is complete."""
-    variable = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
-    jobs = {}
-    for name, package in (("airflow", "apache-airflow"), ("mlflow", "mlflow")):
-        database = settings.var / name / f"{name}.db"
-        stamp = database.with_suffix(".version")
-        if database.exists() and stamp.exists() and stamp.read_text() == version(package):
-            continue
-        draft = database.with_suffix(".migrating")
-        _forget(draft)
-        if database.exists():
-            _copy_database(database, draft)
-        say(f"{package}: preparing its database (about 10 seconds)")
-        command = {
-            "airflow": ["airflow", "db", "migrate"],
-            "mlflow": ["mlflow", "db", "upgrade", f"sqlite:///{draft}"],
-        }[name]
-        log = settings.log_dir / f"{name}-migration.log"
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                command,
-                env=environment(settings) | {variable: f"sqlite:///{draft}"},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                preexec_fn=die_with_parent,
-            )
-        jobs[name] = (process, draft, database, stamp, version(package), log)
-    try:
-        for name, (process, draft, database, stamp, installed, log) in jobs.items():
-            if code := process.wait():
-                last = " | ".join(log.read_text().strip().splitlines()[-3:])
-                raise ServiceError(
-                    f"Preparing {name}'s database failed with code {code}: {last}; see {log}."
-                )
-            _fold_journal(draft)
-            draft.chmod(0o600)
-            _forget(database, journals_only=True)
-            draft.replace(database)
-            write_private(stamp, installed)
-    finally:
-        for process, *_ in jobs.values():
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-
-
-def _copy_database(source: Path, target: Path) -> None:
-    """Copy with what is still in SQLite's journal, as after a kill."""
-    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
-        old.backup(new)
-
-
-def _fold_journal(database: Path) -> None:
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _forget(database: Path, *, journals_only: bool = False) -> None:
-    for suffix in ("-wal", "-shm", "-journal", *([] if journals_only else [""])):
-        database.with_name(database.name + suffix).unlink(missing_ok=True)
 
 
 def _make_buckets(settings: Settings) -> None:
@@ -281,7 +217,7 @@ def _no_bucket(settings: Settings, bucket: str, error: Exception) -> ServiceErro
 
 
 @contextmanager
-def _temporary_minio(settings: Settings):  # type: ignore[no-untyped-def]
+def _temporary_minio(settings: Settings) -> Iterator[Settings]:
     free = settings.model_copy(
         update={"minio": settings.minio.model_copy(update={"port": 0, "console_port": 0})}
     )

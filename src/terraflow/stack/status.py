@@ -11,11 +11,11 @@ from pathlib import Path
 
 import psutil
 
-from terraflow.console import say, table
+from terraflow.console import command, say, table
 from terraflow.credentials import ADMIN, read_secrets
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.settings import Settings
-from terraflow.stack.services import MODEL_SERVER, SERVICES, is_ready
+from terraflow.stack.services import MODEL_SERVER, SERVICES, is_ready, model_server_url
 from terraflow.state import ServiceState, manager_pid, read_all
 
 __all__ = ["ServiceStatus", "memory_mb", "print_logs", "print_status", "status", "total_mb"]
@@ -54,8 +54,6 @@ def status(settings: Settings) -> list[ServiceStatus]:
         ready = is_ready(service, settings, state)
         rows.append(_row(service.name, state, ready, service.url(settings)))
     if (state := states.get(MODEL_SERVER)) and state.phase != "stopped":
-        from terraflow.serving.client import model_server_url  # noqa: PLC0415 - only where one runs
-
         url = model_server_url(settings)
         rows.append(_row(MODEL_SERVER, state, bool(url), url))
     return rows
@@ -123,7 +121,7 @@ def print_status(settings: Settings, *, as_json: bool, credentials: bool) -> Non
 
 def _credentials(settings: Settings) -> dict[str, str]:
     if not (settings.var / "secrets.json").exists():
-        raise ConfigError("There are no credentials yet; `invoke setup` generates them.")
+        raise ConfigError(f"There are no credentials yet; `{command('setup')}` generates them.")
     secret = read_secrets(settings)
     return {
         "airflow user": ADMIN,

@@ -15,15 +15,16 @@ from pathlib import Path
 import psutil
 
 from terraflow import config
-from terraflow.console import say, table
+from terraflow.console import command, say, table
 from terraflow.errors import ServiceError, StorageError, TerraFlowError
 from terraflow.files import make_dir
 from terraflow.lock import Lock
 from terraflow.process.child_processes import stop_on_sigterm
 from terraflow.settings import Settings, load, resolve_ports
 from terraflow.stack import setup
+from terraflow.stack.environment import environment
 from terraflow.stack.ports import check_ports
-from terraflow.stack.services import MODEL_SERVER, Service, environment, is_ready, select
+from terraflow.stack.services import MODEL_SERVER, Service, is_ready, select
 from terraflow.stack.status import memory_mb, total_mb
 from terraflow.state import manager_pid, read_all, read_state
 
@@ -61,19 +62,25 @@ def up(assignments: Iterable[str] = (), *, only: Iterable[str] = (), detach: boo
     services = select(settings, only)
     setup.prepare(settings)
     settings.save()
-    command = [sys.executable, "-m", "honcho", "start", "-e", os.devnull,
-               "-d", str(config.project_root()), "-f", str(config.project_root() / "Procfile"),
-               *dict.fromkeys(service.group for service in services)]  # fmt: skip
+    root = config.project_root()
+    start = [sys.executable, "-m", "honcho", "start", "-e", os.devnull]
+    groups = dict.fromkeys(service.group for service in services)
+    honcho_command = [*start, "-d", str(root), "-f", str(root / "Procfile"), *groups]
     variables = environment(settings) | {"TERRAFLOW_ECHO": "0"}
-    os.chdir(config.project_root())
+    os.chdir(root)
     if not detach:
         _watch_in_child(settings, services, began)
-        os.execve(sys.executable, command, variables)  # the lock stays with honcho
+        os.execve(sys.executable, honcho_command, variables)  # the lock stays with honcho
     with (settings.log_dir / "honcho.log").open("w") as log:
         honcho = subprocess.Popen(
-            command, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True, pass_fds=[lock.fileno()],
-        )  # fmt: skip
+            honcho_command,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=[lock.fileno()],
+        )
     lock.hand_over(honcho.pid)
     try:
         wait_until_ready(settings, services, began, alive=lambda: honcho.poll() is None)
@@ -82,7 +89,8 @@ def up(assignments: Iterable[str] = (), *, only: Iterable[str] = (), detach: boo
         honcho.terminate()
         honcho.wait(STOP_S)
         raise
-    say("Stop it with `invoke down`; see credentials with `invoke status --show-credentials`.")
+    log_in = command("status", "--show-credentials")
+    say(f"Stop it with `{command('down')}`; see credentials with `{log_in}`.")
     return 0
 
 
@@ -98,7 +106,7 @@ def _claim(settings: Settings) -> Lock:
         if (holder and _is_alive(holder)) or time.monotonic() > deadline:
             raise ServiceError(
                 f"TerraFlow already runs here (pid {holder}, state in {settings.var}); see it with "
-                "`invoke status`, stop it with `invoke down`."
+                f"`{command('status')}`, stop it with `{command('down')}`."
             )
         time.sleep(0.2)
 
@@ -118,7 +126,8 @@ def _watch_in_child(settings: Settings, services: list[Service], began: float) -
     code = 0
     try:
         wait_until_ready(settings, services, began, alive=lambda: os.getppid() == parent)
-        say("Press Ctrl+C to stop. `invoke status --show-credentials` shows how to log in.")
+        log_in = command("status", "--show-credentials")
+        say(f"Press Ctrl+C to stop. `{log_in}` shows how to log in.")
     except TerraFlowError as error:
         say(str(error))
         code = 1
@@ -167,12 +176,12 @@ def wait_until_ready(
         if missing and not alive():
             raise ServiceError(
                 f"The stack was stopped before {', '.join(missing)} answered; see "
-                f"{settings.log_dir}, or `invoke logs {missing[0]}`."
+                f"{settings.log_dir}, or `{command('logs', missing[0])}`."
             )
         if time.monotonic() > deadline:
             raise ServiceError(
                 f"{', '.join(missing)} did not answer within {START_S:.0f} s; see "
-                f"`invoke logs {missing[0]}`."
+                f"`{command('logs', missing[0])}`."
             )
         if missing and time.monotonic() - reminded > REMIND_S:
             reminded = time.monotonic()
@@ -244,7 +253,7 @@ def reset(settings: Settings, confirm: Callable[[str], bool]) -> bool:
     locks = [Lock(settings.run_dir / name) for name in ("up.lock", "setup.lock")]
     if busy := running or [f"process {lock.holder()}" for lock in locks if lock.is_held()]:
         raise ServiceError(
-            f"TerraFlow runs here ({', '.join(busy)}); stop it with `invoke down` first."
+            f"TerraFlow runs here ({', '.join(busy)}); stop it with `{command('down')}` first."
         )
     folders = [path for path in (settings.var, settings.artifacts) if path.exists()]
     if not folders:

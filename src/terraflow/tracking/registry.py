@@ -10,6 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from requests.exceptions import RequestException
 
+from terraflow.console import command
 from terraflow.errors import StorageError
 from terraflow.lock import Lock
 from terraflow.settings import Settings
@@ -40,7 +41,7 @@ def exclusive(settings: Settings) -> Iterator[None]:
     except (MlflowException, RequestException) as error:
         raise StorageError(
             f"The model registry at {settings.mlflow_url} failed: {str(error).splitlines()[0]}; "
-            "look at `invoke logs mlflow` and run it again."
+            f"look at `{command('logs', 'mlflow')}` and run it again."
         ) from error
     finally:
         lock.release()

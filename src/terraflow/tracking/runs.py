@@ -27,6 +27,7 @@ from requests.exceptions import RequestException
 
 from terraflow import probes
 from terraflow.config import project_root
+from terraflow.console import command
 from terraflow.errors import ConfigError, ServiceError, StorageError
 from terraflow.settings import Settings
 
@@ -57,8 +58,8 @@ def connect(settings: Settings) -> None:
     """
     if not probes.answers(f"{settings.mlflow_url}/health"):
         raise ServiceError(
-            f"MLflow does not answer at {settings.mlflow_url}; start the stack with `invoke up`, "
-            "or see `invoke status`."
+            f"MLflow does not answer at {settings.mlflow_url}; start the stack with "
+            f"`{command('up')}`, or see `{command('status')}`."
         )
     if not MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(RETRIES)
@@ -100,8 +101,8 @@ def start_run(
             _delete_artifacts(run)
         text = str(error).splitlines()[0]
         raise StorageError(
-            f"MLflow at {settings.mlflow_url} could not store the run: {text}; look at `invoke "
-            "logs mlflow` (is the disk full?) and run it again."
+            f"MLflow at {settings.mlflow_url} could not store the run: {text}; look at "
+            f"`{command('logs', 'mlflow')}` (is the disk full?) and run it again."
         ) from error
     except BaseException:
         if run:
@@ -220,9 +221,10 @@ def find_run(settings: Settings, run_id: str) -> Run:
         return mlflow.get_run(run_id)
     except MlflowException as error:
         known = ", ".join(f"{run} ({start} UTC)" for run, start in latest_runs())
+        none_yet = f"none yet, `{command('train')}` makes one"
         raise ConfigError(
             f"There is no run {run_id!r} at {settings.mlflow_url}; the latest are: "
-            f"{known or 'none yet, `invoke train` makes one'}."
+            f"{known or none_yet}."
         ) from error
 
 

@@ -16,6 +16,8 @@ from harness import wait_for
 from terraflow.process.supervisor import pause_before_restart
 from terraflow.state import ServiceState, read_state
 
+SUPERVISE = [sys.executable, "-m", "terraflow.process.supervise"]
+
 
 class Supervised:
     """A real supervisor on a real command."""
@@ -23,7 +25,7 @@ class Supervised:
     def __init__(self, var: Path, code: str, *options: str) -> None:
         self.var = var
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "terraflow.process.supervise", *options, "sample", sys.executable, "-c",
+            [*SUPERVISE, *options, "sample", sys.executable, "-c",
              code.replace("{", "{{").replace("}", "}}")],
             env=os.environ | {"TERRAFLOW_RESOLVED": "1", "TERRAFLOW_VAR": str(var)},
             stdout=subprocess.PIPE, text=True,
@@ -163,10 +165,7 @@ def test_supervisor_killed_takes_its_service_along(supervise: Callable[..., Supe
 
 
 def test_starter_killed_ends_the_service(tmp_path: Path) -> None:
-    code = (
-        "import subprocess, sys\n"
-        "subprocess.run([sys.executable, '-m', 'terraflow.process.supervise', 'sample', 'sleep', '60'])"
-    )
+    code = f"import subprocess\nsubprocess.run({[*SUPERVISE, 'sample', 'sleep', '60']})"
     starter = subprocess.Popen(
         [sys.executable, "-c", code],
         env=os.environ | {"TERRAFLOW_RESOLVED": "1", "TERRAFLOW_VAR": str(tmp_path / "var")},

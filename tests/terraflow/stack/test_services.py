@@ -11,7 +11,8 @@ from terraflow import probes
 from terraflow.errors import ConfigError
 from terraflow.process import supervise
 from terraflow.settings import Settings
-from terraflow.stack.services import SERVICES, environment, is_ready, select
+from terraflow.stack.environment import environment
+from terraflow.stack.services import SERVICES, is_ready, select
 from terraflow.state import ServiceState
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -7,12 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from terraflow.credentials import read_secrets
-from terraflow.errors import ConfigError
-from terraflow.settings import Settings
-from terraflow.stack.setup import _copy_database
+from terraflow.stack.databases import copy_database
 
 
 def test_copy_database_takes_what_a_killed_process_left_in_the_journal(tmp_path: Path) -> None:
@@ -29,18 +24,5 @@ def test_copy_database_takes_what_a_killed_process_left_in_the_journal(tmp_path:
     done = subprocess.run([sys.executable, "-c", code, str(source)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert os.path.getsize(f"{source}-wal")
-    _copy_database(source, target)
+    copy_database(source, target)
     assert sqlite3.connect(target).execute("select name from runs").fetchall() == [("kept",)]
-
-
-def test_read_secrets_are_generated_once(settings: Settings) -> None:
-    first = read_secrets(settings)
-    assert read_secrets(settings) == first
-    assert all(len(value) >= 12 for value in first.values())
-
-
-def test_read_secrets_damaged_file_is_told(settings: Settings) -> None:
-    read_secrets(settings)
-    (settings.var / "secrets.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"secrets\.json is not valid JSON"):
-        read_secrets(settings)

@@ -1,0 +1,69 @@
+"""The environment of every process of the stack."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from terraflow import config
+from terraflow.credentials import store_environment
+from terraflow.settings import Settings
+from terraflow.stack import minio
+from terraflow.stack.services import SERVICES
+
+__all__ = ["FOREIGN", "environment"]
+
+#: Variables of the shell that would change what a service does behind the settings' back.
+FOREIGN = ("AIRFLOW", "_AIRFLOW", "MLFLOW_", "_MLFLOW", "JUPYTER", "MINIO_", "IPYTHON")
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Give the variables of a process of the stack: paths to secrets, never a secret.
+
+    Parameters
+    ----------
+    settings : Settings
+        With its store decided and no port 0.
+    """
+    var = settings.var
+    own = {
+        key: value
+        for key, value in config.host_environment().items()
+        if not key.startswith(FOREIGN) and (settings.store == "s3" or not key.startswith("AWS_"))
+    }
+    binaries = str(Path(sys.executable).parent)
+    own |= settings.to_environment() | {
+        "TERRAFLOW_RESOLVED": "1",
+        "TERRAFLOW_ROOT": str(config.project_root()),
+        "TERRAFLOW_ARTIFACTS_URI": settings.artifacts_uri,
+        "PATH": os.pathsep.join(
+            [binaries, own.get("PATH", os.defpath), str(minio.cached().parent)]
+        ),
+        "PYTHONUNBUFFERED": "1",
+        "NO_COLOR": "1",
+        "SPT_NOENV": "1",  # titles of processes leave their environment readable in /proc
+        "AIRFLOW_HOME": str(var / "airflow"),
+        "AIRFLOW_CONFIG": str(var / "airflow" / "airflow.cfg"),
+        "MLFLOW_TRACKING_URI": settings.mlflow_url,
+        # by the environment, since MLflow reads it at its import
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(
+            f"{name}:{settings.mlflow.port}" for name in (settings.host, "localhost")
+        ),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a process of its own, for LLM judges only
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "JUPYTER_CONFIG_DIR": str(var / "jupyter"),
+        "JUPYTER_RUNTIME_DIR": str(var / "jupyter" / "runtime"),
+        "JUPYTER_DATA_DIR": str(var / "jupyter" / "data"),
+        "IPYTHONDIR": str(var / "jupyter" / "ipython"),
+        "MINIO_CONFIG_ENV_FILE": str(var / "minio" / "config.env"),
+    }
+    for service in SERVICES.values():
+        urls = [
+            SERVICES[name].address(settings) + SERVICES[name].health
+            for name in service.after
+            if name != "minio" or settings.store == "minio"
+        ]
+        if urls:
+            own["TERRAFLOW_AFTER_" + service.name.replace("-", "_").upper()] = " ".join(urls)
+    return own | store_environment(settings)
