@@ -1,0 +1,119 @@
+"""Figures of classes: confusion matrix, curves and map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from sklearn.metrics import average_precision_score, precision_recall_curve
+
+__all__ = ["confusion_figure", "curves_figure", "map_figure"]
+
+
+def confusion_figure(matrix: npt.NDArray[np.int64], classes: list[str], note: str) -> Figure:
+    """Draw a confusion matrix with its counts.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (reference, predicted), int64
+        Pixels.
+    note : str
+        Second line of the title.
+    """
+    size = 2.5 + 0.8 * len(classes)
+    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    axes = figure.subplots()
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ticks = range(len(classes))
+    axes.set_xticks(ticks, classes, rotation=45, ha="right")
+    axes.set_yticks(ticks, classes)
+    axes.set(xlabel="predicted", ylabel="reference", title=f"Spatial cross-validation\n{note}")
+    for row in ticks:
+        for column in ticks:
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour)
+    return figure
+
+
+def curves_figure(
+    reference: npt.NDArray[np.object_],
+    probabilities: npt.NDArray[np.float64],
+    classes: Sequence[str],
+    colours: Sequence[str],
+    note: str,
+) -> Figure:
+    """Draw user's accuracy over producer's accuracy for each class against the rest.
+
+    Parameters
+    ----------
+    reference : ndarray, shape (sample,)
+        Class names.
+    probabilities : ndarray, shape (sample, class)
+        Of held-out pixels, in the order of `classes`.
+    note : str
+        Second line of the title.
+
+    References
+    ----------
+    Saito & Rehmsmeier 2015, doi:10.1371/journal.pone.0118432, on precision and recall where
+    classes are of unlike size.
+    """
+    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    axes = figure.subplots()
+    for name, colour, scores in zip(classes, colours, probabilities.T, strict=True):
+        users, producers, _ = precision_recall_curve(reference == name, scores)
+        area = average_precision_score(reference == name, scores)
+        axes.plot(producers, users, color=colour, label=f"{name} ({area:.2f})")
+    axes.set(
+        xlim=(0, 1), ylim=(0, 1.02), xlabel="producer's accuracy (recall)",
+        ylabel="user's accuracy (precision)", title=f"Each class against the rest\n{note}",
+    )  # fmt: skip
+    axes.legend(
+        title="class (average precision)", loc="center left", bbox_to_anchor=(1.01, 0.5),
+        frameon=False,
+    )  # fmt: skip
+    return figure
+
+
+def map_figure(
+    numbers: npt.NDArray[np.uint8],
+    classes: Sequence[str],
+    note: str,
+    colours: Sequence[str],
+    bounds: tuple[float, float, float, float] | None = None,
+    title: str = "Map",
+) -> Figure:
+    """Draw a class map with its legend.
+
+    Parameters
+    ----------
+    numbers : ndarray, shape (y, x), uint8
+        1 to n for `classes`, 0 is nodata (white).
+    note : str
+        Second line of the title.
+    colours : sequence of str
+        Of the classes, as `class_colours` gives them.
+    bounds : tuple of float, optional
+        West, south, east, north in the map's CRS; without them the axes count pixels.
+    """
+    palette = ["white", *colours]
+    figure = Figure(figsize=(8, 6.5), layout="constrained")
+    axes = figure.subplots()
+    west, south, east, north = bounds or (-0.5, len(numbers) - 0.5, numbers.shape[1] - 0.5, -0.5)
+    axes.imshow(
+        numbers, cmap=ListedColormap(palette), interpolation="nearest",
+        norm=BoundaryNorm(np.arange(len(palette) + 1) - 0.5, len(palette)),
+        extent=(west, east, south, north),
+    )  # fmt: skip
+    labels = ("easting", "northing") if bounds else ("column", "row")
+    axes.set(title=f"{title}\n{note}", xlabel=labels[0], ylabel=labels[1])
+    axes.ticklabel_format(useOffset=False, style="plain")
+    axes.locator_params(nbins=5)
+    handles = [Patch(color=palette[i + 1], label=name) for i, name in enumerate(classes)]
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    return figure
