@@ -209,9 +209,12 @@ def _check_sort(choice: ModelChoice, *, probabilities: bool) -> None:
 def _known(kind: Kind) -> set[str]:
     """Names of the parameters that a model takes."""
     factory = _factory(kind)
-    if hasattr(factory, "get_params"):
-        return set(factory().get_params()) | set(kind.further)
-    return set(inspect.signature(factory).parameters)
+    named = inspect.signature(factory).parameters.values()
+    known = {p.name for p in named if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    try:
+        return known | set(factory().get_params()) | set(kind.further)
+    except (AttributeError, TypeError):  # no estimator of scikit-learn's, or one without defaults
+        return known
 
 
 def _factory(kind: Kind) -> Callable[..., Any]:
