@@ -35,8 +35,8 @@ def phenology(cube: xr.Dataset) -> dict[str, npt.NDArray[np.float32]]:
     dict of str to ndarray, shape (y, x), float32
         ndvi_start, ndvi_peak: day of the year, 1 to 366; a season that starts before the new year
         has a start greater than its peak. ndvi_amplitude: largest less smallest point, unitless,
-        0 to 2. All are NaN where fewer than 3 half-months have a clear date. Of equal points the
-        first of the year is the peak; where all are equal, the season starts at its peak.
+        nominally 0 to 2. All are NaN where fewer than 3 half-months have a clear date. Of equal
+        points the first of the year is the peak; where all are equal, the season starts there.
 
     Raises
     ------
