@@ -98,9 +98,9 @@ def create_map(
         file.update_tags(**{_PREFIX + key.upper(): v for key, v in origin.to_tags().items()})
         for number, band in enumerate(bands, 1):
             names = {f"{_NAME}{value}": name for value, name in band.names.items()}
-            unit = {"UNIT": f"{band.unit}, {band.description}"} if band.unit else {}
-            if names or unit:
-                file.update_tags(number, **names, **unit)
+            tags = band.tags or ({"UNIT": band.unit} if band.unit else {})
+            if names or tags:
+                file.update_tags(number, **names, **tags)
         yield file
 
 
@@ -191,11 +191,9 @@ def _read_band(file: DatasetReader, number: int) -> Band:
     tags = file.tags(number)
     values = sorted(int(key.removeprefix(_NAME)) for key in tags if key.startswith(_NAME))
     palette = file.colormap(number) if values else {}
-    unit, _, description = tags.get("UNIT", "").partition(", ")
     return Band(
         file.descriptions[number - 1] or f"band {number}",
-        description,
-        unit,
+        unit=tags.get("UNIT", ""),
         nodata=file.nodatavals[number - 1],
         names={value: tags[f"{_NAME}{value}"] for value in values},
         colours={value: "#{:02x}{:02x}{:02x}".format(*palette[value]) for value in values},

@@ -28,6 +28,7 @@ from terraflow.eo.targets.target import (
     NotComparableError,
     ReportFiles,
     Target,
+    measure_name,
 )
 from terraflow.errors import DataError
 from terraflow.storage import Storage
@@ -155,7 +156,12 @@ class Classification(Target):
                 names=dict(enumerate(levels, 1)),
                 colours=dict(enumerate(colours, 1)),
             ),
-            Band("confidence", "Probability of the class in per cent", unit="%"),
+            Band(
+                "confidence",
+                "Probability of the class in per cent",
+                unit="%",
+                tags={"UNIT": "per cent, probability of the class"},
+            ),
         ]
 
     def summarise(self, values: npt.NDArray[Any], levels: Sequence[str]) -> dict[str, float]:
@@ -168,6 +174,13 @@ class Classification(Target):
         from terraflow.eo.targets.class_card import class_card  # noqa: PLC0415 - see bands
 
         return class_card(evaluation)
+
+    def label(self, measure: str) -> str:
+        """Write a measure's name for a reader; that of a class as it is."""
+        for name in PER_CLASS:
+            if measure.startswith(f"{name}_"):
+                return f"{measure_name(name)} {measure.removeprefix(f'{name}_')}"
+        return measure_name(measure)
 
     def figures(
         self, reference: pd.Series, evaluation: Evaluation, section: Map, note: str

@@ -75,6 +75,8 @@ class Band:
         Value to the name it stands for, where values are names; empty where they are numbers.
     colours : dict
         Value to "#rrggbb", where values are names.
+    tags : dict
+        Of the band in the file; by default the unit.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Band:
     nodata: float = 0
     names: Mapping[int, str] = field(default_factory=dict)
     colours: Mapping[int, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def is_valid(self, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Tell which values are not nodata, which may be NaN."""
@@ -364,6 +367,10 @@ class Target(ABC):
         )
         table = markdown_table(("", "spatial blocks (95 % interval)", "at random"), rows)
         return Card(purpose=f"It gives each pixel a number: {self.column}.", scores=table)
+
+    def label(self, measure: str) -> str:
+        """Write a measure's name for a reader."""
+        return measure_name(measure)
 
     def figures(
         self, reference: pd.Series, evaluation: Evaluation, section: Map, note: str

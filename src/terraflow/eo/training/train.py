@@ -16,7 +16,7 @@ from terraflow.eo.models.model import log_model
 from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.samples.draw import NOT_FEATURES
 from terraflow.eo.samples.preprocess import Prepared, read_report
-from terraflow.eo.targets.target import Score, Target, measure_name
+from terraflow.eo.targets.target import Score, Target
 from terraflow.eo.training.cross_validation import check_samples, cross_validate
 from terraflow.eo.training.folds import leave_gap, spatial_folds
 from terraflow.eo.training.promotion import consider
@@ -188,14 +188,14 @@ def step(project: OpenProject, inputs: Inputs) -> Trained:
 
 def show(project: OpenProject, outputs: Inputs) -> int:
     """Tell the scores, the decision, and what can be done next."""
-    del project
+    target = project.hooks.target
     trained = Trained.model_validate(outputs)
     if trained.simulated:
         say("\nSimulated data: these scores say nothing about any real place.")
     say("\nBy cross-validation over spatial blocks, with 95 % intervals:")
     first = {name: trained.scores[name] for name in trained.headline}
     rows = [
-        (measure_name(name), Score(*values).text())
+        (target.label(name), Score(*values).text())
         for name, values in (first | trained.scores).items()
         if not name.startswith(("users_accuracy_", "producers_accuracy_"))
     ]
