@@ -26,9 +26,8 @@ import psutil
 import serve_speed
 import stack_speed
 
-from terraflow.console import say, table
+from terraflow.console import say, stop_on_sigterm, table
 from terraflow.errors import ConfigError
-from terraflow.process.child_processes import stop_on_sigterm
 
 __all__ = ["Figure", "compare", "run"]
 

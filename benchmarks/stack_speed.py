@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 from terraflow import probes
-from terraflow.process.child_processes import stop_on_sigterm
+from terraflow.console import stop_on_sigterm
 from terraflow.stack import minio
 from terraflow.stack.environment import FOREIGN
 from terraflow.stack.status import memory_mb

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from terraflow.errors import ConfigError, TerraFlowError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["command", "confirm", "progress", "report_errors", "say", "table"]
+__all__ = ["command", "confirm", "progress", "report_errors", "say", "stop_on_sigterm", "table"]
 
 
 def say(line: str = "") -> None:
@@ -122,6 +123,15 @@ def report_errors(log_dir: Path | None = None) -> Iterator[None]:
             file=sys.stderr,
         )
         sys.exit(2)
+
+
+def stop_on_sigterm() -> None:
+    """Treat SIGTERM as Ctrl+C, so that what was begun is ended in order."""
+
+    def stop(_signum: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def confirm(loss: str, *, yes: bool) -> bool:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,17 @@ def test_project_root_none_says_what_was_looked_for_from_where(
         project_root()
     assert str(tmp_path) in str(caught.value)
     assert "Procfile and pyproject.toml; go to your project's folder" in str(caught.value)
+
+
+def test_task_outside_a_project_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text("from terraflow.tasks import namespace\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "invoke", "status"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("No TerraFlow project")
+    assert len(done.stderr.splitlines()) == 1

@@ -114,13 +114,6 @@ def test_every_declared_dependency_is_imported_or_a_tool() -> None:
     assert declared_dependencies() - imported == set(TOOLS)
 
 
-def test_imports_point_one_way() -> None:
-    for path in (ROOT / "src" / "terraflow").rglob("*.py"):
-        assert "land_cover" not in imports(path), path
-    for path in (ROOT / "src" / "land_cover").rglob("*.py"):
-        assert "land_cover" not in imports(path), f"{path}: write it as a relative import"
-
-
 def test_environment_is_read_in_one_place() -> None:
     readers = {
         path.name for path in (ROOT / "src").rglob("*.py") if "os.environ" in path.read_text()

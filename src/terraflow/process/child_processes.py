@@ -6,7 +6,7 @@ import ctypes
 import signal
 import sys
 
-__all__ = ["adopt_orphans", "die_with_parent", "stop_on_sigterm"]
+__all__ = ["adopt_orphans", "die_with_parent"]
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -21,12 +21,3 @@ def adopt_orphans() -> None:
     """Become the parent of grandchildren whose parent dies, so that they can be ended."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def stop_on_sigterm() -> None:
-    """Treat SIGTERM as Ctrl+C, so that what was begun is ended in order."""
-
-    def stop(_signum: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)

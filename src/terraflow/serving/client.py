@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from terraflow import config, probes
-from terraflow.console import command, say
+from terraflow.console import command, say, stop_on_sigterm
 from terraflow.credentials import store_environment
 from terraflow.errors import ConfigError, ServiceError
-from terraflow.process.child_processes import stop_on_sigterm
 from terraflow.settings import Settings, resolve_ports
 from terraflow.stack.environment import environment
 from terraflow.stack.ports import check_port

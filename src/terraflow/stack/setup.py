@@ -5,25 +5,69 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from terraflow import config, probes
 from terraflow.console import command, say
 from terraflow.credentials import ADMIN, read_secrets
-from terraflow.errors import ServiceError, TerraFlowError
+from terraflow.errors import ConfigError, ServiceError, TerraFlowError
 from terraflow.files import make_dir, write_private
 from terraflow.lock import Lock
 from terraflow.process.child_processes import die_with_parent
-from terraflow.settings import Settings, resolve_ports
+from terraflow.settings import Settings, load, resolve_ports
 from terraflow.stack import minio
 from terraflow.stack.databases import migrate
 from terraflow.stack.environment import environment
 
-__all__ = ["decide_store", "expected_store", "prepare"]
+__all__ = ["check_assignments", "decide_store", "expected_store", "prepare", "set_up"]
 
 START_S = 30.0
+
+
+def set_up(assignments: Iterable[str] = ()) -> Settings:
+    """Do the first-time work without starting the stack.
+
+    Parameters
+    ----------
+    assignments : iterable of str
+        Words of the command line such as "store=local".
+
+    Returns
+    -------
+    Settings
+        With its store decided.
+
+    Raises
+    ------
+    ConfigError
+        A setting is wrong.
+    ServiceError, StorageError
+        As `decide_store` and `prepare`.
+    """
+    check_assignments(assignments := list(assignments))
+    settings = decide_store(load(assignments))
+    prepare(settings)
+    return settings
+
+
+def check_assignments(assignments: Iterable[str]) -> None:
+    """Refuse settings that neither setup nor start of the stack would heed.
+
+    Raises
+    ------
+    ConfigError
+        One is of the model server, which is started by itself.
+    """
+    for word in assignments:
+        if word.strip().startswith("serving."):
+            key = word.partition("=")[0].strip()
+            raise ConfigError(
+                f"--set {word} would have no effect: the model server is no part of the stack; "
+                f"set TERRAFLOW_{key.replace('.', '_').upper()}, or [serving] in "
+                f"config/local/terraflow.toml, and start it with `{command('serve')}`."
+            )
 
 
 def prepare(settings: Settings) -> None:

@@ -15,11 +15,10 @@ from pathlib import Path
 import psutil
 
 from terraflow import config
-from terraflow.console import command, say, table
+from terraflow.console import command, say, stop_on_sigterm, table
 from terraflow.errors import ServiceError, StorageError, TerraFlowError
 from terraflow.files import make_dir
 from terraflow.lock import Lock
-from terraflow.process.child_processes import stop_on_sigterm
 from terraflow.settings import Settings, load, resolve_ports
 from terraflow.stack import setup
 from terraflow.stack.environment import environment
@@ -47,11 +46,14 @@ def up(assignments: Iterable[str] = (), *, only: Iterable[str] = (), detach: boo
 
     Raises
     ------
+    ConfigError
+        A setting is wrong.
     ServiceError
         The stack already runs, a port is taken, or a service does not become ready.
     """
     began = time.time()
     stop_on_sigterm()
+    setup.check_assignments(assignments := list(assignments))
     settings = load(assignments, running=False)
     make_dir(settings.run_dir)
     lock = _claim(settings)

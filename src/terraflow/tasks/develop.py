@@ -1,48 +1,91 @@
-"""Tests, benchmarks, lint and lock: the commands of developers."""
+"""Tasks of developers: tests, benchmarks, lint, lock, wheel and version."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
-from terraflow.config import project_root
+from invoke.context import Context
 
-__all__ = ["bench", "lint", "lock", "run_tests"]
+from terraflow.config import host_environment, project_root
+from terraflow.console import say
+from terraflow.errors import TerraFlowError
+from terraflow.tasks.task import task
+
+__all__ = ["bench", "lint", "lock", "test", "version", "wheel"]
 
 _OVERRIDDEN = "rfc3987-syntax"  # see [tool.uv] in pyproject.toml
+_EXTRAS = ("dev", "project")
 
 
-def run_tests(keyword: str = "", marker: str = "") -> int:
-    """Run pytest; return its exit code."""
-    words = [*(["-k", keyword] if keyword else []), *(["-m", marker] if marker else [])]
-    return _run("pytest", *words)
+@task(help={"k": "only tests that match, as pytest's -k", "m": "as pytest's -m"})
+def test(c: Context, k: str = "", m: str = "") -> int:
+    """Run the tests."""
+    return _run("pytest", *(["-k", k] if k else []), *(["-m", m] if m else []))
 
 
-def bench(only: str = "") -> int:
-    """Run the benchmarks, or some of them; return 1 if a figure misses its bound."""
+@task(help={"only": "some of stack,map,serve"})
+def bench(c: Context, only: str = "") -> int:
+    """Measure the stack, maps and serving beside others: about an hour."""
     words = ["--only", only] if only else []
     return subprocess.call([sys.executable, "benchmarks/bench.py", *words], cwd=project_root())
 
 
-def lint(*, fix: bool = False) -> int:
-    """Run ruff and mypy; return 1 if either finds something."""
-    changes = ["--fix"] if fix else []
+@task(help={"fix": "mend what can be mended"})
+def lint(c: Context, fix: bool = False) -> int:
+    """Check style and types."""
     codes = [
-        _run("ruff", "check", *changes),
+        _run("ruff", "check", *(["--fix"] if fix else [])),
         _run("ruff", "format", *([] if fix else ["--check"])),
         _run("mypy"),
     ]
     return int(any(codes))
 
 
-def lock() -> int:
+@task()
+def lock(c: Context) -> int:
     """Rewrite requirements.lock: universal, with hashes, without index addresses."""
-    return _run(
-        "uv", "pip", "compile", "pyproject.toml", "--extra", "dev", "--universal",
-        "--generate-hashes", "--no-header", "--no-emit-index-url",
-        "--no-emit-package", _OVERRIDDEN, "--python-version", "3.11", "--quiet",
-        "--output-file", "requirements.lock",
-    )  # fmt: skip
+    extras = [word for extra in _EXTRAS for word in ("--extra", extra)]
+    shape = ["--universal", "--generate-hashes", "--python-version", "3.11"]
+    silent = ["--quiet", "--no-header", "--no-emit-index-url", "--no-emit-package", _OVERRIDDEN]
+    output = ["--output-file", "requirements.lock"]
+    return _run("uv", "pip", "compile", "pyproject.toml", *extras, *shape, *silent, *output)
+
+
+@task()
+def wheel(c: Context) -> None:
+    """Build the wheel of the platform into dist/, and print its path; needs no network."""
+    with tempfile.TemporaryDirectory() as folder:
+        # not in build/, out of which files that are gone from src/ would come into the wheel
+        (Path(folder) / "extra.cfg").write_text(f"[build]\nbuild_base = {folder}/build\n")
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "uv", "build", "--wheel", "--no-build-isolation"),
+                *("--offline", "--python", sys.executable, "--out-dir", f"{folder}/dist"),
+            ],
+            cwd=project_root(),
+            env=host_environment() | {"DIST_EXTRA_CONFIG": f"{folder}/extra.cfg"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise TerraFlowError(f"The wheel can't be built:\n{done.stderr.strip()}")
+        [built] = (Path(folder) / "dist").glob("*.whl")
+        target = project_root() / "dist" / built.name
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(built.read_bytes())
+    say(str(target))
+
+
+@task()
+def version(c: Context) -> None:
+    """Print the version of the platform."""
+    from terraflow import __version__
+
+    say(__version__)
 
 
 def _run(module: str, *words: str) -> int:

@@ -1,0 +1,84 @@
+"""Tasks of the stack: setup, up, down, status, logs, reset, doctor."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+
+from terraflow.console import confirm, say, stop_on_sigterm
+from terraflow.tasks.task import optional_argument, task
+
+__all__ = ["doctor", "down", "logs", "reset", "setup", "status", "up"]
+
+
+@task(iterable=["set_"], help={"set_": "a setting, as in --set mlflow.port=0"})
+def setup(c: Context, set_: list[str]) -> None:
+    """Do the first-time work; safe to repeat."""
+    from terraflow.stack.setup import set_up
+
+    stop_on_sigterm()
+    done = set_up(set_)
+    say(f"Set up: state in {done.var}, store {done.store} ({done.artifacts_uri}).")
+
+
+@task(
+    iterable=["set_"],
+    help={
+        "detach": "return when all is ready",
+        "only": "services, as in --only mlflow,minio",
+        "set_": "a setting, as in --set mlflow.port=0",
+    },
+)
+def up(c: Context, set_: list[str], only: str = "", detach: bool = False) -> int:
+    """Start the stack and say when it is ready."""
+    from terraflow.stack import up as stack
+
+    return stack.up(set_, only=[name for name in only.split(",") if name], detach=detach)
+
+
+@task()
+def down(c: Context) -> None:
+    """Stop the stack and the model server."""
+    from terraflow import settings
+    from terraflow.stack import up as stack
+
+    say("Stopped." if stack.down(settings.load()) else "Nothing was running.")
+
+
+@task(help={"json": "for programs", "show_credentials": "how to log in"})
+def status(c: Context, json: bool = False, show_credentials: bool = False) -> None:
+    """Show state, pid, memory, restarts and URL of each service."""
+    from terraflow import settings
+    from terraflow.stack.status import print_status
+
+    print_status(settings.load(), as_json=json, credentials=show_credentials)
+
+
+@task(
+    positional=optional_argument("logs", "service"),
+    help={"service": "one service or group, as in logs mlflow", "follow": "go on as they grow"},
+)
+def logs(c: Context, service: str | None = None, follow: bool = False) -> None:
+    """Print the end of the logs."""
+    from terraflow import settings
+    from terraflow.stack.status import print_logs
+
+    print_logs(settings.load(), service or "", follow=follow)
+
+
+@task(help={"yes": "do not ask"})
+def reset(c: Context, yes: bool = False) -> None:
+    """Delete all state, after asking."""
+    from terraflow import settings
+    from terraflow.stack import up as stack
+
+    done = stack.reset(settings.load(), lambda loss: confirm(loss, yes=yes))
+    say("Deleted." if done else "Nothing was deleted.")
+
+
+@task()
+def doctor(c: Context) -> int:
+    """Check what the stack needs; each failure has its remedy."""
+    from terraflow import settings
+    from terraflow.stack.doctor import report
+
+    return report(settings.load)

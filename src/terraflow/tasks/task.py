@@ -1,0 +1,85 @@
+"""How a task is made: it parses, calls the platform and prints; its errors become sentences."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from invoke.tasks import task as invoke_task
+
+from terraflow.config import project_root
+from terraflow.console import report_errors
+from terraflow.errors import ConfigError
+
+__all__ = ["number", "optional_argument", "task"]
+
+Body = TypeVar("Body", bound=Callable[..., Any])
+
+
+def task(**options: Any) -> Callable[[Body], Any]:
+    """Make a task of invoke whose errors become a sentence and an exit code.
+
+    Parameters
+    ----------
+    options
+        As those of `invoke.task`: help, iterable, positional.
+
+    Returns
+    -------
+    callable
+        Decorates a function whose first parameter is invoke's context, and which may return an
+        exit code.
+    """
+
+    def decorate(body: Body) -> Any:
+        @wraps(body)
+        def run(*args: Any, **kwargs: Any) -> None:
+            with report_errors():
+                log_dir = project_root() / "var" / "log"
+            with report_errors(log_dir):
+                if code := body(*args, **kwargs):
+                    sys.exit(code)
+
+        return invoke_task(**options)(run)
+
+    return decorate
+
+
+def optional_argument(task_name: str, parameter: str) -> list[str]:
+    """Make a parameter positional if a word is given for it: invoke has no optional ones.
+
+    Parameters
+    ----------
+    task_name, parameter : str
+        A task and its parameter, as in `invoke logs mlflow`.
+
+    Returns
+    -------
+    list of str
+        For the task's option `positional`.
+    """
+    after = sys.argv[sys.argv.index(task_name) + 1 :] if task_name in sys.argv else []
+    return [parameter] if any(not word.startswith("-") for word in after) else []
+
+
+def number(text: str, option: str, kind: Callable[[str], float] = float) -> float:
+    """Read a number: invoke itself would answer a wrong one with a traceback.
+
+    Parameters
+    ----------
+    text, option : str
+        What was given, and for which option.
+    kind : callable
+        Converts it.
+
+    Raises
+    ------
+    ConfigError
+        It is no number.
+    """
+    try:
+        return kind(text)
+    except ValueError:
+        raise ConfigError(f"{option} {text!r} is no number; correct it.") from None
