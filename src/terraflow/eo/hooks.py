@@ -14,7 +14,7 @@ from terraflow.eo.config.digests import code_closure, code_digest
 from terraflow.eo.config.record import Record
 from terraflow.eo.features.own import function_name
 from terraflow.eo.features.recipe import FeatureFunction
-from terraflow.eo.targets.classification import Classification
+from terraflow.eo.targets.classes.classification import Classification
 from terraflow.eo.targets.target import Target
 from terraflow.errors import DataError
 

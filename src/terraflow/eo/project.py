@@ -12,7 +12,7 @@ from terraflow import settings
 from terraflow.eo.config.project_file import ProjectConfig, load_config
 from terraflow.eo.features.recipe import FeatureFunction
 from terraflow.eo.hooks import Hooks, ModelFactory
-from terraflow.eo.targets.classification import Classification
+from terraflow.eo.targets.classes.classification import Classification
 from terraflow.eo.targets.target import Target
 from terraflow.errors import ConfigError
 from terraflow.storage import Storage

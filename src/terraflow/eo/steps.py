@@ -21,7 +21,7 @@ from terraflow.errors import ConfigError, TerraFlowError
 if TYPE_CHECKING:
     from terraflow.eo.project import Inputs, OpenProject
 
-__all__ = ["STEPS", "Option", "Step", "find_step", "run_step", "run_up_to"]
+__all__ = ["STEPS", "Option", "Step", "check", "find_step", "run_step", "run_up_to", "show"]
 
 
 @dataclass(frozen=True)
@@ -234,6 +234,22 @@ def run_step(name: str, project: OpenProject, inputs: Inputs) -> dict[str, Any]:
     return dict(outputs)
 
 
+def check(name: str, project: OpenProject, options: Inputs) -> None:
+    """See before long work what can be seen of a step and those before it.
+
+    Raises
+    ------
+    TerraFlowError
+        Something is wrong.
+    """
+    find_step(name, project)
+    for step in _chain(name, options):
+        if step in STEPS and step not in project.project.steps:
+            look = getattr(import_module(STEPS[step].module), "check", None)
+            if look:
+                look(project, options)
+
+
 def run_up_to(name: str, project: OpenProject, options: Inputs) -> dict[str, Any]:
     """Bring the steps before one up to date, then run it, and tell how long each took.
 
@@ -242,14 +258,8 @@ def run_up_to(name: str, project: OpenProject, options: Inputs) -> dict[str, Any
     ConfigError
         There is no such step, or an option is wrong: told before any work.
     """
-    find_step(name, project)
-    chain = [name]
-    while (row := STEPS.get(chain[0])) and row.after and not options.get(row.unless):
-        chain.insert(0, row.after)
-    for step in chain:
-        check = getattr(import_module(STEPS[step].module), "check", None) if step in STEPS else None
-        if check and step not in project.project.steps:
-            check(project, options)
+    check(name, project, options)
+    chain = _chain(name, options)
     value: dict[str, Any] = dict(options)
     for step in chain:
         began = time.monotonic()
@@ -271,3 +281,11 @@ def show(name: str, project: OpenProject, outputs: Inputs) -> int:
         if value not in (None, "") and key != "record_version":
             say(f"{key}: {value}")
     return 0
+
+
+def _chain(name: str, options: Inputs) -> list[str]:
+    """List a step and those before it, the first one first."""
+    chain = [name]
+    while (row := STEPS.get(chain[0])) and row.after and not options.get(row.unless):
+        chain.insert(0, row.after)
+    return chain

@@ -32,11 +32,11 @@ def code_digest(names: Iterable[str]) -> str:
         There is no module of that name, or its source is not there.
     """
     digest = hashlib.sha256()
-    for name, path in sorted({entry for name in names for entry in _sources(name)}):
+    for module, path in sorted({entry for name in names for entry in _sources(name)}):
         tree = ast.parse(path.read_bytes())
         for node in ast.walk(tree):
             _drop_docstring(node)
-        digest.update(f"{name}\n{ast.dump(tree)}\n".encode())
+        digest.update(f"{module}\n{ast.dump(tree)}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -99,7 +99,7 @@ def own_names(functions: Sequence[FeatureFunction], times: npt.ArrayLike, series
     dates = np.asarray(times, "datetime64[ns]")
     ramp = np.linspace(0.1, 0.5, len(dates) * int(np.prod(TRIAL_SHAPE)), dtype="float32")
     values = ramp.reshape(len(dates), *TRIAL_SHAPE)
-    cube = xr.Dataset({name: (("time", "y", "x"), values) for name in series}, {"time": dates})
+    cube = xr.Dataset(dict.fromkeys(series, (("time", "y", "x"), values)), {"time": dates})
     names = list(compute_own(functions, cube))
     if twice := [name for name in names if name in taken]:
         owner = next(f for f in functions if twice[0] in compute_own([f], cube))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from rasterio.windows import Window
 from threadpoolctl import threadpool_limits
 
-from terraflow.console import say
+from terraflow.console import command, say
 from terraflow.eo.config.record import Record
 from terraflow.eo.features.windows import FeatureSource
 from terraflow.eo.images.collection import read_items
@@ -21,7 +21,7 @@ from terraflow.eo.maps.map_item import map_item
 from terraflow.eo.maps.map_origin import MapOrigin, make_origin
 from terraflow.eo.models.model import LoadedModel, apply_model, check_features, load_model
 from terraflow.eo.project import Inputs, OpenProject
-from terraflow.eo.targets.target import Band
+from terraflow.eo.targets.parts import Band
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage, join
 
@@ -129,8 +129,8 @@ def find_map(model: LoadedModel, items_uri: str, storage: Storage) -> str:
     uri = _default_uri(origin, storage)
     if not storage.exists(uri):
         raise DataError(
-            f"There is no map of {items_uri} by {origin.model} at {uri}; make it by `invoke map`, "
-            "or name another by --map."
+            f"There is no map of {items_uri} by {origin.model} at {uri}; make it by "
+            f"`{command('map')}`, or name another by --map."
         )
     return uri
 
@@ -188,5 +188,5 @@ def show(project: OpenProject, outputs: Inputs) -> int:
     """Tell where the map is."""
     del project
     say(f"Map: {outputs['map']}\nSTAC item: {outputs['item']}")
-    say(f"Its report: invoke report --map {outputs['map']}")
+    say(f"Its report: {command('report', '--map', outputs['map'])}")
     return 0

@@ -17,8 +17,9 @@ from odc.geo.geobox import GeoBox
 from rasterio.crs import CRS
 from rasterio.io import DatasetReader, DatasetWriter
 
+from terraflow.console import command
 from terraflow.eo.maps.map_origin import MapOrigin
-from terraflow.eo.targets.target import Band
+from terraflow.eo.targets.parts import Band
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
@@ -124,7 +125,7 @@ def write_cog(source: Path, target: Path, resampling: str) -> None:
 
 
 def category_names(band: Band) -> bytes:
-    """Names of values as GDAL and QGIS read them from FILE.aux.xml: a GeoTIFF has no place for them.
+    """Names of values as GDAL and QGIS read them from FILE.aux.xml: no GeoTIFF has them.
 
     References
     ----------
@@ -146,7 +147,7 @@ def open_map(uri: str, storage: Storage) -> Iterator[DatasetReader]:
     Raises
     ------
     DataError
-        It is no map that `invoke map` made, or can't be read.
+        It is no map that TerraFlow made, or can't be read.
     """
     with storage.gdal(), warnings.catch_warnings():
         # what is no map may have no place either
@@ -155,13 +156,14 @@ def open_map(uri: str, storage: Storage) -> Iterator[DatasetReader]:
             file = rasterio.open(uri)
         except (rasterio.errors.RasterioError, OSError) as error:
             raise DataError(
-                f"{uri} can't be read: {error}; name a map that `invoke map` made, by path or URI."
+                f"{uri} can't be read: {error}; name a map that `{command('map')}` made, "
+                "by path or URI."
             ) from error
         with file:
             if f"{_PREFIX}MODEL" not in file.tags():
                 raise DataError(
                     f"{uri} does not tell which model it comes from: it is no map of TerraFlow's; "
-                    "name one that `invoke map` made."
+                    f"name one that `{command('map')}` made."
                 )
             yield file
 
@@ -172,7 +174,7 @@ def read_info(uri: str, storage: Storage) -> MapInfo:
     Raises
     ------
     DataError
-        It is no map that `invoke map` made, or can't be read.
+        It is no map that TerraFlow made, or can't be read.
     """
     with open_map(uri, storage) as file:
         tags = {k.removeprefix(_PREFIX): v for k, v in file.tags().items() if k.startswith(_PREFIX)}
@@ -181,7 +183,7 @@ def read_info(uri: str, storage: Storage) -> MapInfo:
         except ValueError as error:
             raise DataError(
                 f"{uri} does not tell its whole origin ({str(error).splitlines()[1]}); name a map "
-                "that `invoke map` made."
+                f"that `{command('map')}` made."
             ) from error
         bands = [_read_band(file, number) for number in file.indexes]
         return MapInfo(bands, file.crs, file.transform, file.shape, origin)

@@ -19,7 +19,7 @@ from shapely import orient_polygons, set_precision, to_geojson
 from terraflow.eo.images.local_files import UNDATED
 from terraflow.eo.maps.map_origin import MapOrigin
 from terraflow.eo.models.model import LoadedModel
-from terraflow.eo.targets.target import Band
+from terraflow.eo.targets.parts import Band
 from terraflow.settings import Settings
 
 __all__ = ["map_item"]
@@ -45,6 +45,7 @@ def map_item(
         Of the COG; the item is to lie beside it, with the ending .json.
     items : sequence of pystac.Item
         What the map was made of; they give start and end.
+
     References
     ----------
     https://github.com/stac-extensions/classification, /processing, /mlm (which replaces

@@ -11,7 +11,7 @@ import terraflow
 from terraflow.eo.config.digests import value_digest
 from terraflow.eo.config.record import Record
 from terraflow.eo.models.model import LoadedModel
-from terraflow.eo.targets.classification import Classification
+from terraflow.eo.targets.classes.classification import Classification
 from terraflow.tracking import runs
 
 __all__ = ["MapOrigin", "make_origin"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from terraflow.console import table
 from terraflow.eo.maps.map_file import MapInfo, read_info
 from terraflow.eo.project import Inputs, OpenProject
-from terraflow.eo.targets.target import measure_name
+from terraflow.eo.targets.parts import measure_name
 
 __all__ = ["describe", "show", "step"]
 

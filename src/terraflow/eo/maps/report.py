@@ -16,7 +16,8 @@ from terraflow.eo.maps.map import find_map
 from terraflow.eo.maps.map_file import MapInfo, open_map, read_info
 from terraflow.eo.models.model import load_model
 from terraflow.eo.project import Inputs, OpenProject
-from terraflow.eo.targets.target import HeldOut, MapView, Target
+from terraflow.eo.targets.parts import HeldOut, MapView
+from terraflow.eo.targets.target import Target
 from terraflow.eo.training.held_out import read_held_out
 from terraflow.errors import DataError
 from terraflow.storage import Storage

@@ -103,7 +103,8 @@ def find_changes(origin: MapOrigin) -> list[str]:
     now = runs.provenance()
     names = {"code_commit": "code commit", "lock_digest": "lock digest"}
     return [
-        f"the {name} was {then or 'not known'}, now it is {now.get(key, 'not known')}; the map may differ."
+        f"the {name} was {then or 'not known'}, now it is {now.get(key, 'not known')}; the "
+        "map may differ."
         for key, name in names.items()
         if (then := getattr(origin, f"map_{key}")) != now.get(key, "")
     ]
@@ -121,7 +122,8 @@ def compare_maps(uri: str, other: str, storage: Storage) -> MapDifference:
     with open_map(uri, storage) as one, open_map(other, storage) as two:
         if one.count != two.count:
             raise DataError(
-                f"{uri} has {one.count} bands and {other} has {two.count}; compare maps of one target."
+                f"{uri} has {one.count} bands and {other} has {two.count}; compare maps of "
+                "one target."
             )
         grids = [(file.shape, file.transform, file.crs) for file in (one, two)]
         if grids[0] != grids[1]:
@@ -155,7 +157,8 @@ def _blocks(file: DatasetReader) -> Iterator[Window]:
 def _changed_inputs(then: MapInfo, now: MapInfo) -> list[str]:
     names = {"items_digest": "items", "config_digest": "model's configuration"}
     return [
-        f"the {name} changed since: digest {getattr(then.origin, key)}, now {getattr(now.origin, key)}."
+        f"the {name} changed since: digest {getattr(then.origin, key)}, now "
+        f"{getattr(now.origin, key)}."
         for key, name in names.items()
         if getattr(then.origin, key) != getattr(now.origin, key)
     ]

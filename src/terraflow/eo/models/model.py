@@ -25,7 +25,7 @@ from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.eo.hooks import HookRecord, Hooks, code_folders, find_hooks
 from terraflow.eo.models.choice import ModelChoice
 from terraflow.eo.models.network import Network
-from terraflow.eo.targets.classification import Classification
+from terraflow.eo.targets.classes.classification import Classification
 from terraflow.eo.targets.target import Target
 from terraflow.errors import ConfigError, DataError
 from terraflow.settings import Settings
@@ -82,8 +82,10 @@ class ModelInfo(Record):
         return found
 
     def to_metadata(self) -> dict[str, Any]:
-        """Return what MLflow stores: with the configuration as text, since MLflow sorts keys, and
-        the order of the bands is that of the features.
+        """Return what MLflow stores.
+
+        The configuration is text: MLflow sorts keys, and the order of the bands is that of the
+        features.
         """
         return self.to_dict() | {"config": json.dumps(self.config)}
 

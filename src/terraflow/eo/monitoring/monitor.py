@@ -162,8 +162,8 @@ def draw_pixels(model: LoadedModel, items_uri: str, storage: Storage) -> pd.Data
     if len(pixels) < MIN_PIXELS:
         dates = sorted(item_time(item) for item in source.items)
         raise DataError(
-            f"Only {len(pixels)} pixels of {items_uri} have all {len(model.info.features)} features, "
-            f"and {MIN_PIXELS} are needed; take more or clearer items: these are of "
+            f"Only {len(pixels)} pixels of {items_uri} have all {len(model.info.features)} "
+            f"features, and {MIN_PIXELS} are needed; take more or clearer items: these are of "
             f"{dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}, and the model's composites of "
             f"{model.info.periods[0]} to {model.info.periods[-1]}."
         )

@@ -12,7 +12,7 @@ import rasterio
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from terraflow.eo.targets.target import LabelSource
+from terraflow.eo.targets.parts import LabelSource
 
 __all__ = [
     "NOT_FEATURES",

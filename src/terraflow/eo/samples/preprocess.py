@@ -34,7 +34,8 @@ from terraflow.eo.samples.draw import (
     random_pixels,
     to_geo,
 )
-from terraflow.eo.targets.target import LabelSource, Target
+from terraflow.eo.targets.parts import LabelSource
+from terraflow.eo.targets.target import Target
 from terraflow.errors import DataError
 from terraflow.storage import Storage, join
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 
+from terraflow.console import command
 from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.eo.features.pixel import halo_px
 from terraflow.eo.models.choice import ModelChoice
 from terraflow.eo.samples.data_report import DataReport
 from terraflow.eo.samples.preprocess import Prepared
-from terraflow.eo.targets.target import Card, Evaluation, Target, markdown_table, measure_name
+from terraflow.eo.targets.parts import Card, Evaluation, markdown_table, measure_name
+from terraflow.eo.targets.target import Target
 from terraflow.eo.training.tuning import Tuning
 
 __all__ = ["SIMULATED_NOTE", "model_card"]
@@ -148,8 +149,8 @@ def _validation(config: ProjectConfig, target: Target, tuning: Tuning | None) ->
             "the choice are scored (doi:10.1007/s10994-018-5714-4). For the scores below, and for "
             "promotion, each half of the folds was predicted with the parameters that were best on "
             "the other half, so that none tests a choice that it took part in. They may still be "
-            "somewhat optimistic, because trials were proposed by scores of all folds, and scored on "
-            "the other half by models that had seen this one."
+            "somewhat optimistic, because trials were proposed by scores of all folds, and scored "
+            "on the other half by models that had seen this one."
         )
     return text
 
@@ -174,8 +175,8 @@ def _limits(config: ProjectConfig, report: DataReport, card: Card, tuning: Tunin
     data = config.data
     points = [
         f"Places outside the area, images other than of {data.start or 'open'} to "
-        f"{data.end or 'open'}, and other sensors: none was tested. `invoke monitor` tells how "
-        "far new images are from the training data.",
+        f"{data.end or 'open'}, and other sensors: none was tested. `{command('monitor')}` tells "
+        "how far new images are from the training data.",
         *card.limits,
         "Errors of the reference data count as errors of the model, and the model learns them.",
         "Spatial autocorrelation over more than a block makes scores optimistic.",
@@ -192,11 +193,11 @@ def _limits(config: ProjectConfig, report: DataReport, card: Card, tuning: Tunin
 def _use(config: ProjectConfig, run_id: str, inputs: Prepared) -> str:
     return f"""## Use
 
-Map images, or serve the model, with the stack running (`invoke up`):
+Map images, or serve the model, with the stack running (`{command("up")}`):
 
 ```bash
-invoke map --model runs:/{run_id}/model --items {shlex.quote(inputs.items)}
-invoke serve --run-id {run_id}
+{command("map", "--model", f"runs:/{run_id}/model", "--items", inputs.items)}
+{command("serve", "--run-id", run_id)}
 ```
 
 Or ask it by a table that has the features above as columns and a row for each pixel:

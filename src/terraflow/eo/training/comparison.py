@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from terraflow.eo.targets.target import NotComparableError, Sums, Target
+from terraflow.eo.targets.parts import NotComparableError, Sums
+from terraflow.eo.targets.target import Target
 from terraflow.eo.training.scores import pool
 
 __all__ = ["Difference", "compare", "pair"]

@@ -12,9 +12,11 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
+from terraflow.console import command
 from terraflow.eo.config.sections import Validation
 from terraflow.eo.models.choice import ModelChoice, fit, one_thread
-from terraflow.eo.targets.target import Evaluation, Sums, Target
+from terraflow.eo.targets.parts import Evaluation, Sums
+from terraflow.eo.targets.target import Target
 from terraflow.eo.training.folds import Folds
 from terraflow.eo.training.scores import with_intervals
 from terraflow.errors import DataError
@@ -134,7 +136,7 @@ def check_samples(
         raise DataError(
             f"Feature {features.columns[worst]} is NaN or infinite in "
             f"{(~finite[:, worst]).sum()} of {len(features)} samples; leave it out of [features], "
-            "or correct its source, and run `invoke preprocess` again."
+            f"or correct its source, and run `{command('preprocess')}` again."
         )
     if validation.whole_polygons and "polygon" in samples:
         known = samples[samples["polygon"] >= 0]
@@ -142,8 +144,8 @@ def check_samples(
         if (parts > 1).any():
             raise DataError(
                 f"Polygon {parts.index[parts > 1][0]} lies in {parts.max()} blocks, though "
-                "[validation] whole_polygons is true; run `invoke preprocess` again with this "
-                "configuration."
+                f"[validation] whole_polygons is true; run `{command('preprocess')}` again with "
+                "this configuration."
             )
     groups = samples.groupby(target.strata(samples[target.column]))
     for name, count in groups.size().sort_index().items():

@@ -12,10 +12,11 @@ import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from terraflow.console import say
+from terraflow.console import command, say
 from terraflow.eo.project import Inputs, OpenProject
-from terraflow.eo.targets.classification import Classification
-from terraflow.eo.targets.target import NotComparableError, Target, measure_name
+from terraflow.eo.targets.classes.classification import Classification
+from terraflow.eo.targets.parts import NotComparableError, measure_name
+from terraflow.eo.targets.target import Target
 from terraflow.eo.training.comparison import Difference, compare, pair
 from terraflow.eo.training.held_out import (
     PREDICTIONS,
@@ -108,10 +109,8 @@ def decide(model_name: str, version: str, target: Target, *, resamples: int, see
             return _settle(challenger, champion, "promoted", reason)
         found = compare(_pair(new, old, target), target, resamples=resamples, seed=seed)
     except NotComparableError as error:
-        reason = (
-            f"Can't compare {both}: {error}; `invoke promote --run-id {challenger.run_id}` "
-            "promotes it all the same."
-        )
+        promote = command("promote", "--run-id", str(challenger.run_id))
+        reason = f"Can't compare {both}: {error}; `{promote}` promotes it all the same."
         return _settle(challenger, champion, "not promoted", reason)
     verdict = "Better" if found.better else "Not better beyond chance"
     verdict += f" after a search of {new.trials} trials" if new.trials > 1 else ""
@@ -144,7 +143,8 @@ def override(run_id: str) -> Decision:
     version = registry.find_by_run(run_id)
     if version is None:
         raise ConfigError(
-            f"Run {run_id} registered no model version; name a run that `invoke train` finished."
+            f"Run {run_id} registered no model version; name a run that "
+            f"`{command('train')}` finished."
         )
     champion = registry.find_by_alias(version.name, CHAMPION)
     if champion is not None and champion.version == version.version:

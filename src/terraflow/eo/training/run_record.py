@@ -26,7 +26,8 @@ from terraflow.eo.models.choice import ModelChoice
 from terraflow.eo.models.model import ModelInfo
 from terraflow.eo.samples.data_report import DataReport
 from terraflow.eo.samples.preprocess import Prepared
-from terraflow.eo.targets.target import Evaluation, Target, measure_name
+from terraflow.eo.targets.parts import Evaluation, measure_name
+from terraflow.eo.targets.target import Target
 from terraflow.eo.training.card import SIMULATED_NOTE, model_card
 from terraflow.eo.training.cross_validation import Table
 from terraflow.eo.training.held_out import log_held_out

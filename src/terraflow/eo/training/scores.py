@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from terraflow.eo.targets.target import Score, Sums
+from terraflow.eo.targets.parts import Score, Sums
 
 __all__ = ["Measure", "pool", "resample", "with_intervals"]
 

@@ -7,7 +7,7 @@ import io
 
 import pandas as pd
 
-from terraflow.console import say, table
+from terraflow.console import command, say, table
 from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.eo.config.record import Record
 from terraflow.eo.hooks import HookRecord, Hooks, record_hooks
@@ -16,7 +16,8 @@ from terraflow.eo.models.model import log_model
 from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.samples.draw import NOT_FEATURES
 from terraflow.eo.samples.preprocess import Prepared, read_report
-from terraflow.eo.targets.target import Score, Target
+from terraflow.eo.targets.parts import Score
+from terraflow.eo.targets.target import Target
 from terraflow.eo.training.cross_validation import check_samples, cross_validate
 from terraflow.eo.training.folds import leave_gap, spatial_folds
 from terraflow.eo.training.promotion import consider
@@ -165,7 +166,7 @@ def _read(prepared: Prepared, target: Target, storage: Storage) -> Samples:
         raise DataError(
             f"{prepared.samples} has {len(features)} features, and not the "
             f"{len(report.features)} in this order that {prepared.report} names; run "
-            "`invoke preprocess` again."
+            f"`{command('preprocess')}` again."
         )
     return Samples(table, table[features].astype("float32"), report, prepared, target)
 
@@ -205,6 +206,6 @@ def show(project: OpenProject, outputs: Inputs) -> int:
     say(f"\nRun {trained.run_id}, model {trained.model} (alias challenger)")
     say(trained.reason + (" It is the champion now." if trained.promoted else ""))
     say(trained.url)
-    say(f"Serve it: invoke serve --run-id {trained.run_id}")
-    say(f"Map with it: invoke map --model {trained.model}")
+    say(f"Serve it: {command('serve', '--run-id', trained.run_id)}")
+    say(f"Map with it: {command('map', '--model', trained.model)}")
     return 0

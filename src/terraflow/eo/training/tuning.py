@@ -13,7 +13,7 @@ import optuna
 
 from terraflow.console import progress
 from terraflow.eo.models.choice import ModelChoice
-from terraflow.eo.targets.target import Sums
+from terraflow.eo.targets.parts import Sums
 from terraflow.eo.training.cross_validation import Table, predict_held_out
 from terraflow.eo.training.folds import Folds
 from terraflow.eo.training.scores import resample

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from terraflow.eo.targets.target import Card, Evaluation, markdown_table
+from terraflow.eo.targets.parts import Card, Evaluation, markdown_table
 
 __all__ = ["class_card"]
 

@@ -17,7 +17,7 @@ import rasterio.transform
 from shapely.geometry import shape
 
 from terraflow.eo.config.sections import Map
-from terraflow.eo.targets.areas import (
+from terraflow.eo.targets.classes.areas import (
     ASSUMPTION,
     WEIGHTED,
     AreaEstimate,
@@ -27,8 +27,8 @@ from terraflow.eo.targets.areas import (
     estimate_areas,
     sampling_weights,
 )
-from terraflow.eo.targets.figures import map_figure
-from terraflow.eo.targets.target import HeldOut, MapView, ReportFiles
+from terraflow.eo.targets.classes.figures import map_figure
+from terraflow.eo.targets.parts import HeldOut, MapView, ReportFiles
 from terraflow.errors import DataError
 
 __all__ = ["class_areas", "polygons", "report_classes", "sieve"]
@@ -59,7 +59,8 @@ def report_classes(view: MapView, held_out: HeldOut, section: Map) -> ReportFile
         note = view.origin.get("note") or view.origin["model"]
         colours = list(view.bands[0].colours.values())
         title = view.origin.get("model_name", "map").replace("-", " ").capitalize()
-        figure = map_figure(view.thumbnail(QUICKLOOK_PX), classes, note, colours, bounds, title)
+        small = view.thumbnail(QUICKLOOK_PX)
+        figure = map_figure(small, classes, note, colours, bounds=bounds, title=title)
         figure.savefig(path, dpi=150)
 
     table = area_table(areas)

@@ -12,14 +12,14 @@ import pandas as pd
 from odc.geo.geobox import GeoBox
 
 from terraflow.eo.config.sections import Labels, Map
-from terraflow.eo.targets.labels import (
+from terraflow.eo.targets.classes.labels import (
     RasterLabels,
     VectorLabels,
     class_strata,
     read_labels,
 )
-from terraflow.eo.targets.measures import Matrices, confusion_measures, count_by_group
-from terraflow.eo.targets.target import (
+from terraflow.eo.targets.classes.measures import Matrices, confusion_measures, count_by_group
+from terraflow.eo.targets.parts import (
     Band,
     Card,
     Evaluation,
@@ -27,9 +27,9 @@ from terraflow.eo.targets.target import (
     MapView,
     NotComparableError,
     ReportFiles,
-    Target,
     measure_name,
 )
+from terraflow.eo.targets.target import Target
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
@@ -59,7 +59,10 @@ class Classification(Target):
     headline: ClassVar[tuple[str, ...]] = ("overall_accuracy", "macro_f1")
     dtype: ClassVar[str] = "uint8"
     summary_format: ClassVar[str] = ".1%"
-    code: ClassVar[tuple[str, ...]] = ("terraflow.eo.targets.labels", "terraflow.eo.targets.vector")
+    code: ClassVar[tuple[str, ...]] = (
+        "terraflow.eo.targets.classes.labels",
+        "terraflow.eo.targets.vector",
+    )
 
     def read_labels(
         self, uri: str, labels: Labels, geobox: GeoBox, storage: Storage
@@ -146,7 +149,7 @@ class Classification(Target):
 
     def bands(self, levels: Sequence[str], section: Map) -> list[Band]:
         """Describe class and confidence."""
-        from terraflow.eo.targets.colours import class_colours  # noqa: PLC0415 - matplotlib is slow
+        from terraflow.eo.targets.classes.colours import class_colours  # noqa: PLC0415 - matplotlib is slow
 
         colours = class_colours(levels, section.colours)
         return [
@@ -171,7 +174,7 @@ class Classification(Target):
 
     def card(self, evaluation: Evaluation) -> Card:
         """Tell classes, accuracies and confusions."""
-        from terraflow.eo.targets.class_card import class_card  # noqa: PLC0415 - see bands
+        from terraflow.eo.targets.classes.card import class_card  # noqa: PLC0415 - see bands
 
         return class_card(evaluation)
 
@@ -186,8 +189,8 @@ class Classification(Target):
         self, reference: pd.Series, evaluation: Evaluation, section: Map, note: str
     ) -> Mapping[str, Any]:
         """Draw the confusion matrix, and user's over producer's accuracy of each class."""
-        from terraflow.eo.targets.colours import class_colours  # noqa: PLC0415 - see bands
-        from terraflow.eo.targets.figures import (  # noqa: PLC0415 - see bands
+        from terraflow.eo.targets.classes.colours import class_colours  # noqa: PLC0415 - see bands
+        from terraflow.eo.targets.classes.figures import (  # noqa: PLC0415 - see bands
             confusion_figure,
             curves_figure,
         )
@@ -202,6 +205,6 @@ class Classification(Target):
 
     def report(self, view: MapView, held_out: HeldOut, section: Map) -> ReportFiles:
         """Make polygons, a quicklook and the area of each class with its interval."""
-        from terraflow.eo.targets.class_report import report_classes  # noqa: PLC0415 - see bands
+        from terraflow.eo.targets.classes.report import report_classes  # noqa: PLC0415 - see bands
 
         return report_classes(view, held_out, section)

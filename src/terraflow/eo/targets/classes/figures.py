@@ -85,6 +85,7 @@ def map_figure(
     classes: Sequence[str],
     note: str,
     colours: Sequence[str],
+    *,
     bounds: tuple[float, float, float, float] | None = None,
     title: str = "Map",
 ) -> Figure:
