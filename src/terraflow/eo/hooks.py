@@ -10,11 +10,11 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+from terraflow.eo.built_in import BUILT_IN, DEFAULT
 from terraflow.eo.config.digests import code_closure, code_digest
 from terraflow.eo.config.record import Record
 from terraflow.eo.features.own import function_name
 from terraflow.eo.features.recipe import FeatureFunction
-from terraflow.eo.targets.classes.classification import Classification
 from terraflow.eo.targets.target import Target
 from terraflow.errors import DataError
 
@@ -28,10 +28,8 @@ __all__ = [
     "record_hooks",
 ]
 
-#: A project's own model: a class of scikit-learn's API, or a function that makes one.
+#: A project's own model: an estimator type of scikit-learn's API, or a function that makes one.
 ModelFactory = Callable[..., Any]
-#: Targets that are part of TerraFlow, by their names in records.
-BUILT_IN = {Classification.name: Classification}
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Hooks:
     features : sequence of callable
         Functions that compute features of a pixel; see `features.own`.
     models : mapping
-        Name to a class of scikit-learn's API.
+        Name to an estimator type of scikit-learn's API, or to a function that makes one.
     target : Target
     package : str
         The project's package, which is kept with its models; "" where it is not known.
@@ -51,7 +49,7 @@ class Hooks:
 
     features: Sequence[FeatureFunction] = ()
     models: Mapping[str, ModelFactory] = field(default_factory=dict)
-    target: Target = field(default_factory=Classification)
+    target: Target = field(default_factory=DEFAULT)
     package: str = ""
 
 
@@ -61,16 +59,16 @@ class HookRecord(Record):
     Attributes
     ----------
     target : str
-        Name of a built-in target, or module:class of the project's own.
+        Name of a built-in target, or module:name of the project's own.
     features : list of str
         Functions, as module:name.
     model : str
-        Class or function that made the estimator, as module:name, where it is the project's own.
+        What made the estimator, as module:name, where it is the project's own.
     digest : str
         Digest of the code of features and target, which decide what a map holds.
     """
 
-    target: str = Classification.name
+    target: str = DEFAULT.name
     features: list[str] = []
     model: str = ""
     digest: str = ""

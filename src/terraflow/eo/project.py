@@ -9,10 +9,10 @@ from typing import Any
 
 from terraflow import config as configuration
 from terraflow import settings
+from terraflow.eo.built_in import DEFAULT
 from terraflow.eo.config.project_file import ProjectConfig, load_config
 from terraflow.eo.features.recipe import FeatureFunction
 from terraflow.eo.hooks import Hooks, ModelFactory
-from terraflow.eo.targets.classes.classification import Classification
 from terraflow.eo.targets.target import Target
 from terraflow.errors import ConfigError
 from terraflow.storage import Storage
@@ -36,7 +36,7 @@ class Project:
         Functions that compute features of a pixel: a Dataset of clear observations, dims (time, y,
         x), to a dict of name to array (y, x).
     models : mapping
-        Name to a class of scikit-learn's API, beside mlp, random_forest and lightgbm.
+        Name to an estimator type of scikit-learn's API, beside mlp, random_forest and lightgbm.
     target : Target
         What is learnt.
     steps : mapping
@@ -49,7 +49,7 @@ class Project:
     name: str
     features: Sequence[FeatureFunction] = ()
     models: Mapping[str, ModelFactory] = field(default_factory=dict)
-    target: Target = field(default_factory=Classification)
+    target: Target = field(default_factory=DEFAULT)
     steps: Mapping[str, StepFunction] = field(default_factory=dict)
     package: str = ""
 

@@ -150,7 +150,7 @@ STEPS = {
         Step(
             "report",
             "terraflow.eo.maps.report",
-            "Write what is read of a map: for classes polygons, a picture and areas.",
+            "Write a map's picture and tables, and polygons where it has any.",
             (CONFIG, MAP),
             after="ingest",
             unless="map",

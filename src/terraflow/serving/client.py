@@ -98,7 +98,7 @@ def predict(settings: Settings, path: str) -> list[str]:
     Returns
     -------
     list of str
-        A class name a row.
+        A prediction for each row.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def ask(settings: Settings, table: DataFrame) -> list[str]:
     Returns
     -------
     list of str
-        A class name a row.
+        A prediction for each row.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def _ask(settings: Settings, body: bytes, content_type: str, name: str) -> list[
         )
     document = answer.json()
     if note := document.get("note"):
-        print(note, file=sys.stderr)  # noqa: T201 - beside the class names, not among them
+        print(note, file=sys.stderr)  # noqa: T201 - beside the predictions, not among them
     return [str(value) for value in document["predictions"]]
 
 

@@ -77,12 +77,12 @@ def load_clear(
 
 
 def clear_pixels(mask: xr.DataArray, rule: CloudMask) -> xr.DataArray:
-    """Tell clear pixels by a list of classes or by bit flags.
+    """Tell clear pixels by a list of codes or by bit flags.
 
     Parameters
     ----------
     mask : DataArray, shape (time, y, x), integer
-        Sentinel-2's scene classification, Landsat's QA_PIXEL, or a plain mask; -1 is nodata.
+        Sentinel-2's scene layer (SCL), Landsat's QA_PIXEL, or a plain mask; -1 is nodata.
 
     Returns
     -------

@@ -60,7 +60,7 @@ def describe(info: MapInfo) -> list[tuple[str, str]]:
         if key in told or key not in OPTIONAL
     ]
     names = info.bands[0].names.values()
-    values = ("classes", ", ".join(names)) if names else ("bands", ", ".join(_names(info)))
+    values = (info.bands[0].name, ", ".join(names)) if names else ("bands", ", ".join(_names(info)))
     grid = f"{info.shape[0]} rows x {info.shape[1]} columns, {info.crs.to_string()[:60]}"
     return [*rows, values, ("grid", grid)]
 

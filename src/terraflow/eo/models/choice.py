@@ -92,11 +92,11 @@ def choose_model(
     ----------
     model : Model
     own : mapping
-        Name to a class of scikit-learn's API, or to a function that makes one of parameters.
+        Name to an estimator type of scikit-learn's API, or to a function that makes one.
     seed : int
         Taken as `random_state` by models that know it.
     probabilities : bool
-        Whether a classifier is asked for, and not a regressor.
+        Whether the model has to tell probabilities, and not numbers.
 
     Raises
     ------
@@ -177,11 +177,8 @@ def _check_parameters(model: Model, kind: Kind) -> None:
                 f"[model.parameters] {key} can't be set: it is fixed so that the same seed gives "
                 "the same model; remove it, and change the seed by `seed`."
             )
-        if key == "class_weight" and key not in known:
-            raise ConfigError(
-                f"[model] {model.name} can't weight classes, so class_weight must go; balance "
-                "them by [labels] samples_per_class, or take random_forest or lightgbm."
-            )
+        if key in kind.refused:
+            raise ConfigError(f"[model] {model.name} has no {key}: {kind.refused[key]}.")
         if key not in known:
             raise ConfigError(
                 f"[model] {model.name} has no parameter {key!r}; {_nearest(key, known)}."
@@ -199,7 +196,7 @@ def _check_sort(choice: ModelChoice, *, probabilities: bool) -> None:
         )
     wrong = is_regressor(estimator) if probabilities else is_classifier(estimator)
     if wrong:
-        sort = "a classifier" if probabilities else "a regressor"
+        sort = "one that tells probabilities" if probabilities else "one that predicts numbers"
         raise ConfigError(
             f"[model] {choice.name} made {type(estimator).__name__}, but the target of this "
             f"project needs {sort}; name another model."

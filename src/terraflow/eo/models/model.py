@@ -25,7 +25,6 @@ from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.eo.hooks import HookRecord, Hooks, code_folders, find_hooks
 from terraflow.eo.models.choice import ModelChoice
 from terraflow.eo.models.network import Network
-from terraflow.eo.targets.classes.classification import Classification
 from terraflow.eo.targets.target import Target
 from terraflow.errors import ConfigError, DataError
 from terraflow.settings import Settings
@@ -44,7 +43,7 @@ class ModelInfo(Record):
     Attributes
     ----------
     levels : list of str
-        What the columns of a prediction stand for, as the classes; nothing where it is a number.
+        What the columns of a prediction stand for; nothing where it is a number.
     features, periods : list of str
         Features in the model's order; periods of their composites.
     config : dict
@@ -261,8 +260,9 @@ def _predictor(
 ) -> tuple[Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]], int]:
     """Give what predicts (feature, pixel) as (band, pixel), and its chunk."""
     target, levels = model.target, model.info.levels
-    if isinstance(target, Classification) and (network := Network.of(model.estimator)):
-        return lambda pixels: target.encode_decided(*network.decide(pixels)), NETWORK_CHUNK_PX
+    encode = getattr(target, "encode_decided", None)  # of a target that takes a decision as such
+    if encode and (network := Network.of(model.estimator)):
+        return lambda pixels: encode(*network.decide(pixels)), NETWORK_CHUNK_PX
 
     def predict(pixels: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         table = pd.DataFrame(np.ascontiguousarray(pixels.T), columns=model.info.features)

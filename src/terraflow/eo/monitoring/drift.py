@@ -112,7 +112,7 @@ def drift_figure(
     max_psi : float
         Drawn as a line.
     predicted : dict
-        What the model maps, as the share (0-1) of each class, of training and of new pixels.
+        What the model maps, as `Target.summarise` tells, of training and of new pixels.
     note : str
         Second line of the title.
     """

@@ -44,7 +44,7 @@ class Monitored(Record):
     psi, outside_per_feature, outside_range
         As in `Drift`.
     predicted : dict
-        What the model maps, as the share (0-1) of each class, of training and of new pixels.
+        What the model maps, as `Target.summarise` tells, of training and of new pixels.
     max_psi, max_outside_range : float
         Thresholds.
     """

@@ -69,7 +69,7 @@ class DataReport(Record):
     outside_range : dict
         Band or index to share (0-1) of clear values outside [checks] value_range.
     label_counts : dict
-        Stratum, as a class, to the number of labelled pixels that have all features; 0 for one
+        Stratum to the number of labelled pixels that have all features; 0 for one
         whose labels lie in the images, but on no such pixel.
     grid : dict
         crs, transform (six numbers, GDAL's pixel-to-world in rasterio's order) and shape (y, x).
@@ -138,8 +138,8 @@ def check_data(tally: Tally, label_counts: Mapping[str, int], limits: Checks) ->
         Some are not met; all are named with their numbers.
     """
     found = [
-        f"class {name} has labels in the images, but no pixel with all features (leave it out by "
-        "[labels] classes, or see whether clouds, [labels] shrink or small polygons are the cause)"
+        f"{name} has labels in the images, but no pixel with all features (leave it out in "
+        "[labels], or see whether clouds, [labels] shrink or small polygons are the cause)"
         for name, size in sorted(label_counts.items())
         if not size
     ]
@@ -150,9 +150,9 @@ def check_data(tally: Tally, label_counts: Mapping[str, int], limits: Checks) ->
             for period in sorted(tally.seen)
             if tally.clear[period] < least * tally.seen[period]
         ]
-    if (few := limits.min_samples_per_class) is not None:
+    if (few := limits.min_samples) is not None:
         found += [
-            f"class {name} has {size} labelled pixels, below min_samples_per_class {few}"
+            f"{name} has {size} labelled pixels, below min_samples_per_class {few}"
             for name, size in sorted(label_counts.items())
             if 0 < size < few
         ]

@@ -160,7 +160,7 @@ class _Sampled:
     population: Draw = field(init=False)
 
     def __post_init__(self) -> None:
-        self.drawn = Draw(self.config.labels.samples_per_class)
+        self.drawn = Draw(self.config.labels.most_of_each)
         self.population = Draw(POPULATION)
 
     def add(self, seen: _Seen) -> None:

@@ -106,7 +106,7 @@ def _data(config: ProjectConfig, report: DataReport, inputs: Prepared, target: T
     }
     shares = ((name, f"{share:.0%}") for name, share in report.clear_share.items())
     counts = ((name, str(count)) for name, count in report.label_counts.items())
-    most = config.labels.samples_per_class
+    most = config.labels.most_of_each
     used = f", of which at most {most} of each were used" if most else ""
     return "\n\n".join(
         [

@@ -53,8 +53,8 @@ def with_intervals(by_block: Sums, measure: Measure, times: int, seed: int) -> d
     Returns
     -------
     dict
-        Name to score; 0 where a measure is undefined, as the user's accuracy of a class that is
-        never predicted.
+        Name to score; 0 where a measure is undefined, as the precision of what is never
+        predicted.
 
     References
     ----------

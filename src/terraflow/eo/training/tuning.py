@@ -193,6 +193,7 @@ def _pooled(by_block: Sums, counts: npt.NDArray[np.int64]) -> Sums:
 
 def _with_changes(choice: ModelChoice, changes: dict[str, Any]) -> ModelChoice:
     parameters = choice.chosen | changes
-    if changes and "class_weight" not in changes:  # no weights are a choice of the search, too
-        parameters.pop("class_weight", None)
+    for name in choice.kind.decided:  # to leave it out is a choice of the search, too
+        if changes and name not in changes:
+            parameters.pop(name, None)
     return choice.with_parameters(parameters)
