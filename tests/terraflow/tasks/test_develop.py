@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -62,30 +64,53 @@ def test_lint_fails_if_one_check_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ended.value.code == 1
 
 
-def test_wheel_holds_the_platform_and_nothing_of_the_project(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of the sources."""
+    folder = tmp_path_factory.mktemp("source")
     for name in ("Procfile", "pyproject.toml", "README.md", "LICENSE"):
-        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+        (folder / name).write_bytes((ROOT / name).read_bytes())
     for path in (ROOT / "src").rglob("*"):
         if path.suffix in (".py", ".typed"):
-            target = tmp_path / path.relative_to(ROOT)
+            target = folder / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
-    stale = tmp_path / "build" / "lib" / "terraflow" / "gone.py"
+    stale = folder / "build" / "lib" / "terraflow" / "gone.py"
     stale.parent.mkdir(parents=True)
     stale.touch()
-    monkeypatch.setenv("TERRAFLOW_ROOT", str(tmp_path))
-    develop.wheel(Context())
-    built = Path(capsys.readouterr().out.strip())
-    assert built == tmp_path / "dist" / f"terraflow_eo-{PROJECT['version']}-py3-none-any.whl"
-    names = zipfile.ZipFile(built).namelist()
-    assert {name.split("/")[0] for name in names} == {
-        "terraflow",
-        f"terraflow_eo-{PROJECT['version']}.dist-info",
-    }
-    modules = {
-        p.relative_to(ROOT / "src").as_posix() for p in (ROOT / "src/terraflow").rglob("*.py")
-    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TERRAFLOW_ROOT", str(folder))
+        develop.wheel(Context())
+    return folder / "dist" / f"terraflow_eo-{PROJECT['version']}-py3-none-any.whl"
+
+
+def test_wheel_holds_the_platform_and_nothing_of_the_project(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    metadata = f"terraflow_eo-{PROJECT['version']}.dist-info"
+    assert {name.split("/")[0] for name in names} == {"terraflow", metadata}
+    source = ROOT / "src"
+    modules = {p.relative_to(source).as_posix() for p in (source / "terraflow").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
     assert "terraflow/py.typed" in names
+
+
+def test_wheel_serves_a_project_elsewhere(wheel: Path, tmp_path: Path) -> None:
+    site, project = tmp_path / "site", tmp_path / "project"
+    zipfile.ZipFile(wheel).extractall(site)
+    (project / "notebooks").mkdir(parents=True)
+    (project / "pyproject.toml").write_text('[project]\nname = "flood"\n')
+    for name in ("Procfile", "tasks.py"):
+        (project / name).write_bytes((ROOT / name).read_bytes())
+    hidden = ("TERRAFLOW_", "INIT_CWD")
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
+    done = subprocess.run(
+        [sys.executable, "-m", "invoke", "status", "--json"],
+        cwd=project / "notebooks",
+        env=clean | {"PYTHONPATH": str(site), "TERRAFLOW_STORE": "local"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    services = json.loads(done.stdout)["services"]
+    assert {service["state"] for service in services} == {"stopped"}
