@@ -152,8 +152,9 @@ def test_notebooks_define_nothing_and_keep_no_output() -> None:
 def test_modules_before_the_installation_need_the_standard_library_only() -> None:
     code = "import sys; sys.path.insert(0, 'src'); import terraflow.stack.minio; "
     code += "print(sorted(m for m in sys.modules if m.split('.')[0] in ('pydantic', 'psutil')))"
-    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True,
-                          text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
