@@ -102,7 +102,20 @@ def _pss(pid: int) -> int:
 
 
 def print_status(settings: Settings, *, as_json: bool, credentials: bool) -> None:
-    """Print the state of every service, as a table or as JSON."""
+    """Print the state of every service, as a table or as JSON.
+
+    Parameters
+    ----------
+    as_json : bool
+        For programs.
+    credentials : bool
+        Print how to log in, too.
+
+    Raises
+    ------
+    ConfigError
+        There are no credentials yet.
+    """
     rows = status(settings)
     secret = _credentials(settings) if credentials else {}
     if as_json:

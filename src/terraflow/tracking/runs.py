@@ -112,7 +112,13 @@ def start_run(
 
 @contextmanager
 def start_child_run(name: str, tags: Mapping[str, str]) -> Iterator[Run]:
-    """Open a run inside the active one, as for one trial of many; it ends FINISHED or FAILED."""
+    """Open a run inside the active one, as for one trial of many; it ends FINISHED or FAILED.
+
+    Raises
+    ------
+    MlflowException
+        MLflow failed; `start_run` around it makes a sentence of it.
+    """
     with mlflow.start_run(run_name=name, nested=True, tags=dict(tags) | _own_tags()) as run:
         yield run
 
