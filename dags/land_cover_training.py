@@ -9,13 +9,14 @@ from airflow.sdk import dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 
-def _run(step: str, value: dict[str, Any]) -> dict[str, Any]:
-    from terraflow.eo.commands import run_step
+def _run(step: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    from terraflow.eo.project import open_project
+    from terraflow.eo.steps import run_step
     from terraflow.errors import TerraFlowError
 
     params = get_current_context()["params"]
     try:
-        return run_step(step, params["config"], value, items=params["items"], tune=params["tune"])
+        return run_step(step, open_project(params["config"]), dict(params) | inputs)
     except TerraFlowError as error:  # another try would end the same way
         raise AirflowFailException(str(error)) from error
 
@@ -30,15 +31,15 @@ def _run(step: str, value: dict[str, Any]) -> dict[str, Any]:
     doc_md=__doc__,
 )
 def land_cover_training() -> None:
-    """Wire the steps of `land_cover`; each passes URIs on."""
+    """Wire the steps; each passes URIs on."""
 
     @task
     def ingest() -> dict[str, Any]:
         return _run("ingest", {})
 
     @task
-    def preprocess(selection: dict[str, Any]) -> dict[str, Any]:
-        return _run("preprocess", selection)
+    def preprocess(images: dict[str, Any]) -> dict[str, Any]:
+        return _run("preprocess", images)
 
     @task
     def train(prepared: dict[str, Any]) -> dict[str, Any]:

@@ -76,9 +76,10 @@ class Area:
 
 def make_project(**changes: object) -> ProjectConfig:
     values: dict[str, object] = {
+        "name": "land-cover",
         "data": {"start": "2024-01-01", "end": "2024-12-31", "bands": {"red": "B04"}},
         "cloud_mask": {"asset": "mask", "clear": [1]},
-        "labels": {"class_field": "kind"},
+        "labels": {"field": "kind"},
         "validation": {"block_size_px": 4, "folds": 2},
         "model": {"name": "random_forest", "parameters": {"n_estimators": 10}},
     }

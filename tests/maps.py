@@ -12,13 +12,17 @@ from sklearn.ensemble import RandomForestClassifier
 
 from area import Area, make_project
 from terraflow.eo.config.project_file import ProjectConfig
-from terraflow.eo.models.model import LoadedModel
+from terraflow.eo.hooks import Hooks
+from terraflow.eo.models.model import LoadedModel, ModelInfo
 
 HEIGHT, WIDTH = 20, 24
 CLASSES = ["forest", "water"]
 FEATURES = ["red_2024-01", "red_max", "red_std"]
 DARK, BRIGHT = 2000, 5000
-METADATA = {
+INFO = {
+    "levels": CLASSES,
+    "features": FEATURES,
+    "periods": ["2024-01"],
     "data_digest": "0123456789abcdef",
     "seed": 42,
     "code_commit": "c0ffee",
@@ -55,11 +59,18 @@ def make_model(project: ProjectConfig | None = None, **changes: Any) -> LoadedMo
     rows = [[value, value, 0.0] for value in (bright, dark)] * 10
     forest = RandomForestClassifier(5, random_state=0, n_jobs=1)
     forest.fit(pd.DataFrame(rows, columns=FEATURES), CLASSES * 10)
+    info = ModelInfo.model_validate(
+        INFO | {"config": project.model_dump(mode="json")} | changes.pop("info", {})
+    )
     values: dict[str, Any] = {
-        "classifier": forest, "classes": CLASSES, "features": FEATURES, "periods": ["2024-01"],
-        "project": project, "metadata": METADATA, "uri": "models:/land-cover@champion",
-        "run_id": "5" * 32, "version": "3",
-    }  # fmt: skip
+        "estimator": forest,
+        "info": info,
+        "config": project,
+        "hooks": Hooks(),
+        "uri": "models:/land-cover@champion",
+        "run_id": "5" * 32,
+        "version": "3",
+    }
     return LoadedModel(**values | changes)
 
 

@@ -1,1 +1,1 @@
-"""The reference project: land cover from satellite images, in steps from URIs to URIs."""
+"""The worked example: land cover from satellite images."""

@@ -6,14 +6,17 @@ from types import ModuleType
 
 from invoke.collection import Collection
 
-from terraflow.tasks import develop, serving, stack, steps
+from terraflow.tasks import develop, serving, stack
+from terraflow.tasks.steps import STEP_TASKS, step
 
 __all__ = ["namespace"]
 
 
-def _collect(*modules: ModuleType) -> Collection:
-    return Collection(*(getattr(module, name) for module in modules for name in module.__all__))
+def _tasks(module: ModuleType) -> list[object]:
+    return [getattr(module, name) for name in module.__all__]
 
 
 #: All of them, by their names.
-namespace = _collect(stack, steps, serving, develop)
+namespace = Collection(
+    *_tasks(stack), *STEP_TASKS.values(), step, *_tasks(serving), *_tasks(develop)
+)

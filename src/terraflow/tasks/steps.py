@@ -1,125 +1,72 @@
-"""Tasks of the steps, from images to maps and their drift, and of the models they make."""
+"""Tasks of the steps: one for each row of `terraflow.eo.steps.STEPS`, made from it."""
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 from invoke.context import Context
 
-from terraflow.tasks.task import number, task
+from terraflow.eo import steps
+from terraflow.eo.steps import STEPS, Step
+from terraflow.tasks.task import task
 
-__all__ = [
-    "explain",
-    "ingest",
-    "map",
-    "monitor",
-    "preprocess",
-    "promote",
-    "report",
-    "reproduce",
-    "train",
-]
+__all__ = ["STEP_TASKS", "step"]
 
-CONFIG = "a project file instead of config/land_cover.toml"
-ITEMS = "a STAC collection in place of the configured images"
-MODEL = "a model URI, as models:/land-cover/3; the champion by default"
+CONFIG = "a project file instead of config/PROJECT.toml"
 
 
-@task(help={"config": CONFIG, "files": 'rasters without a catalogue, as "scenes/*.tif"'})
-def ingest(c: Context, config: str = "", files: str = "") -> int:
-    """Bring images of the area into the store."""
-    from terraflow.eo import commands as steps
+def _make_task(row: Step) -> Any:
+    """Make the task of a step; the names of its options are those of the row."""
 
-    return steps.ingest(config, files=files)
+    def body(c: Context, **given: Any) -> int:
+        return _run(row, given)
 
-
-@task(help={"config": CONFIG, "items": ITEMS})
-def preprocess(c: Context, config: str = "", items: str = "") -> int:
-    """Make samples of images and labels, and report on the data."""
-    from terraflow.eo import commands as steps
-
-    return steps.preprocess(config, items=items)
-
-
-@task(
-    help={
-        "config": CONFIG,
-        "items": ITEMS,
-        "tune": "search for parameters with so many trials",
-        "airflow": "run it as a DAG and wait for it",
-    }
-)
-def train(
-    c: Context, config: str = "", items: str = "", tune: str = "0", airflow: bool = False
-) -> int:
-    """Train the land cover model; images and samples are brought up to date first."""
-    from terraflow.eo import commands as steps
-
-    return steps.train(config, items=items, tune=int(number(tune, "--tune", int)), airflow=airflow)
+    Parameter = inspect.Parameter
+    parameters = [Parameter("c", Parameter.POSITIONAL_OR_KEYWORD, annotation=Context)]
+    help_texts = {}
+    for option in row.options:
+        default = Parameter.empty if option.required else ""
+        kind = Parameter.POSITIONAL_OR_KEYWORD
+        parameters.append(Parameter(option.name, kind, default=default))
+        help_texts[option.name] = option.help
+    if row.dag:
+        parameters.append(Parameter("airflow", Parameter.POSITIONAL_OR_KEYWORD, default=False))
+        help_texts["airflow"] = "run it as a DAG and wait for it"
+    body.__name__ = row.name
+    body.__doc__ = row.summary
+    body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return task(help=help_texts, aliases=row.aliases)(body)
 
 
-@task(help={"run_id": "the run whose model becomes the champion"})
-def promote(c: Context, run_id: str) -> int:
-    """Make a model the champion by hand."""
-    from terraflow.eo import commands as steps
+def _run(row: Step, given: dict[str, Any]) -> int:
+    from terraflow.eo.project import open_project
 
-    return steps.promote(run_id)
+    airflow = given.pop("airflow", False)
+    options = {option.name: option.read(given[option.name]) for option in row.options}
+    config, files = options.pop("config", None) or "", options.pop("files", None) or ""
+    project = open_project(config, files=files)
+    if not airflow:
+        return steps.show(row.name, project, steps.run_up_to(row.name, project, options))
+    steps.check(row.name, project, options)
+    from terraflow.config import user_path
+    from terraflow.orchestration.dag_runs import run_dag
 
-
-@task(help={"config": CONFIG, "model": MODEL, "items": ITEMS, "output": "a GeoTIFF, as map.tif"})
-def map(c: Context, config: str = "", model: str = "", items: str = "", output: str = "") -> int:
-    """Map the whole area."""
-    from terraflow.eo import commands as steps
-
-    return steps.make_map(config, model=model, items=items, output=output)
-
-
-@task(help={"config": CONFIG, "map_": "a map; the champion's of the configured images"})
-def report(c: Context, config: str = "", map_: str = "") -> int:
-    """Write a map's polygons, picture and areas with intervals."""
-    from terraflow.eo import commands as steps
-
-    return steps.make_report(config, map_uri=map_)
+    conf = {"config": str(user_path(config)) if config else ""}
+    conf |= {name: value for name, value in options.items() if value is not None}
+    dag_id = f"{project.project.name}_{row.dag}"
+    outputs = run_dag(project.storage.settings, dag_id, conf, result_task=row.name)
+    return steps.show(row.name, project, outputs)
 
 
-@task(help={"file": "a map"})
-def explain(c: Context, file: str) -> int:
-    """Tell where a map comes from."""
-    from terraflow.eo import commands as steps
-
-    return steps.explain(file)
+#: Name of a step to its task.
+STEP_TASKS = {name: _make_task(row) for name, row in STEPS.items()}
 
 
-@task(help={"file": "a map"})
-def reproduce(c: Context, file: str) -> int:
-    """Make a map again and compare it pixel by pixel; exit code 1 if it differs."""
-    from terraflow.eo import commands as steps
+@task(help={"name": "a step of the project's own", "config": CONFIG})
+def step(c: Context, name: str, config: str = "") -> int:
+    """Run a step of the project's own, or one of the above, by its name."""
+    from terraflow.eo.project import open_project
 
-    return steps.reproduce(file)
-
-
-@task(
-    help={
-        "config": CONFIG,
-        "model": MODEL,
-        "items": ITEMS,
-        "max_psi": "instead of [monitor] max_psi",
-        "max_outside": "instead of [monitor] max_outside_range",
-    }
-)
-def monitor(
-    c: Context,
-    config: str = "",
-    model: str = "",
-    items: str = "",
-    max_psi: str = "",
-    max_outside: str = "",
-) -> int:
-    """Measure the drift of new images; exit code 3 if there is one."""
-    from terraflow.eo import commands as steps
-
-    return steps.monitor(
-        config,
-        model=model,
-        items=items,
-        max_psi=number(max_psi, "--max-psi") if max_psi else None,
-        max_outside_range=number(max_outside, "--max-outside") if max_outside else None,
-    )
+    project = open_project(config)
+    return steps.show(name, project, steps.run_up_to(name, project, {}))

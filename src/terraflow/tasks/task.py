@@ -11,9 +11,8 @@ from invoke.tasks import task as invoke_task
 
 from terraflow.config import project_root
 from terraflow.console import report_errors
-from terraflow.errors import ConfigError
 
-__all__ = ["number", "optional_argument", "task"]
+__all__ = ["optional_argument", "task"]
 
 Body = TypeVar("Body", bound=Callable[..., Any])
 
@@ -62,24 +61,3 @@ def optional_argument(task_name: str, parameter: str) -> list[str]:
     """
     after = sys.argv[sys.argv.index(task_name) + 1 :] if task_name in sys.argv else []
     return [parameter] if any(not word.startswith("-") for word in after) else []
-
-
-def number(text: str, option: str, kind: Callable[[str], float] = float) -> float:
-    """Read a number: invoke itself would answer a wrong one with a traceback.
-
-    Parameters
-    ----------
-    text, option : str
-        What was given, and for which option.
-    kind : callable
-        Converts it.
-
-    Raises
-    ------
-    ConfigError
-        It is no number.
-    """
-    try:
-        return kind(text)
-    except ValueError:
-        raise ConfigError(f"{option} {text!r} is no number; correct it.") from None

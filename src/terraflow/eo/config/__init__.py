@@ -1,0 +1,1 @@
+"""What a project file may say, and the records that outlive the code."""

@@ -9,7 +9,16 @@ from urllib.parse import unquote
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-__all__ = ["CREDENTIALS", "Address", "has_credentials", "without_credentials", "without_query"]
+from terraflow.errors import ConfigError
+
+__all__ = [
+    "CREDENTIALS",
+    "Address",
+    "checked_uri",
+    "has_credentials",
+    "without_credentials",
+    "without_query",
+]
 
 #: What is wrong with an address that holds them.
 CREDENTIALS = (
@@ -43,3 +52,16 @@ Address = Annotated[str, AfterValidator(without_credentials)]
 def without_query(text: str) -> str:
     """Cut user, password and what follows a question mark off addresses: these are secrets."""
     return re.sub(r"\?[^\s'\"]*", "", re.sub(r"://[^\s'\"/?#]*@", "://", text))
+
+
+def checked_uri(uri: str) -> str:
+    """Give back an address that may be written into runs and maps.
+
+    Raises
+    ------
+    ConfigError
+        It holds credentials.
+    """
+    if has_credentials(uri):
+        raise ConfigError(f"{without_query(uri.partition('#')[0])} {CREDENTIALS}.")
+    return uri

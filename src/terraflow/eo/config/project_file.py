@@ -1,42 +1,41 @@
-"""The project's configuration: area, dates, bands, classes, labels, model."""
+"""What a project file may say: all its sections, how it is read, and how a record of it is."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from terraflow import config
+from terraflow.eo.config.imagery import SIMULATED, CloudMask, Data, Grid
+from terraflow.eo.config.section import Section
 from terraflow.eo.config.sections import (
-    SIMULATED,
     Checks,
-    CloudMask,
-    Data,
     Features,
-    Grid,
     Labels,
     Map,
     Model,
     Monitor,
-    Section,
     Validation,
 )
 
-__all__ = ["SIMULATED", "ProjectConfig", "load_config"]
+__all__ = ["ProjectConfig", "load_config", "read_recorded"]
 
 
 class ProjectConfig(Section):
-    """All of config/land_cover.toml.
+    """All of config/PROJECT.toml.
 
     Attributes
     ----------
     name : str
-        Of the MLflow experiment and of the registered model.
+        Name of the MLflow experiment and of the registered model.
     seed : int
-        Of everything random.
+        Seed of everything random.
     """
 
-    name: str = Field("land-cover", pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     seed: int = 42
     data: Data
     grid: Grid = Grid()
@@ -55,10 +54,18 @@ class ProjectConfig(Section):
         return self.data.catalogue == SIMULATED and not self.data.files
 
 
-def load_config(path: str | Path = "") -> ProjectConfig:
-    """Read config/land_cover.toml with its local overrides, or the one file that is named.
+def load_config(path: str | Path = "", *, project: str) -> ProjectConfig:
+    """Read config/PROJECT.toml with its local overrides, or the one file that is named.
 
     Relative paths in a file start at its folder.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file, relative to the folder the user stands in; "" takes config/PROJECT.toml.
+    project : str
+        Name of the project's package. With hyphens for underscores it is also the `name` that
+        counts where the file has none.
 
     Raises
     ------
@@ -69,12 +76,44 @@ def load_config(path: str | Path = "") -> ProjectConfig:
         named = config.user_path(path)
         layers = [config.Layer(str(named), config.read_toml(named), {})]
     else:
-        layers = config.file_layers("land_cover.toml")
-        named = config.config_dir() / "land_cover.toml"
+        layers = config.file_layers(f"{project}.toml")
+        named = config.config_dir() / f"{project}.toml"
         if not layers:
             config.read_toml(named)
-    project = config.validate(ProjectConfig, layers)
-    return _from_folder(project, named.parent)
+    default = config.Layer("default", {"name": project.replace("_", "-")}, {})
+    return _from_folder(config.validate(ProjectConfig, [default, *layers]), named.parent)
+
+
+def read_recorded(values: Mapping[str, Any]) -> ProjectConfig:
+    """Read the configuration that a model or a run recorded, also one of another version.
+
+    Keys that this version does not know are left aside, and keys that the older one did not know
+    take their defaults.
+
+    Raises
+    ------
+    ValueError
+        A value is of the wrong type, or a key without a default is missing.
+    """
+    return ProjectConfig.model_validate(_known(values, ProjectConfig))
+
+
+def _known(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Drop the keys that a model of pydantic does not know, at every depth."""
+    names = set(model.model_fields) | set(getattr(model, "FORMER", {}))
+    kept = {}
+    for key, value in values.items():
+        if key not in names:
+            continue
+        field = model.model_fields.get(key)
+        inner = _models(field.annotation) if field else []
+        kept[key] = _known(value, inner[0]) if inner and isinstance(value, Mapping) else value
+    return kept
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    parts = [annotation, *getattr(annotation, "__args__", ())]
+    return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
 
 
 def _from_folder(project: ProjectConfig, folder: Path) -> ProjectConfig:
@@ -86,11 +125,13 @@ def _from_folder(project: ProjectConfig, folder: Path) -> ProjectConfig:
         changes["area"] = _absolute(data.area, folder)
     layers = {name: _absolute(source, folder) for name, source in features.layers.items()}
     labels = {"source": _absolute(project.labels.source, folder)}
+    areas = {"areas": _absolute(project.map.areas, folder)} if project.map.areas else {}
     return project.model_copy(
         update={
             "data": data.model_copy(update=changes),
             "labels": project.labels.model_copy(update=labels),
             "features": features.model_copy(update={"layers": layers}),
+            "map": project.map.model_copy(update=areas),
         }
     )
 

@@ -1,32 +1,25 @@
-"""The sections of config/land_cover.toml."""
+"""The sections of a project file that say what is learnt from the images, and how."""
 
 from __future__ import annotations
 
 import re
-from datetime import date
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from terraflow.eo.config.addresses import Address, without_credentials
+from terraflow.eo.config.addresses import Address
+from terraflow.eo.config.imagery import SIMULATED
+from terraflow.eo.config.section import Section
 
 __all__ = [
-    "SIMULATED",
     "Checks",
-    "CloudMask",
-    "Data",
     "Features",
-    "Grid",
     "Labels",
     "Map",
     "Model",
     "Monitor",
-    "Scaling",
-    "Section",
     "Validation",
 ]
-
-SIMULATED = "simulated"
 
 
 def _statistic(name: str) -> str:
@@ -41,136 +34,6 @@ def _colour(text: str) -> str:
     return text
 
 
-class Section(BaseModel):
-    """Values that don't change and keys that are known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class Scaling(Section):
-    """Physical value = digital number * scale + offset; what is None comes from the item."""
-
-    scale: float | None = None
-    offset: float | None = None
-    nodata: float | None = None
-
-
-class Data(Section):
-    """Which images.
-
-    Attributes
-    ----------
-    catalogue : str
-        "simulated", a STAC API, or a static STAC catalogue, collection or item collection; by path
-        or URI. Ignored where `files` is given.
-    collection : str
-        Collection to search; a STAC API needs one.
-    sign : {"none", "planetary-computer"}
-        How addresses of assets are signed.
-    files : str
-        Pattern of rasters without a catalogue, as "scenes/*.tif".
-    name_pattern : str
-        Regular expression of a file's name, with the groups date (digits YYYYMMDD, separators
-        allowed) and band, both optional: without a date there is one undated scene, without a
-        band the file's own bands are taken.
-    area : list of float, str or None
-        West, south, east, north in degrees (EPSG:4326), or a GeoJSON file; None takes all.
-    start, end : date or None
-        First and last day, both included; None is open, and undated files then pass.
-    max_cloud_cover : float or None
-        Per cent, of items that tell their eo:cloud_cover.
-    max_items : int or None
-        So many, of least cloud cover, are taken.
-    bands : dict
-        Name of a band in the features to key of its asset; "key.2" is the second band of an asset.
-    scaling : dict
-        Band name to scale, offset and nodata that override the item's own.
-    """
-
-    catalogue: Address = SIMULATED
-    collection: str = ""
-    sign: Literal["none", "planetary-computer"] = "none"
-    files: Address = ""
-    name_pattern: str = r"(?P<date>\d{4}[-_]?\d{2}[-_]?\d{2})"
-    area: tuple[float, float, float, float] | str | None = None
-    start: date | None = None
-    end: date | None = None
-    max_cloud_cover: float | None = Field(None, ge=0, le=100)
-    max_items: int | None = Field(None, ge=1)
-    bands: dict[str, str] = Field(min_length=1)
-    scaling: dict[str, Scaling] = {}
-
-    @model_validator(mode="after")
-    def _sound(self) -> Self:
-        if self.start and self.end and self.start > self.end:
-            raise ValueError(f"start {self.start} is after end {self.end}; swap them")
-        if isinstance(self.area, tuple):
-            west, south, east, north = self.area
-            if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-                raise ValueError(
-                    f"area {list(self.area)} is no box; write west, south, east, north in degrees"
-                )
-        if unknown := set(self.scaling) - set(self.bands):
-            raise ValueError(f"scaling names {', '.join(sorted(unknown))}, which bands does not")
-        return self
-
-    @field_validator("area")
-    @classmethod
-    def _area_without_credentials(cls, area: object) -> object:
-        return without_credentials(area) if isinstance(area, str) else area
-
-    @field_validator("name_pattern")
-    @classmethod
-    def _compiles(cls, pattern: str) -> str:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
-        return pattern
-
-
-class Grid(Section):
-    """Grid of everything computed; what is None comes from the first item's first band.
-
-    Attributes
-    ----------
-    crs : str or None
-        As "EPSG:32633", or WKT.
-    resolution : float or None
-        Size of a square pixel in the units of the CRS.
-    resampling : str
-        Of bands, by GDAL's names; masks and classes always take the nearest.
-    """
-
-    crs: str | None = None
-    resolution: float | None = Field(None, gt=0)
-    resampling: Literal["nearest", "bilinear", "cubic", "average"] = "nearest"
-
-
-class CloudMask(Section):
-    """Which pixels are clear; without a section `cloud_mask` all are.
-
-    Attributes
-    ----------
-    asset : str
-        Key of the asset with classes, flags or a mask.
-    clear : list of int or None
-        Values that are clear, as Sentinel-2's scene classification has them.
-    cloudy_bits : list of int or None
-        Bits (0 is the lowest) any of which makes a pixel unclear, as in Landsat's QA_PIXEL.
-    """
-
-    asset: str
-    clear: list[int] | None = Field(None, min_length=1)
-    cloudy_bits: list[Annotated[int, Field(ge=0, le=30)]] | None = Field(None, min_length=1)
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if (self.clear is None) == (self.cloudy_bits is None):
-            raise ValueError("exactly one of clear and cloudy_bits is expected")
-        return self
-
-
 class Labels(Section):
     """Reference data.
 
@@ -178,8 +41,9 @@ class Labels(Section):
     ----------
     source : str
         "simulated", or polygons or points in any format OGR reads, or a raster of class numbers.
-    class_field : str
-        Attribute that names the class; not used with a raster.
+    field : str
+        Attribute that holds what is learnt, as the name of a class; not used with a raster. It was
+        called `class_field` before version 0.2, which is still read.
     classes : dict or None
         Value to class name, which renames and merges; values not listed are ignored. None takes
         the values as they are.
@@ -189,11 +53,22 @@ class Labels(Section):
         At most so many pixels of each class, drawn at random; None takes all.
     """
 
+    FORMER: ClassVar[dict[str, str]] = {"class_field": "field"}
+
     source: Address = SIMULATED
-    class_field: str = "class_name"
+    field: str = "class_name"
     classes: dict[str, str] | None = None
     shrink: float = Field(0, ge=0)
     samples_per_class: int | None = Field(None, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        if twice := [new for old, new in cls.FORMER.items() if {old, new} <= set(values)]:
+            raise ValueError(f"{twice[0]} is given twice, by its present and its former name")
+        return {cls.FORMER.get(key, key): value for key, value in values.items()}
 
 
 class Features(Section):
@@ -264,14 +139,14 @@ class Checks(Section):
 
 
 class Model(Section):
-    """A classifier by name, and its parameters.
+    """A model by name, and its parameters.
 
     Attributes
     ----------
     name : str
-        mlp, random_forest or lightgbm; `classifiers` checks it.
+        mlp, random_forest or lightgbm, or one of the project's own; `estimators` checks it.
     parameters : dict
-        As scikit-learn's or LightGBM's classifier takes them, over our defaults.
+        As scikit-learn's or LightGBM's estimator takes them, over TerraFlow's defaults.
     """
 
     name: str = "mlp"
@@ -310,11 +185,18 @@ class Map(Section):
     ----------
     minimum_mapping_unit_px : int
         Smaller patches are merged into their largest neighbour in the report.
+    areas : str
+        Polygons, in any format OGR reads, over which the report gives a mean, where the map holds
+        numbers; "" takes the whole map.
+    areas_field : str
+        Attribute that names an area; "" numbers them.
     colours : dict
         Class name to "#rrggbb"; others come from a palette.
     """
 
     minimum_mapping_unit_px: int = Field(4, ge=1)
+    areas: Address = ""
+    areas_field: str = ""
     colours: dict[str, Annotated[str, AfterValidator(_colour)]] = {}
 
 

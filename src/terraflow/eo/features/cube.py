@@ -14,18 +14,18 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from terraflow.eo.config.addresses import without_query
-from terraflow.eo.config.project_file import ProjectConfig
-from terraflow.eo.config.sections import CloudMask, Scaling
+from terraflow.eo.config.imagery import CloudMask, Scaling
+from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.eo.images.assets import find_images, find_scaling
 
-__all__ = ["clear_pixels", "find_unreadable", "load_clear", "wanted_assets"]
+__all__ = ["clear_pixels", "find_unreadable", "load_clear"]
 
 #: Value of a mask where there is none.
 UNSEEN = -1
 
 
 def load_clear(
-    items: Sequence[pystac.Item], project: ProjectConfig, geobox: GeoBox, *, chunk_px: int = 2048
+    items: Sequence[pystac.Item], recipe: FeatureRecipe, geobox: GeoBox, *, chunk_px: int = 2048
 ) -> xr.Dataset:
     """Load the bands, scaled, with cloudy pixels and nodata as NaN.
 
@@ -51,17 +51,17 @@ def load_clear(
     DataError
         An item lacks a band or the mask.
     """
-    bands, mask = project.data.bands, project.cloud_mask
-    find_images(items, wanted_assets(project))  # says which are missing
+    bands, mask = recipe.bands, recipe.mask
+    find_images(items, recipe.assets)  # says which are missing
     # it logs what it also raises, and whoever catches that says it in a sentence
     logging.getLogger("odc.loader").setLevel(logging.CRITICAL)
     # items may differ in type and nodata, and end inside the grid: all of that becomes NaN
     loaded = _load(
         items, list(dict.fromkeys(bands.values())), geobox, chunk_px,
-        resampling=project.grid.resampling, dtype="float32", nodata=float("nan"),
+        resampling=recipe.grid.resampling, dtype="float32", nodata=float("nan"),
     )  # fmt: skip
     scaled = {
-        name: _scaled(loaded[asset], items, asset, project.data.scaling.get(name, Scaling()))
+        name: _scaled(loaded[asset], items, asset, recipe.scaling.get(name, Scaling()))
         for name, asset in bands.items()
     }
     observed = next(iter(scaled.values())).notnull()
@@ -74,12 +74,6 @@ def load_clear(
         clear = clear_pixels(flags, mask)
         scaled = {name: values.where(clear) for name, values in scaled.items()}
     return xr.Dataset(scaled).assign_coords(observed=observed)
-
-
-def wanted_assets(project: ProjectConfig) -> list[str]:
-    """List the keys of bands and mask."""
-    mask = [project.cloud_mask.asset] if project.cloud_mask else []
-    return list(dict.fromkeys([*project.data.bands.values(), *mask]))
 
 
 def clear_pixels(mask: xr.DataArray, rule: CloudMask) -> xr.DataArray:
@@ -104,7 +98,7 @@ def clear_pixels(mask: xr.DataArray, rule: CloudMask) -> xr.DataArray:
     return ((mask & np.int32(flags)) == 0) & (mask != UNSEEN)
 
 
-def find_unreadable(items: Sequence[pystac.Item], project: ProjectConfig) -> tuple[str, str] | None:
+def find_unreadable(items: Sequence[pystac.Item], keys: Sequence[str]) -> tuple[str, str] | None:
     """Read the items' images one by one, after loading them together has failed.
 
     Returns
@@ -112,7 +106,7 @@ def find_unreadable(items: Sequence[pystac.Item], project: ProjectConfig) -> tup
     tuple of str or None
         Address and error of the first that can't be read.
     """
-    for images in find_images(items, wanted_assets(project)):
+    for images in find_images(items, keys):
         for href in (image.href for image in images):
             try:
                 with rasterio.open(href) as file:

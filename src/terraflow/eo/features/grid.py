@@ -13,7 +13,8 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import BoundingBox
 from pyproj.exceptions import CRSError
 
-from terraflow.eo.config.sections import Grid
+from terraflow.console import command
+from terraflow.eo.config.imagery import Grid
 from terraflow.errors import ConfigError, DataError
 
 __all__ = ["crs_name", "native_geobox", "project_grid", "windows"]
@@ -40,8 +41,8 @@ def native_geobox(item: pystac.Item, asset: str) -> GeoBox:
     if not (crs and transform and shape):
         raise DataError(
             f"Item {item.id} does not tell the grid of {asset}; its catalogue needs proj:code, "
-            "proj:transform and proj:shape of the STAC projection extension; `invoke ingest` "
-            "adds them."
+            f"proj:transform and proj:shape of the STAC projection extension; "
+            f"`{command('ingest')}` adds them."
         )
     affine = Affine(*transform[:6])
     if affine.e > 0 or affine.a < 0 or affine.b or affine.d:

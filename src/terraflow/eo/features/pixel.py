@@ -1,4 +1,4 @@
-"""What a classifier sees of each pixel."""
+"""What a model sees of each pixel."""
 
 from __future__ import annotations
 
@@ -17,16 +17,30 @@ from scipy.ndimage import uniform_filter
 from terraflow.eo.config.sections import Features
 from terraflow.eo.features.composites import composite, period_labels, statistic
 from terraflow.eo.features.indices import add_indices
+from terraflow.eo.features.own import compute_own
+from terraflow.eo.features.recipe import FeatureFunction
 from terraflow.errors import DataError
 
-__all__ = ["compute_features", "feature_names", "halo_px", "neighbourhood", "read_layer"]
+__all__ = [
+    "compute_features",
+    "feature_names",
+    "halo_px",
+    "neighbourhood",
+    "read_layer",
+    "series_names",
+]
 
 Image = npt.NDArray[np.float32]
 
 
+def series_names(bands: Sequence[str], features: Features) -> list[str]:
+    """Name bands and indices, of which each has a value on each date."""
+    return [*bands, *(name.lower() for name in features.indices)]
+
+
 def feature_names(bands: Sequence[str], features: Features, periods: Sequence[str]) -> list[str]:
-    """Name all features in their order: composites, statistics, layers, neighbourhoods."""
-    series = [*bands, *(name.lower() for name in features.indices)]
+    """Name the configured features in order: composites, statistics, layers, neighbourhoods."""
+    series = series_names(bands, features)
     plain = [f"{name}_{what}" for name in series for what in (*periods, *features.statistics)]
     plain += features.layers
     around = [f"{name}_{what}{side}" for side in features.neighbourhood for name in plain
@@ -44,12 +58,14 @@ def compute_features(
     features: Features,
     periods: Sequence[str],
     layers: Mapping[str, Image] | None = None,
+    own: Sequence[FeatureFunction] = (),
 ) -> xr.DataArray:
     """Compute all features of a grid.
 
     Per band and index: a percentile of the clear values per period, gaps between periods filled
     linearly in time and at both ends with the nearest period, and statistics of the clear values
-    over all dates. Then layers that do not change, then means and standard deviations around each.
+    over all dates. Then layers that do not change, then means and standard deviations around each,
+    then what the project's own functions compute.
 
     Parameters
     ----------
@@ -60,6 +76,8 @@ def compute_features(
         left out of everything.
     layers : mapping
         Name to ndarray, shape (y, x), float32, NaN nodata, on the cube's grid.
+    own : sequence of callable
+        Feature functions of the project; see `own.compute_own`.
 
     Returns
     -------
@@ -69,14 +87,15 @@ def compute_features(
     Raises
     ------
     ConfigError
-        An index is unknown, or its bands are missing.
+        An index is unknown, or its bands are missing; or a function of the project is wrong.
     """
     labels = period_labels(cube.time.values, features.composites)
     within = [label in periods for label in labels]  # a longer season would shift statistics
     cube = cube.isel(time=within).drop_vars("observed", errors="ignore")
     labels = [label for label, wanted in zip(labels, within, strict=True) if wanted]
     images: list[Image] = []
-    for values in add_indices(cube, features.indices, features.constants).values():
+    every = add_indices(cube, features.indices, features.constants)
+    for values in every.values():
         series = values.transpose("time", "y", "x").compute()
         images += list(composite(series, labels, periods, features.percentile).values)
         images += [statistic(series.values, name) for name in features.statistics]
@@ -86,6 +105,10 @@ def compute_features(
         for image in plain:
             images += neighbourhood(image, side)
     names = feature_names([str(name) for name in cube.data_vars], features, periods)
+    if own:
+        further = compute_own(own, xr.Dataset(every))
+        images += list(further.values())
+        names += list(further)
     geobox: GeoBox = cube.odc.geobox
     return xr.DataArray(
         np.stack(images, dtype="float32"),

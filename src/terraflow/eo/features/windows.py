@@ -18,12 +18,19 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from terraflow.console import progress
-from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.eo.features import grid
 from terraflow.eo.features.composites import period_labels, span
-from terraflow.eo.features.cube import find_unreadable, load_clear, wanted_assets
+from terraflow.eo.features.cube import find_unreadable, load_clear
 from terraflow.eo.features.indices import check_indices
-from terraflow.eo.features.pixel import compute_features, feature_names, halo_px, read_layer
+from terraflow.eo.features.own import own_names
+from terraflow.eo.features.pixel import (
+    compute_features,
+    feature_names,
+    halo_px,
+    read_layer,
+    series_names,
+)
+from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.eo.images.assets import find_images
 from terraflow.eo.images.local_files import UNDATED
 from terraflow.eo.images.selection import item_time
@@ -74,13 +81,13 @@ class FeatureSource:
     def __init__(
         self,
         items: Sequence[pystac.Item],
-        project: ProjectConfig,
+        recipe: FeatureRecipe,
         storage: Storage,
         periods: Sequence[str] | None = None,
     ) -> None:
-        self.items, self.project, self.storage = [_dated(i) for i in items], project, storage
-        features, bands = project.features, list(project.data.bands)
-        find_images(self.items, wanted_assets(project))
+        self.items, self.recipe, self.storage = [_dated(i) for i in items], recipe, storage
+        features, bands = recipe.features, list(recipe.bands)
+        find_images(self.items, recipe.assets)
         check_indices(features.indices, bands, features.constants)
         if features.composites != "whole" and any(
             item.properties.get(UNDATED) for item in self.items
@@ -89,7 +96,7 @@ class FeatureSource:
                 f"Item {self.items[0].id} has no date, which composites by {features.composites} "
                 'need; set [features] composites = "whole", or a [data] name_pattern that finds it.'
             )
-        self.geobox = grid.project_grid(self.items, project.data.bands[bands[0]], project.grid)
+        self.geobox = grid.project_grid(self.items, recipe.bands[bands[0]], recipe.grid)
         times = [np.datetime64(item_time(item).replace(tzinfo=None), "ns") for item in self.items]
         self.periods = list(periods or span(times, features.composites))
         present = set(period_labels(times, features.composites))
@@ -101,11 +108,13 @@ class FeatureSource:
                 f"periods {self.periods[0]} to {self.periods[-1]}; take items of these, or train "
                 "with [features] composites over all years, as month_of_year."
             )
-        self.names = feature_names(bands, features, self.periods)
+        plain = feature_names(bands, features, self.periods)
+        series = series_names(bands, features)
+        self.names = [*plain, *own_names(recipe.own, times, series, [*series, *plain])]
 
     def windows(self) -> list[Window]:
         """Cut the grid into tiles, row by row."""
-        series = len(self.project.data.bands) + len(self.project.features.indices)
+        series = len(series_names(list(self.recipe.bands), self.recipe.features))
         layers = max(series * len(self.items), 2 * len(self.names))
         large = self.geobox.height * self.geobox.width > LARGE_AREA * WINDOW_PX**2
         side = WINDOW_PX * (2 if large else 1)
@@ -115,16 +124,14 @@ class FeatureSource:
 
     def cube(self, window: Window) -> xr.Dataset:
         """Load a window and what its neighbourhoods need around it: dims (time, y, x), float32."""
-        return load_clear(self.items, self.project, self._around(window)).compute()
+        return load_clear(self.items, self.recipe, self._around(window)).compute()
 
     def features(self, cube: xr.Dataset, window: Window) -> xr.DataArray:
         """Compute a window's features from its cube: (feature, y, x), float32, NaN nodata."""
-        around, halo = self._around(window), halo_px(self.project.features)
-        layers = {
-            name: read_layer(name, uri, around)
-            for name, uri in self.project.features.layers.items()
-        }
-        values = compute_features(cube, self.project.features, self.periods, layers)
+        around, features = self._around(window), self.recipe.features
+        halo = halo_px(features)
+        layers = {name: read_layer(name, uri, around) for name, uri in features.layers.items()}
+        values = compute_features(cube, features, self.periods, layers, self.recipe.own)
         inner = {"y": slice(halo, halo + window.height), "x": slice(halo, halo + window.width)}
         return values.isel(inner)
 
@@ -174,14 +181,17 @@ class FeatureSource:
             return window, future.result()
         except (rasterio.errors.RasterioError, OSError) as error:
             with self.storage.gdal():
-                name, why = find_unreadable(self.items, self.project) or ("An image", str(error))
+                name, why = find_unreadable(self.items, self.recipe.assets) or (
+                    "An image",
+                    str(error),
+                )
             raise DataError(
                 f"{name} can't be read: {why}; check that the file is whole and can be reached."
             ) from error
 
     def _around(self, window: Window) -> GeoBox:
         (top, bottom), (left, right) = window.toranges()
-        return self.geobox[top:bottom, left:right].pad(halo_px(self.project.features))
+        return self.geobox[top:bottom, left:right].pad(halo_px(self.recipe.features))
 
 
 def _dated(item: pystac.Item) -> pystac.Item:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,22 @@ from shapely.geometry.base import BaseGeometry
 
 from terraflow.console import say
 from terraflow.eo.config.addresses import without_query
-from terraflow.eo.config.project_file import SIMULATED, ProjectConfig
+from terraflow.eo.config.imagery import SIMULATED
+from terraflow.eo.config.project_file import ProjectConfig
+from terraflow.eo.config.step import Configured
 from terraflow.eo.images.assets import Image, find_images
 from terraflow.eo.images.clip import Bounds
+from terraflow.eo.images.collection import Images, extent, write_collection
 from terraflow.eo.images.download import Copy, Downloader
 from terraflow.eo.images.local_files import UNDATED, find_files
-from terraflow.eo.images.search import find_items, read_catalogue, sign
-from terraflow.eo.images.selection import bounds_text, item_time, read_area, select
+from terraflow.eo.images.search import find_items, sign
+from terraflow.eo.images.selection import bounds_text, read_area, select
 from terraflow.eo.images.simulate import make_area
 from terraflow.errors import DataError
 from terraflow.storage import Storage, join
 
-__all__ = ["DIGEST", "Selection", "find_labels", "ingest", "read_digest", "read_items"]
+__all__ = ["find_labels", "ingest", "show", "step"]
 
-Selection = dict[str, str]
-
-#: Field of the collection: SHA-256 over the checksums of all its images.
-DIGEST = "terraflow:digest"
 #: Part of every name, to be raised when copies are made otherwise.
 FORMAT = "2"
 EXTENSIONS = [
@@ -46,7 +45,7 @@ REPLACED = (
 )  # fmt: skip
 
 
-def ingest(project: ProjectConfig, storage: Storage) -> Selection:
+def ingest(config: ProjectConfig, storage: Storage) -> Images:
     """Copy the configured images of the area and dates into the store.
 
     What is there is not copied again, so that a second run downloads nothing, one that was stopped
@@ -55,9 +54,7 @@ def ingest(project: ProjectConfig, storage: Storage) -> Selection:
 
     Returns
     -------
-    dict
-        "items": URI of a STAC collection, whose field "terraflow:digest" stands for its data;
-        "labels": URI of the reference data.
+    Images
 
     Raises
     ------
@@ -70,30 +67,44 @@ def ingest(project: ProjectConfig, storage: Storage) -> Selection:
     ----------
     https://github.com/radiantearth/stac-spec/blob/v1.1.0/collection-spec/collection-spec.md
     """
-    area = read_area(project.data, storage)
+    area = read_area(config.data, storage)
     bounds = area.bounds if area is not None else None
-    root = join(storage.settings.data_uri, project.name)
-    items = _find_sources(project, storage, area)
-    mask = [project.cloud_mask.asset] if project.cloud_mask else []
-    images = find_images(items, [*project.data.bands.values(), *mask])
+    root = join(storage.settings.data_uri, config.name)
+    items = _find_sources(config, storage, area)
+    mask = [config.cloud_mask.asset] if config.cloud_mask else []
+    images = find_images(items, [*config.data.bands.values(), *mask])
     tasks = [_Task(root, item, these, bounds) for item, these in zip(items, images, strict=True)]
-    downloader = Downloader(storage, bounds, sign=lambda href: sign(href, project.data))
+    downloader = Downloader(storage, bounds, sign=lambda href: sign(href, config.data))
     copied = _copy(tasks, downloader)
     found = [pystac.Item.from_dict(json.loads(storage.read(uri))) for uri in _uris(tasks)]
     inside = {uri: i for uri, i in zip(_uris(tasks), found, strict=True) if i.assets}
     if bounds and not inside:
         raise DataError(
             f"No image reaches the area {bounds_text(bounds)} (west, south, east, north in "
-            f"degrees); those of {len(found)} items lie within {bounds_text(_extent(found))}; "
+            f"degrees); those of {len(found)} items lie within {bounds_text(extent(found))}; "
             "change [data] area."
         )
-    uri, digest = _write_collection(project.name, root, inside, storage)
-    what = "simulated items" if project.simulated else "items"
+    uri, digest = write_collection(config.name, root, inside, storage)
+    what = "simulated items" if config.simulated else "items"
     say(f"{len(inside)} {what}, {copied} images copied now, digest of all images {digest[:12]}")
-    return {"items": uri, "labels": find_labels(project, storage)}
+    return Images(items=uri, labels=find_labels(config, storage))
 
 
-def find_labels(project: ProjectConfig, storage: Storage) -> str:
+def step(project: Configured, inputs: Mapping[str, Any]) -> Images:
+    """Ingest, or take the collection that `items` names."""
+    if items := inputs.get("items"):
+        return Images(items=items, labels=find_labels(project.config, project.storage))
+    return ingest(project.config, project.storage)
+
+
+def show(project: Configured, outputs: Mapping[str, Any]) -> int:
+    """Tell where the collection is."""
+    del project
+    say(f"Collection: {outputs['items']}")
+    return 0
+
+
+def find_labels(config: ProjectConfig, storage: Storage) -> str:
     """URI of the reference data: the configured ones, or those of the simulated area.
 
     Raises
@@ -101,39 +112,9 @@ def find_labels(project: ProjectConfig, storage: Storage) -> str:
     StorageError
         The store can't be written.
     """
-    if project.simulated and project.labels.source == SIMULATED:
-        return _simulate(project, storage)[1]
-    return project.labels.source
-
-
-def read_items(uri: str, storage: Storage) -> list[pystac.Item]:
-    """Read the items of a static collection, catalogue or item collection.
-
-    Returns
-    -------
-    list of pystac.Item
-        Sorted by time and id, with absolute hrefs.
-
-    Raises
-    ------
-    DataError
-        It can't be read, or holds no item.
-    """
-    items = read_catalogue(uri, storage)
-    if not items:
-        raise DataError(f"{uri} holds no item at all; name a collection that `ingest` wrote.")
-    return sorted(items, key=lambda item: (item_time(item), item.id))
-
-
-def read_digest(uri: str, storage: Storage) -> str:
-    """Read the digest of the data in a collection, "" where it has none.
-
-    Raises
-    ------
-    StorageError
-        The collection can't be read.
-    """
-    return str(json.loads(storage.read(uri)).get(DIGEST, ""))
+    if config.simulated and config.labels.source == SIMULATED:
+        return _simulate(config, storage)[1]
+    return config.labels.source
 
 
 class _Task:
@@ -178,9 +159,9 @@ class _Task:
 
 
 def _find_sources(
-    project: ProjectConfig, storage: Storage, area: BaseGeometry | None
+    config: ProjectConfig, storage: Storage, area: BaseGeometry | None
 ) -> list[pystac.Item]:
-    data, catalogue = project.data, project.data.catalogue
+    data, catalogue = config.data, config.data.catalogue
     if data.files:
         items = find_files(data.files, data.name_pattern)
         if (data.start or data.end) and items[0].properties.get(UNDATED):
@@ -189,13 +170,13 @@ def _find_sources(
                 "compared; remove these, or correct name_pattern."
             )
         return select(items, data, data.files, area)
-    if project.simulated:
-        catalogue, _ = _simulate(project, storage)
+    if config.simulated:
+        catalogue, _ = _simulate(config, storage)
     return find_items(data, catalogue, storage, area)
 
 
-def _simulate(project: ProjectConfig, storage: Storage) -> tuple[str, str]:
-    return make_area(storage, storage.settings.data_uri, seed=project.seed)
+def _simulate(config: ProjectConfig, storage: Storage) -> tuple[str, str]:
+    return make_area(storage, storage.settings.data_uri, seed=config.seed)
 
 
 def _copy(tasks: Iterable[_Task], downloader: Downloader) -> int:
@@ -213,39 +194,8 @@ def _copy(tasks: Iterable[_Task], downloader: Downloader) -> int:
     return len(copies)
 
 
-def _write_collection(
-    name: str, root: str, items: dict[str, pystac.Item], storage: Storage
-) -> tuple[str, str]:
-    lines = sorted(
-        f"{item.id} {key} {asset.extra_fields['file:checksum']}\n"
-        for item in items.values()
-        for key, asset in item.assets.items()
-    )
-    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-    times = [item_time(item) for item in items.values()]
-    collection = pystac.Collection(
-        name,
-        f"Images of {name}, clipped to its area.",
-        pystac.Extent(
-            pystac.SpatialExtent([list(_extent(items.values()))]),
-            pystac.TemporalExtent([[min(times), max(times)]]),
-        ),
-        extra_fields={DIGEST: digest},
-    )
-    for uri in items:
-        collection.add_link(pystac.Link("item", uri, media_type="application/geo+json"))
-    document = _json(collection.to_dict(include_self_link=False, transform_hrefs=False))
-    uri = join(root, f"collection-{hashlib.sha256(document).hexdigest()[:12]}.json")
-    return storage.write(uri, document), digest
-
-
 def _uris(tasks: Iterable[_Task]) -> list[str]:
     return list(dict.fromkeys(task.uri for task in tasks))
-
-
-def _extent(items: Iterable[pystac.Item]) -> Bounds:
-    west, south, east, north = zip(*(item.bbox for item in items if item.bbox), strict=True)
-    return min(west), min(south), max(east), max(north)
 
 
 def _kept(properties: dict[str, Any]) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry.base import BaseGeometry
 from urllib3 import Retry
 
-from terraflow.eo.config.addresses import CREDENTIALS, has_credentials, without_query
-from terraflow.eo.config.sections import Data
+from terraflow.eo.config.addresses import without_query
+from terraflow.eo.config.imagery import Data
 from terraflow.eo.images.selection import bounds_text, period_text, select
-from terraflow.errors import ConfigError, DataError, StorageError, TerraFlowError
+from terraflow.errors import DataError, StorageError, TerraFlowError
 from terraflow.storage import Storage
 
-__all__ = ["checked_uri", "find_items", "read_catalogue", "sign"]
+__all__ = ["find_items", "read_catalogue", "sign"]
 
 #: Of requests for metadata; urllib3 honours Retry-After by itself.
 RETRY = Retry(
@@ -97,19 +97,6 @@ def read_catalogue(uri: str, storage: Storage) -> list[pystac.Item]:
         return _items_of(source.read(uri), uri, source)
     except _READ_ERRORS as error:
         raise _unreadable(uri, error) from error
-
-
-def checked_uri(uri: str) -> str:
-    """Give back an address that may be written into runs and maps.
-
-    Raises
-    ------
-    ConfigError
-        It holds credentials.
-    """
-    if has_credentials(uri):
-        raise ConfigError(f"{without_query(uri.partition('#')[0])} {CREDENTIALS}.")
-    return uri
 
 
 def sign(href: str, data: Data) -> str:

@@ -11,7 +11,7 @@ import shapely
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
-from terraflow.eo.config.sections import Data
+from terraflow.eo.config.imagery import Data
 from terraflow.errors import DataError, StorageError
 from terraflow.storage import Storage
 

@@ -6,9 +6,6 @@ images to a served model runs on a machine without any data.
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +20,7 @@ from rasterio.warp import transform_bounds
 from shapely.geometry import box, mapping, shape
 from sklearn.neighbors import NearestNeighbors
 
+from terraflow.eo.config.digests import code_digest, value_digest
 from terraflow.storage import Storage, join
 
 __all__ = ["make_area"]
@@ -68,8 +66,7 @@ def make_area(storage: Storage, root: str, *, seed: int) -> tuple[str, str]:
     StorageError
         The store can't be written.
     """
-    code = inspect.getsource(sys.modules[__name__])
-    version = hashlib.sha256(f"{seed} {code}".encode()).hexdigest()[:12]
+    version = value_digest([seed, code_digest([__name__])])[:12]
     uri = join(root, f"simulated-{version}")
     catalogue, labels = join(uri, "catalog.json"), join(uri, "labels.gpkg")
     if not storage.exists(catalogue):

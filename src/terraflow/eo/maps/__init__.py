@@ -1,0 +1,1 @@
+"""Maps: the steps map, report, origin and reproduce."""

@@ -1,10 +1,10 @@
-"""The map as a file: a Cloud Optimized GeoTIFF that tells its classes and where it comes from."""
+"""The map as a file: a Cloud Optimized GeoTIFF that tells its values and where it comes from."""
 
 from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,14 @@ from odc.geo.geobox import GeoBox
 from rasterio.crs import CRS
 from rasterio.io import DatasetReader, DatasetWriter
 
+from terraflow.console import command
+from terraflow.eo.maps.map_origin import MapOrigin
+from terraflow.eo.targets.parts import Band
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
 __all__ = [
-    "BANDS",
     "BLOCK_PX",
-    "NODATA",
     "MapInfo",
     "category_names",
     "create_map",
@@ -32,11 +33,10 @@ __all__ = [
     "write_cog",
 ]
 
-BANDS = ("class", "confidence")
-#: Of both bands: class 0 and confidence 0 are where no class could be told.
-NODATA = 0
 BLOCK_PX = 512
 _PREFIX = "TERRAFLOW_"
+#: Tags of a band that name its values: CLASS_1, CLASS_2, ...
+_NAME = "CLASS_"
 _EXTRA_SAMPLES = 338
 
 
@@ -46,62 +46,72 @@ class MapInfo:
 
     Attributes
     ----------
-    classes : list of str
-        Name of class 1, 2, ...
-    colours : list of str
-        "#rrggbb" of each.
+    bands : list of Band
+    crs : CRS
+    transform : Affine
+        Pixel to world.
     shape : tuple of int
         Rows, columns.
-    metadata : dict
-        As it was given to `create_map`.
+    origin : MapOrigin
     """
 
-    classes: list[str]
-    colours: list[str]
+    bands: list[Band]
     crs: CRS
     transform: Affine
     shape: tuple[int, int]
-    metadata: dict[str, str]
+    origin: MapOrigin
 
 
 @contextmanager
 def create_map(
-    path: Path,
-    geobox: GeoBox,
-    classes: Sequence[str],
-    colours: Sequence[str],
-    metadata: Mapping[str, str],
+    path: Path, geobox: GeoBox, bands: Sequence[Band], dtype: str, origin: MapOrigin
 ) -> Iterator[DatasetWriter]:
     """Open a tiled GeoTIFF to be filled window by window, and made a COG by `write_cog`.
 
-    Band 1 is the class, uint8, 1 to n for `classes`; band 2 is the confidence, uint8, 1 to 100 per
-    cent; 0 is nodata in both.
-
     Parameters
     ----------
-    colours : sequence of str
-        "#rrggbb" of each class.
-    metadata : dict
-        Goes into the file's tags.
+    bands : sequence of Band
+        Of one nodata value, which all bands of a GeoTIFF share.
+    dtype : str
+        Of all bands.
     """
     with rasterio.open(
-        path, "w", driver="GTiff", width=geobox.width, height=geobox.height, count=len(BANDS),
-        dtype="uint8", crs=str(geobox.crs), transform=geobox.affine, nodata=NODATA, tiled=True,
-        blockxsize=BLOCK_PX, blockysize=BLOCK_PX, photometric="MINISBLACK", bigtiff="IF_SAFER",
-    ) as file:  # fmt: skip
-        file.write_colormap(1, {0: (0, 0, 0, 0)} | {i: _rgba(c) for i, c in enumerate(colours, 1)})
-        file.descriptions = BANDS
-        file.update_tags(**{_PREFIX + key.upper(): value for key, value in metadata.items()})
-        file.update_tags(1, **{f"CLASS_{i}": name for i, name in enumerate(classes, 1)})
-        file.update_tags(2, UNIT="per cent, probability of the class")
+        path,
+        "w",
+        driver="GTiff",
+        width=geobox.width,
+        height=geobox.height,
+        count=len(bands),
+        dtype=dtype,
+        crs=str(geobox.crs),
+        transform=geobox.affine,
+        nodata=bands[0].nodata,
+        tiled=True,
+        blockxsize=BLOCK_PX,
+        blockysize=BLOCK_PX,
+        photometric="MINISBLACK",
+        bigtiff="IF_SAFER",
+    ) as file:
+        if colours := bands[0].colours:
+            palette = {value: _rgba(colour) for value, colour in colours.items()}
+            file.write_colormap(1, {0: (0, 0, 0, 0)} | palette)
+        file.descriptions = tuple(band.name for band in bands)
+        file.update_tags(**{_PREFIX + key.upper(): v for key, v in origin.to_tags().items()})
+        for number, band in enumerate(bands, 1):
+            names = {f"{_NAME}{value}": name for value, name in band.names.items()}
+            tags = band.tags or ({"UNIT": band.unit} if band.unit else {})
+            if names or tags:
+                file.update_tags(number, **names, **tags)
         yield file
 
 
-def write_cog(source: Path, target: Path) -> None:
+def write_cog(source: Path, target: Path, resampling: str) -> None:
     """Copy what `create_map` made into a COG with overviews: the same bytes for the same content.
 
-    Overviews take the nearest pixel: class numbers have no mean, and so class and confidence of a
-    pixel stay together.
+    Parameters
+    ----------
+    resampling : str
+        Of overviews, by GDAL's names: the nearest pixel where values have no mean.
 
     References
     ----------
@@ -109,13 +119,13 @@ def write_cog(source: Path, target: Path) -> None:
     """
     rasterio.shutil.copy(
         source, target, driver="COG", compress="deflate", blocksize=BLOCK_PX,
-        overview_resampling="nearest", bigtiff="IF_SAFER", num_threads="ALL_CPUS",
+        overview_resampling=resampling, bigtiff="IF_SAFER", num_threads="ALL_CPUS",
     )  # fmt: skip
     _unmark_alpha(target)
 
 
-def category_names(classes: Sequence[str]) -> bytes:
-    """Class names as GDAL and QGIS read them from FILE.aux.xml: a GeoTIFF has no place for them.
+def category_names(band: Band) -> bytes:
+    """Names of values as GDAL and QGIS read them from FILE.aux.xml: no GeoTIFF has them.
 
     References
     ----------
@@ -123,7 +133,7 @@ def category_names(classes: Sequence[str]) -> bytes:
     """
     root = ET.Element("PAMDataset")
     names = ET.SubElement(ET.SubElement(root, "PAMRasterBand", band="1"), "CategoryNames")
-    for name in ("nodata", *classes):
+    for name in ("nodata", *band.names.values()):
         ET.SubElement(names, "Category").text = name
     ET.indent(root)
     document: bytes = ET.tostring(root, encoding="utf-8")
@@ -137,7 +147,7 @@ def open_map(uri: str, storage: Storage) -> Iterator[DatasetReader]:
     Raises
     ------
     DataError
-        It is no map that `invoke map` made, or can't be read.
+        It is no map that TerraFlow made, or can't be read.
     """
     with storage.gdal(), warnings.catch_warnings():
         # what is no map may have no place either
@@ -146,13 +156,14 @@ def open_map(uri: str, storage: Storage) -> Iterator[DatasetReader]:
             file = rasterio.open(uri)
         except (rasterio.errors.RasterioError, OSError) as error:
             raise DataError(
-                f"{uri} can't be read: {error}; name a map that `invoke map` made, by path or URI."
+                f"{uri} can't be read: {error}; name a map that `{command('map')}` made, "
+                "by path or URI."
             ) from error
         with file:
-            if file.count != len(BANDS) or f"{_PREFIX}MODEL" not in file.tags():
+            if f"{_PREFIX}MODEL" not in file.tags():
                 raise DataError(
                     f"{uri} does not tell which model it comes from: it is no map of TerraFlow's; "
-                    "name one that `invoke map` made."
+                    f"name one that `{command('map')}` made."
                 )
             yield file
 
@@ -163,21 +174,32 @@ def read_info(uri: str, storage: Storage) -> MapInfo:
     Raises
     ------
     DataError
-        It is no map that `invoke map` made, or can't be read.
+        It is no map that TerraFlow made, or can't be read.
     """
     with open_map(uri, storage) as file:
         tags = {k.removeprefix(_PREFIX): v for k, v in file.tags().items() if k.startswith(_PREFIX)}
-        band = file.tags(1)
-        numbers = range(1, 1 + sum(key.startswith("CLASS_") for key in band))
-        palette = file.colormap(1)
-        return MapInfo(
-            classes=[band[f"CLASS_{i}"] for i in numbers],
-            colours=["#{:02x}{:02x}{:02x}".format(*palette[i]) for i in numbers],
-            crs=file.crs,
-            transform=file.transform,
-            shape=file.shape,
-            metadata={key.lower(): value for key, value in tags.items()},
-        )
+        try:
+            origin = MapOrigin.from_tags({key.lower(): value for key, value in tags.items()})
+        except ValueError as error:
+            raise DataError(
+                f"{uri} does not tell its whole origin ({str(error).splitlines()[1]}); name a map "
+                f"that `{command('map')}` made."
+            ) from error
+        bands = [_read_band(file, number) for number in file.indexes]
+        return MapInfo(bands, file.crs, file.transform, file.shape, origin)
+
+
+def _read_band(file: DatasetReader, number: int) -> Band:
+    tags = file.tags(number)
+    values = sorted(int(key.removeprefix(_NAME)) for key in tags if key.startswith(_NAME))
+    palette = file.colormap(number) if values else {}
+    return Band(
+        file.descriptions[number - 1] or f"band {number}",
+        unit=tags.get("UNIT", ""),
+        nodata=file.nodatavals[number - 1],
+        names={value: tags[f"{_NAME}{value}"] for value in values},
+        colours={value: "#{:02x}{:02x}{:02x}".format(*palette[value]) for value in values},
+    )
 
 
 def _rgba(colour: str) -> tuple[int, int, int, int]:

@@ -1,12 +1,11 @@
-"""Where a map comes from: the metadata inside its file, and its STAC item."""
+"""The STAC item of a map."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 from collections.abc import Sequence
 from datetime import datetime
-from importlib.metadata import version
 from typing import Any
 
 import pystac
@@ -18,65 +17,15 @@ from pystac.extensions.projection import SCHEMA_URI as PROJECTION
 from shapely import orient_polygons, set_precision, to_geojson
 
 from terraflow.eo.images.local_files import UNDATED
-from terraflow.eo.maps.map_file import BANDS, NODATA
+from terraflow.eo.maps.map_origin import MapOrigin
 from terraflow.eo.models.model import LoadedModel
-from terraflow.eo.training.figures import class_colours
+from terraflow.eo.targets.parts import Band
 from terraflow.settings import Settings
-from terraflow.tracking import runs as tracking
 
-__all__ = ["map_id", "map_item", "map_metadata", "pinned_uri"]
+__all__ = ["map_item"]
 
 PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
-
-
-def pinned_uri(model: LoadedModel) -> str:
-    """Name a model by its version, not by an alias, which will move."""
-    if not model.version:
-        return model.uri
-    name = model.uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
-    return f"models:/{name}/{model.version}"
-
-
-def map_metadata(
-    model: LoadedModel, items_uri: str, items: Sequence[pystac.Item]
-) -> dict[str, str]:
-    """Collect what tells a map's origin, and makes it again: the same at any time of day.
-
-    Returns
-    -------
-    dict
-        model, run_id, data_digest, seed, code_commit and lock_digest of the training, the scores,
-        items, items_digest, config_digest, and version, map_code_commit and map_lock_digest of the
-        mapping; without those that are not known.
-    """
-    told, now = model.metadata, tracking.provenance()
-    values = {
-        "model": pinned_uri(model),
-        "model_name": model.project.name,
-        "model_version": model.version,
-        "run_id": model.run_id,
-        "code_commit": told.get("code_commit"),
-        "lock_digest": told.get("lock_digest"),
-        "data_digest": told.get("data_digest"),
-        "seed": told.get("seed", model.project.seed),
-        **told.get("scores", {}),
-        "items": items_uri,
-        "items_digest": _digest([_identity(item) for item in items]),
-        "config_digest": _digest(model.project.model_dump(mode="json")),
-        "version": version("terraflow"),
-        "map_code_commit": now.get("code_commit"),
-        "map_lock_digest": now.get("lock_digest"),
-        "note": told.get("note"),
-    }
-    return {key: str(value) for key, value in values.items() if value not in (None, "")}
-
-
-def map_id(metadata: dict[str, str]) -> str:
-    """Name a map by model and items: the same for the same ones."""
-    model = f"v{metadata['model_version']}" if "model_version" in metadata else "run"
-    digest = _digest([metadata.get(key) for key in ("model", "run_id", "items_digest")])
-    return f"{metadata['model_name']}-{model}-{digest[:12]}"
 
 
 def map_item(
@@ -85,7 +34,7 @@ def map_item(
     items: Sequence[pystac.Item],
     *,
     geobox: GeoBox,
-    metadata: dict[str, str],
+    origin: MapOrigin,
     settings: Settings,
 ) -> pystac.Item:
     """Describe a map as a STAC item.
@@ -96,8 +45,6 @@ def map_item(
         Of the COG; the item is to lie beside it, with the ending .json.
     items : sequence of pystac.Item
         What the map was made of; they give start and end.
-    metadata : dict
-        As `map_metadata` gives it.
 
     References
     ----------
@@ -109,13 +56,13 @@ def map_item(
     outline = orient_polygons(set_precision(footprint.geom, 1e-6))
     start, end = _span(items)
     item = pystac.Item(
-        id=map_id(metadata),
+        id=origin.id,
         geometry=json.loads(to_geojson(outline)),
         bbox=list(outline.bounds),
         datetime=None,
         start_datetime=start,
         end_datetime=end,
-        properties=_properties(model, geobox, metadata),
+        properties=_properties(model, geobox, origin),
         stac_extensions=[
             PROJECTION,
             CLASSIFICATION.format(version=CLASSIFICATION_VERSION),
@@ -127,40 +74,42 @@ def map_item(
         item.properties[UNDATED] = True  # start and end mean nothing then
     item.add_asset("map", _map_asset(uri, model))
     item.add_asset("model", pystac.Asset(
-        metadata["model"], "The model, in MLflow's registry", roles=["mlm:model"],
+        origin.model, "The model, in MLflow's registry", roles=["mlm:model"],
     ))  # fmt: skip
-    item.add_links(_links(metadata, items, settings))
+    item.add_links(_links(origin, items, settings))
     item.set_self_href(uri.removesuffix(".tif") + ".json")
     return item
 
 
-def _properties(model: LoadedModel, geobox: GeoBox, metadata: dict[str, str]) -> dict[str, Any]:
+def _properties(model: LoadedModel, geobox: GeoBox, origin: MapOrigin) -> dict[str, Any]:
+    band = _bands(model)[0]
+    task = "semantic-segmentation" if band.names else "regression"
     properties: dict[str, Any] = {
-        "title": f"Land cover by {metadata['model']}",
+        "title": f"{_title(model)} by {origin.model}",
         "gsd": abs(geobox.affine.a) if geobox.crs and geobox.crs.projected else None,
         "proj:shape": list(geobox.shape),
         "proj:transform": list(geobox.affine)[:6],
         "processing:level": "L4",
-        "processing:lineage": f"Classified pixel by pixel from {metadata['items']}.",
-        "processing:software": {"TerraFlow": metadata["version"]},
-        "processing:expression": {"format": "mlflow-model", "expression": metadata["model"]},
-        "mlm:name": metadata["model_name"],
-        "mlm:architecture": model.project.model.name,
-        "mlm:tasks": ["semantic-segmentation"],
+        "processing:lineage": f"Predicted pixel by pixel from {origin.items}.",
+        "processing:software": {"TerraFlow": origin.version},
+        "processing:expression": {"format": "mlflow-model", "expression": origin.model},
+        "mlm:name": origin.model_name,
+        "mlm:architecture": model.config.model.name,
+        "mlm:tasks": [task],
         "mlm:input": [
             {
                 "name": "features of a pixel",
-                "description": ", ".join(model.features),
+                "description": ", ".join(model.info.features),
                 "bands": [],
-                "input": _structure("feature", len(model.features)),
+                "input": _structure("feature", len(model.info.features)),
             }
         ],
         "mlm:output": [
             {
-                "name": "probability of each class",
-                "tasks": ["semantic-segmentation"],
-                "result": _structure("class", len(model.classes)),
-                "classification:classes": _classes(model),
+                "name": band.description or band.name,
+                "tasks": [task],
+                "result": _structure(band.name, max(len(band.names), 1)),
+                **({"classification:classes": _values(band)} if band.names else {}),
             }
         ],
     }
@@ -168,7 +117,7 @@ def _properties(model: LoadedModel, geobox: GeoBox, metadata: dict[str, str]) ->
         properties["proj:code"] = f"EPSG:{geobox.crs.epsg}"
     elif geobox.crs:
         properties |= {"proj:code": None, "proj:wkt2": geobox.crs.to_wkt()}
-    properties |= {f"terraflow:{key}": value for key, value in metadata.items()}
+    properties |= {f"terraflow:{key}": value for key, value in origin.to_tags().items()}
     return {key: value for key, value in properties.items() if value is not None or ":" in key}
 
 
@@ -176,51 +125,57 @@ def _structure(kind: str, size: int) -> dict[str, Any]:
     return {"shape": [-1, size], "dim_order": ["batch", kind], "data_type": "float64"}
 
 
-def _classes(model: LoadedModel) -> list[dict[str, Any]]:
-    colours = class_colours(model.classes, model.project)
+def _title(model: LoadedModel) -> str:
+    return model.config.name.replace("-", " ").capitalize()
+
+
+def _bands(model: LoadedModel) -> list[Band]:
+    return model.target.bands(model.info.levels, model.config.map)
+
+
+def _values(band: Band) -> list[dict[str, Any]]:
     return [
-        {"value": i, "name": _slug(name), "description": name, "color_hint": colour.strip("#")}
-        for i, (name, colour) in enumerate(zip(model.classes, colours, strict=True), 1)
+        {
+            "value": value,
+            "name": _slug(name),
+            "description": name,
+            "color_hint": band.colours[value].strip("#"),
+        }
+        for value, name in band.names.items()
     ]
 
 
 def _map_asset(uri: str, model: LoadedModel) -> pystac.Asset:
-    nothing = {"value": NODATA, "name": "nodata", "description": "No data", "nodata": True}
-    common = {"data_type": "uint8", "nodata": NODATA}
-    classes, confidence = BANDS
-    bands = [
-        {
-            "name": classes,
-            "description": "Number of the class",
-            "classification:classes": [nothing, *_classes(model)],
-            **common,
-        },
-        {
-            "name": confidence,
-            "description": "Probability of the class in per cent",
-            "unit": "%",
-            **common,
-        },
-    ]
+    bands = []
+    for band in _bands(model):
+        fields: dict[str, Any] = {"name": band.name, "description": band.description}
+        if band.unit:
+            fields["unit"] = band.unit
+        if band.names:
+            nothing = {"name": "nodata", "description": "No data", "nodata": True}
+            fields["classification:classes"] = [{"value": band.nodata, **nothing}, *_values(band)]
+        nodata = band.nodata if math.isfinite(band.nodata) else str(band.nodata)
+        bands.append(fields | {"data_type": model.target.dtype, "nodata": nodata})
+    named = any("classification:classes" in fields for fields in bands)
     return pystac.Asset(
         "./" + uri.rpartition("/")[2],
-        "Land cover and confidence",
+        f"{_title(model)}: {' and '.join(band['name'] for band in bands)}",
         media_type=COG,
-        roles=["data", "classification", "confidence"],
+        roles=["data", *(["classification", "confidence"] if named else [])],
         extra_fields={"bands": bands},
     )
 
 
 def _links(
-    metadata: dict[str, str], items: Sequence[pystac.Item], settings: Settings
+    origin: MapOrigin, items: Sequence[pystac.Item], settings: Settings
 ) -> list[pystac.Link]:
-    links = [pystac.Link("derived_from", metadata["items"], pystac.MediaType.JSON, "Input items")]
+    links = [pystac.Link("derived_from", origin.items, pystac.MediaType.JSON, "Input items")]
     links += [
         pystac.Link("derived_from", href, pystac.MediaType.GEOJSON, item.id)
         for item in items
         if (href := item.get_self_href())
     ]
-    if run := metadata.get("run_id"):
+    if run := origin.run_id:
         url = f"{settings.mlflow_url}/api/2.0/mlflow/runs/get?run_id={run}"
         links.append(pystac.Link("via", url, pystac.MediaType.JSON, f"MLflow run {run}"))
     return links
@@ -237,16 +192,6 @@ def _span(items: Sequence[pystac.Item]) -> tuple[datetime, datetime]:
     return min(start for start, _ in times if start), max(end for _, end in times if end)
 
 
-def _identity(item: pystac.Item) -> list[Any]:
-    """List what of an item decides on the map."""
-    assets = {key: [a.href, a.extra_fields] for key, a in item.assets.items()}
-    return [item.id, str(item.datetime), assets]
-
-
 def _slug(name: str) -> str:
     """Name a class with the letters that the classification extension allows."""
     return "".join(c if (c.isalnum() and c.isascii()) or c in "-_" else "_" for c in name) or "_"
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Models by name; logging, loading and applying them."""

@@ -1,0 +1,1 @@
+"""Drift of new images: the step monitor."""

@@ -100,10 +100,10 @@ def _shares(
 
 
 def drift_figure(
-    drift: Drift, max_psi: float, class_shares: Mapping[str, tuple[float, float]],
+    drift: Drift, max_psi: float, predicted: Mapping[str, tuple[float, float]],
     note: str,
 ) -> Figure:  # fmt: skip
-    """Draw the index of the features that changed most, and the shares of classes.
+    """Draw the index of the features that changed most, and what the model maps.
 
     Parameters
     ----------
@@ -111,13 +111,13 @@ def drift_figure(
         The 30 features of the greatest index are drawn.
     max_psi : float
         Drawn as a line.
-    class_shares : dict
-        Class to its share (0-1) of training and of new pixels, both as the model maps them.
+    predicted : dict
+        What the model maps, as the share (0-1) of each class, of training and of new pixels.
     note : str
         Second line of the title.
     """
     shown = drift.ranked[:SHOWN]
-    rows = max(len(shown), 2 * len(class_shares))
+    rows = max(len(shown), 2 * len(predicted))
     figure = Figure(figsize=(12, 2.5 + 0.24 * rows), layout="constrained")
     left, right = figure.subplots(1, 2)
     values = [drift.psi[name] for name in shown]
@@ -127,15 +127,15 @@ def drift_figure(
     left.set(xlabel="population stability index")
     left.set_title(f"{len(shown)} of {len(drift.psi)} features")
     left.legend(loc="lower right")
-    places = np.arange(len(class_shares))
+    places = np.arange(len(predicted))
     for offset, label, colour, shares in zip(
-        (-0.2, 0.2), ("training", "new"), ("0.6", "C0"), zip(*class_shares.values(), strict=True),
+        (-0.2, 0.2), ("training", "new"), ("0.6", "C0"), zip(*predicted.values(), strict=True),
         strict=True,
     ):  # fmt: skip
         right.barh(places + offset, shares, 0.4, label=label, color=colour)
-    right.set_yticks(places, list(class_shares))
+    right.set_yticks(places, list(predicted))
     right.invert_yaxis()
-    right.set(xlabel="share of pixels", title="Classes, as the model maps them")
+    right.set(title="What the model maps")
     right.legend()
     figure.suptitle(f"Drift against the training data\n{note}")
     return figure

@@ -1,0 +1,1 @@
+"""Features with labels: the step preprocess."""

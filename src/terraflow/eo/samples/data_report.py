@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from pydantic import model_validator
 
-from terraflow.eo.config.project_file import ProjectConfig
+from terraflow.eo.config.record import Record
+from terraflow.eo.config.sections import Checks, Features
 from terraflow.eo.features.composites import period_labels
 from terraflow.eo.features.indices import add_indices
 from terraflow.errors import ConfigError, DataError
 
-__all__ = ["DataReport", "Tally", "check", "count"]
+__all__ = ["DataReport", "Tally", "check_data", "count"]
 
 
 @dataclass
@@ -54,8 +56,7 @@ class Tally:
             self.high[key] = max(self.high.get(key, value), value)
 
 
-@dataclass(frozen=True)
-class DataReport:
+class DataReport(Record):
     """What was found in the data.
 
     Attributes
@@ -67,9 +68,9 @@ class DataReport:
         Band or index to least and greatest clear value.
     outside_range : dict
         Band or index to share (0-1) of clear values outside [checks] value_range.
-    class_sizes : dict
-        Class to number of labelled pixels that have all features; 0 for a class whose labels lie in
-        the images, but on no such pixel.
+    label_counts : dict
+        Stratum, as a class, to the number of labelled pixels that have all features; 0 for one
+        whose labels lie in the images, but on no such pixel.
     grid : dict
         crs, transform (six numbers, GDAL's pixel-to-world in rasterio's order) and shape (y, x).
     data_digest : str
@@ -82,17 +83,19 @@ class DataReport:
     clear_share: dict[str, float]
     value_range: dict[str, tuple[float, float]]
     outside_range: dict[str, float]
-    class_sizes: dict[str, int]
+    label_counts: dict[str, int]
     grid: dict[str, Any]
     data_digest: str
     simulated: bool
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
-        return asdict(self)
+    @model_validator(mode="before")
+    @classmethod
+    def _from_older(cls, values: Any) -> Any:
+        renamed = {"class_sizes": "label_counts"}  # of version 0
+        return {renamed.get(key, key): value for key, value in dict(values).items()}
 
 
-def count(cube: xr.Dataset, project: ProjectConfig) -> Tally:
+def count(cube: xr.Dataset, features: Features, checks: Checks) -> Tally:
     """Count one window.
 
     Parameters
@@ -102,7 +105,7 @@ def count(cube: xr.Dataset, project: ProjectConfig) -> Tally:
         `cube.load_clear` gives it.
     """
     tally = Tally()
-    features, ranges = project.features, project.checks.value_range
+    ranges = checks.value_range
     labels = period_labels(cube.time.values, features.composites)
     observed = cube["observed"].values
     series = add_indices(cube.drop_vars("observed"), features.indices, features.constants)
@@ -126,7 +129,7 @@ def count(cube: xr.Dataset, project: ProjectConfig) -> Tally:
     return tally
 
 
-def check(tally: Tally, class_sizes: Mapping[str, int], project: ProjectConfig) -> None:
+def check_data(tally: Tally, label_counts: Mapping[str, int], limits: Checks) -> None:
     """Hold the data against the thresholds of [checks].
 
     Raises
@@ -134,11 +137,10 @@ def check(tally: Tally, class_sizes: Mapping[str, int], project: ProjectConfig) 
     DataError
         Some are not met; all are named with their numbers.
     """
-    limits = project.checks
     found = [
         f"class {name} has labels in the images, but no pixel with all features (leave it out by "
         "[labels] classes, or see whether clouds, [labels] shrink or small polygons are the cause)"
-        for name, size in sorted(class_sizes.items())
+        for name, size in sorted(label_counts.items())
         if not size
     ]
     if (least := limits.min_clear_share) is not None:
@@ -151,7 +153,7 @@ def check(tally: Tally, class_sizes: Mapping[str, int], project: ProjectConfig) 
     if (few := limits.min_samples_per_class) is not None:
         found += [
             f"class {name} has {size} labelled pixels, below min_samples_per_class {few}"
-            for name, size in sorted(class_sizes.items())
+            for name, size in sorted(label_counts.items())
             if 0 < size < few
         ]
     found += [

@@ -12,7 +12,7 @@ import rasterio
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from terraflow.eo.targets.labels import RasterLabels, VectorLabels
+from terraflow.eo.targets.parts import LabelSource
 
 __all__ = [
     "NOT_FEATURES",
@@ -24,15 +24,15 @@ __all__ = [
     "to_geo",
 ]
 
-#: Columns of the samples beside the features.
-NOT_FEATURES = ["x", "y", "block", "polygon", "class_name", "geometry"]
+#: Columns of the samples beside the features and the target's own.
+NOT_FEATURES = ["x", "y", "block", "polygon", "geometry"]
 POPULATION = 20_000
-_PRIORITY = "_priority"
+_PRIORITY, _STRATUM = "_priority", "_stratum"
 
 
 @dataclass
 class Draw:
-    """At most `limit` rows of each class, drawn at random while windows pass by.
+    """At most `limit` rows of each stratum, drawn at random while windows pass by.
 
     Every row gets a random number when it is seen, and those with the lowest stay: the result is
     a simple random sample, and memory holds no more than it.
@@ -41,32 +41,38 @@ class Draw:
     ----------
     limit : int or None
         None keeps all.
-    by : str
-        Column of the classes; "" draws from all together.
     """
 
     limit: int | None
-    by: str = ""
     kept: list[pd.DataFrame] = field(default_factory=list)
 
-    def add(self, table: pd.DataFrame, priority: npt.NDArray[np.float64]) -> None:
-        """Take a window's rows, each with its random number."""
-        self.kept.append(table.assign(**{_PRIORITY: priority}))
+    def add(
+        self,
+        table: pd.DataFrame,
+        priority: npt.NDArray[np.float64],
+        strata: npt.NDArray[np.object_] | str = "all",
+    ) -> None:
+        """Take a window's rows, each with its random number and its stratum."""
+        self.kept.append(table.assign(**{_PRIORITY: priority, _STRATUM: strata}))
         if self.limit is not None and sum(map(len, self.kept)) > 4 * self.limit:
             self.kept = [self._pruned()]
 
     def result(self) -> pd.DataFrame:
         """Give the drawn rows, by row and column of the grid."""
-        table = self._pruned() if self.kept else pd.DataFrame({"x": [], "y": [], _PRIORITY: []})
+        table = (
+            self._pruned()
+            if self.kept
+            else pd.DataFrame({"x": [], "y": [], _PRIORITY: [], _STRATUM: []})
+        )
         table = table.sort_values(["y", "x"], ascending=[False, True], ignore_index=True)
-        return table.drop(columns=_PRIORITY)
+        return table.drop(columns=[_PRIORITY, _STRATUM])
 
     def _pruned(self) -> pd.DataFrame:
         table = pd.concat(self.kept, ignore_index=True)
         if self.limit is None:
             return table
         table = table.sort_values(_PRIORITY, kind="stable")
-        return table.groupby(self.by).head(self.limit) if self.by else table.head(self.limit)
+        return table.groupby(_STRATUM).head(self.limit)
 
 
 def random_pixels(
@@ -119,7 +125,7 @@ def pixel_table(features: xr.DataArray, chosen: npt.NDArray[np.bool_]) -> pd.Dat
 
 def block_numbers(
     table: pd.DataFrame,
-    labels: VectorLabels | RasterLabels,
+    labels: LabelSource,
     geobox: GeoBox,
     *,
     size_px: int,

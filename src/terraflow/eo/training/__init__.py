@@ -1,0 +1,1 @@
+"""Cross-validation, search, promotion and the run: the steps train and promote."""

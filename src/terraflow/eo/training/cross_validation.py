@@ -12,77 +12,75 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
-from terraflow.eo.config.project_file import ProjectConfig
-from terraflow.eo.models.estimators import fit, make_classifier, one_thread
+from terraflow.console import command
+from terraflow.eo.config.sections import Validation
+from terraflow.eo.models.choice import ModelChoice, fit, one_thread
+from terraflow.eo.targets.parts import Evaluation, Sums
+from terraflow.eo.targets.target import Target
 from terraflow.eo.training.folds import Folds
-from terraflow.eo.training.scores import Matrices, Score, count_by_block, measures, with_intervals
+from terraflow.eo.training.scores import with_intervals
 from terraflow.errors import DataError
 
-__all__ = ["Scores", "check_samples", "cross_validate", "encode", "predict_held_out"]
+__all__ = ["Table", "check_samples", "cross_validate", "predict_held_out"]
 
-PER_CLASS = ("users_accuracy", "producers_accuracy", "f1")
 #: Of the held-out pixels of a fold so many, at most, tell the importance of features.
 IMPORTANCE_PIXELS = 1000
-_AT_ONCE = 16  # features whose values are permuted in one call of a classifier
+_AT_ONCE = 16  # features whose values are permuted in one call of a model
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What a spatial cross-validation tells, over all held-out pixels together.
+class Table:
+    """Samples, ready to be learnt from.
 
     Attributes
     ----------
-    overall_accuracy, macro_f1 : Score
-    per_class : dict
-        Class to users_accuracy, producers_accuracy (precision, recall) and f1.
-    random_overall_accuracy, random_macro_f1 : float
-        Of a cross-validation that draws pixels at random and so tests beside what it trained on.
-    matrix : ndarray, shape (reference, predicted), int64
-        Pixels, in the order of `classes`.
-    probabilities : ndarray, shape (sample, class), float64
-        Of each sample, by the model of the fold that did not see its block.
-    importance : dict
-        Feature to the loss of macro F1, where the feature's values are permuted among held-out
-        pixels.
+    features : DataFrame, shape (sample, feature), float32
+    reference : Series
+        The target's column.
+    blocks : Series
+        Block number of each sample.
+    target : Target
+    levels : list of str
+        As `Target.levels` gives them.
     """
 
-    overall_accuracy: Score
-    macro_f1: Score
-    per_class: dict[str, dict[str, Score]]
-    random_overall_accuracy: float
-    random_macro_f1: float
-    matrix: Matrices
-    classes: list[str]
-    probabilities: npt.NDArray[np.float64]
-    importance: dict[str, float]
+    features: pd.DataFrame
+    reference: pd.Series
+    blocks: pd.Series
+    target: Target
+    levels: list[str]
 
-    @property
-    def predicted(self) -> npt.NDArray[np.object_]:
-        """Class name of each sample, shape (sample,)."""
-        numbers = self.probabilities.argmax(axis=1)
-        return np.array([self.classes[number] for number in numbers], dtype=object)
+    def count(self, predictions: npt.NDArray[np.float64], groups: npt.ArrayLike) -> Sums:
+        """Count the target's sums of predictions of all samples, by group."""
+        return self.target.count(self.reference, predictions, groups, self.levels)
+
+    def measures(self, sums: Sums) -> dict[str, npt.NDArray[np.float64]]:
+        """Compute the target's measures."""
+        return self.target.measures(sums, self.levels)
+
+    def primary(self, sums: Sums) -> npt.NDArray[np.float64]:
+        """Compute the primary measure, the greatest being the best."""
+        value = self.measures(sums)[self.target.primary]
+        return value if self.target.greater_is_better else -value
 
 
 def cross_validate(
-    features: pd.DataFrame,
-    classes: pd.Series,
-    blocks: pd.Series,
+    table: Table,
     folds: Folds,
-    project: ProjectConfig,
+    choice: ModelChoice,
+    validation: Validation,
     *,
-    by_fold: Sequence[ProjectConfig] = (),
-) -> Scores:
-    """Score the project's classifier on blocks that it has not seen.
+    seed: int,
+    by_fold: Sequence[ModelChoice] = (),
+) -> Evaluation:
+    """Score a model on blocks that it has not seen.
 
     Parameters
     ----------
-    features : DataFrame, shape (sample, feature), float32
-    classes, blocks : Series
-        Class name and block number of each sample.
     folds : Folds
         Of `spatial_folds`.
-    by_fold : sequence of ProjectConfig
-        One for each fold, where `tune` chose parameters without it; `project` by default.
+    by_fold : sequence of ModelChoice
+        One for each fold, where `tune` chose parameters without it; `choice` by default.
 
     Raises
     ------
@@ -91,50 +89,45 @@ def cross_validate(
 
     References
     ----------
-    Roberts et al. 2017, doi:10.1111/ecog.02881, on blocking; Congalton 1991,
-    doi:10.1016/0034-4257(91)90048-B, on user's and producer's accuracy; Breiman 2001,
+    Roberts et al. 2017, doi:10.1111/ecog.02881, on blocking; Breiman 2001,
     doi:10.1023/A:1010933404324, on permutation importance.
     """
-    names, reference = encode(classes)
-    projects = by_fold or [project] * len(folds)
-    probabilities, permuted = _predict(features, classes, folds, projects, permute=True)
-    by_block = count_by_block(reference, probabilities.argmax(axis=1), blocks, len(names))
-    scores = with_intervals(by_block, project.validation.resamples, project.seed)
-    at_random = StratifiedKFold(
-        project.validation.folds, shuffle=True, random_state=project.seed
-    ).split(features, reference)
-    optimistic = predict_held_out(features, classes, list(at_random), project).argmax(axis=1)
-    random = measures(count_by_block(reference, optimistic, blocks, len(names)).sum(axis=0))
-    loss = measures(permuted)["macro_f1"]
-    return Scores(
-        overall_accuracy=Score(*scores["overall_accuracy"].tolist()),
-        macro_f1=Score(*scores["macro_f1"].tolist()),
-        per_class={
-            name: {key: Score(*scores[key][:, i].tolist()) for key in PER_CLASS}
-            for i, name in enumerate(names)
-        },
-        random_overall_accuracy=float(random["overall_accuracy"]),
-        random_macro_f1=float(random["macro_f1"]),
-        matrix=by_block.sum(axis=0),
-        classes=names,
-        probabilities=probabilities,
-        importance=dict(zip(features.columns, (loss[0] - loss[1:]).tolist(), strict=True)),
-    )  # fmt: skip
+    choices = by_fold or [choice] * len(folds)
+    predictions, permuted = _predict(table, folds, choices, seed=seed, permute=True)
+    by_block = table.count(predictions, table.blocks)
+    scores = with_intervals(by_block, table.measures, validation.resamples, seed)
+    at_random = StratifiedKFold(validation.folds, shuffle=True, random_state=seed).split(
+        table.features, table.target.strata(table.reference)
+    )
+    optimistic = predict_held_out(table, list(at_random), choice, seed=seed)
+    random = table.measures(table.count(optimistic, table.blocks).sum(axis=0))
+    loss = table.primary(permuted)
+    names = table.features.columns
+    return Evaluation(
+        levels=table.levels,
+        scores=scores,
+        at_random={name: float(value) for name, value in random.items()},
+        sums=by_block.sum(axis=0),
+        predictions=predictions,
+        importance=dict(zip(names, (loss[0] - loss[1:]).tolist(), strict=True)),
+    )
 
 
-def check_samples(samples: pd.DataFrame, features: pd.DataFrame, project: ProjectConfig) -> None:
+def check_samples(
+    samples: pd.DataFrame, features: pd.DataFrame, target: Target, validation: Validation
+) -> None:
     """Refuse samples that no honest cross-validation can be made of.
 
     Parameters
     ----------
     samples : DataFrame
-        Columns class_name, block and, where known, polygon (-1 is none).
+        Columns block, the target's own and, where known, polygon (-1 is none).
     features : DataFrame, shape (sample, feature)
 
     Raises
     ------
     DataError
-        A feature is NaN or infinite; a class has fewer samples than there are folds, or lies in
+        A feature is NaN or infinite; a stratum has fewer samples than there are folds, or lies in
         one block; a polygon lies in several blocks although `whole_polygons` is true.
     """
     finite = np.isfinite(features.to_numpy())
@@ -143,110 +136,90 @@ def check_samples(samples: pd.DataFrame, features: pd.DataFrame, project: Projec
         raise DataError(
             f"Feature {features.columns[worst]} is NaN or infinite in "
             f"{(~finite[:, worst]).sum()} of {len(features)} samples; leave it out of [features], "
-            "or correct its source, and run `invoke preprocess` again."
+            f"or correct its source, and run `{command('preprocess')}` again."
         )
-    if project.validation.whole_polygons and "polygon" in samples:
+    if validation.whole_polygons and "polygon" in samples:
         known = samples[samples["polygon"] >= 0]
         parts = known.groupby("polygon")["block"].nunique()
         if (parts > 1).any():
             raise DataError(
                 f"Polygon {parts.index[parts > 1][0]} lies in {parts.max()} blocks, though "
-                "[validation] whole_polygons is true; run `invoke preprocess` again with this "
-                "configuration."
+                f"[validation] whole_polygons is true; run `{command('preprocess')}` again with "
+                "this configuration."
             )
-    folds, groups = project.validation.folds, samples.groupby("class_name")
+    groups = samples.groupby(target.strata(samples[target.column]))
     for name, count in groups.size().sort_index().items():
-        if count < folds:
+        if count < validation.folds:
             raise DataError(
-                f"Class {name} has {count} samples, fewer than the {folds} folds; add labels of "
-                "it, merge or leave it out by [labels] classes, or lower [validation] folds."
+                f"There are {count} samples of {name}, fewer than the {validation.folds} folds; "
+                "add labels of it, merge or leave it out by [labels] classes, or lower "
+                "[validation] folds."
             )
     for name, count in groups["block"].nunique().sort_index().items():
         if count < 2:
             raise DataError(
-                f"All samples of class {name} lie in one block, so that no model can be trained "
-                "on it and tested elsewhere; add labels of it in other places, merge or leave it "
-                "out by [labels] classes, or lower [validation] block_size_px."
+                f"All samples of {name} lie in one block, so that no model can be trained on it "
+                "and tested elsewhere; add labels of it in other places, merge or leave it out by "
+                "[labels] classes, or lower [validation] block_size_px."
             )
 
 
 def predict_held_out(
-    features: pd.DataFrame, classes: pd.Series, folds: Folds, project: ProjectConfig
+    table: Table, folds: Folds, choice: ModelChoice, *, seed: int
 ) -> npt.NDArray[np.float64]:
     """Predict each sample by a model that was fitted on the other folds.
 
     Returns
     -------
-    ndarray, shape (sample, class), float64
-        Probabilities, classes in alphabetical order; 0 for a class that the other folds lack.
+    ndarray, shape (sample, k), float64
+        As `Target.predict` gives them.
     """
-    return _predict(features, classes, folds, [project] * len(folds), permute=False)[0]
+    return _predict(table, folds, [choice] * len(folds), seed=seed, permute=False)[0]
 
 
 def _predict(
-    features: pd.DataFrame,
-    classes: pd.Series,
-    folds: Folds,
-    projects: Sequence[ProjectConfig],
-    *,
-    permute: bool,
-) -> tuple[npt.NDArray[np.float64], Matrices]:
-    """Return probabilities, and matrices as `_permute` does, summed over the folds."""
-    names, reference = encode(classes)
+    table: Table, folds: Folds, choices: Sequence[ModelChoice], *, seed: int, permute: bool
+) -> tuple[npt.NDArray[np.float64], Sums]:
+    """Return predictions, and sums as `_permute` counts them, added up over the folds."""
 
-    def work(number: int) -> tuple[npt.NDArray[np.float64], Matrices]:
-        (seen, held_out), project = folds[number], projects[number]
-        model = fit(make_classifier(project), features.iloc[seen], classes.iloc[seen])
-        table, truth = features.iloc[held_out], reference[held_out]
-        random = np.random.default_rng([project.seed, number])
-        matrices = _permute(model, table, truth, names, random) if permute else np.zeros(0, int)
-        return _probabilities(model, table, names), matrices
+    def work(number: int) -> tuple[npt.NDArray[np.float64], Sums]:
+        (seen, held_out), choice = folds[number], choices[number]
+        model = fit(choice.make(), table.features.iloc[seen], table.reference.iloc[seen])
+        tested, truth = table.features.iloc[held_out], table.reference.iloc[held_out]
+        random = np.random.default_rng([seed, number])
+        sums = _permute(model, tested, truth, table, random) if permute else np.zeros(0, int)
+        return table.target.predict(model, tested, table.levels), sums
 
     # folds run beside each other: trees, LightGBM and BLAS let go of Python's lock
     with one_thread(), joblib.parallel_config("threading", n_jobs=-1):
         done = joblib.Parallel()(joblib.delayed(work)(i) for i in range(len(folds)))
-    probabilities = np.zeros((len(features), len(names)))
+    predictions = np.zeros((len(table.features), done[0][0].shape[1]))
     for (_, held_out), (part, _) in zip(folds, done, strict=True):
-        probabilities[held_out] = part
-    return probabilities, np.sum([matrices for _, matrices in done], axis=0)
-
-
-def _probabilities(model: Any, features: pd.DataFrame, names: list[str]) -> npt.NDArray[np.float64]:
-    full = np.zeros((len(features), len(names)))
-    known = np.searchsorted(names, model.classes_)
-    # of a single class, scikit-learn's forest gives one column, its mlp and LightGBM two
-    full[:, known] = model.predict_proba(features) if len(known) > 1 else 1
-    return full
+        predictions[held_out] = part
+    return predictions, np.sum([sums for _, sums in done], axis=0)
 
 
 def _permute(
     model: Any,
     features: pd.DataFrame,
-    reference: npt.NDArray[np.int64],
-    names: list[str],
+    reference: pd.Series,
+    table: Table,
     random: np.random.Generator,
-) -> Matrices:
-    """Count confusion as it is, then with each feature's values permuted: (1 + feature, ...)."""
+) -> Sums:
+    """Count sums as it is, then with each feature's values permuted: (1 + feature, ...)."""
     rows = np.sort(random.permutation(len(features))[:IMPORTANCE_PIXELS])
-    values, reference = features.to_numpy()[rows], reference[rows]
+    values, truth = features.to_numpy()[rows], reference.to_numpy()[rows]
     tables = [values]
     for column in range(values.shape[1]):
-        table = values.copy()
-        table[:, column] = random.permutation(table[:, column])
-        tables.append(table)
-    matrices = []
+        changed = values.copy()
+        changed[:, column] = random.permutation(changed[:, column])
+        tables.append(changed)
+    found = []
     for start in range(0, len(tables), _AT_ONCE):
         part = tables[start : start + _AT_ONCE]
         frame = pd.DataFrame(np.concatenate(part), columns=features.columns)
-        predicted = _probabilities(model, frame, names).argmax(axis=1)
-        number = pd.Series(np.repeat(np.arange(len(part)), len(rows)))
-        matrices.append(
-            count_by_block(np.tile(reference, len(part)), predicted, number, len(names))
-        )
-    return np.concatenate(matrices)
-
-
-def encode(classes: pd.Series) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Give class names in alphabetical order, and their number from 0 for each sample."""
-    names = sorted(classes.unique())
-    return names, np.searchsorted(names, classes)
+        predictions = table.target.predict(model, frame, table.levels)
+        number = np.repeat(np.arange(len(part)), len(rows))
+        many = np.tile(truth, len(part))
+        found.append(table.target.count(many, predictions, number, table.levels))
+    return np.concatenate(found)

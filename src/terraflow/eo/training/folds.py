@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 from sklearn.model_selection import StratifiedGroupKFold
 
-from terraflow.eo.config.project_file import ProjectConfig
+from terraflow.eo.config.sections import Validation
 from terraflow.errors import DataError
 
 __all__ = ["Folds", "leave_gap", "spatial_folds"]
@@ -19,32 +19,37 @@ __all__ = ["Folds", "leave_gap", "spatial_folds"]
 Folds = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 
 
-def spatial_folds(classes: pd.Series, blocks: pd.Series, project: ProjectConfig) -> Folds:
-    """Cut samples into folds of like class shares, no block in two.
+def spatial_folds(
+    strata: npt.NDArray[np.object_], blocks: pd.Series, validation: Validation, *, seed: int
+) -> Folds:
+    """Cut samples into folds of like shares of the strata, no block in two.
 
     Parameters
     ----------
-    classes, blocks : Series
-        Class name and block number of each sample.
+    strata : ndarray, shape (sample,)
+        As `Target.strata` names them.
+    blocks : Series
+        Block number of each sample.
+    seed : int
 
     Raises
     ------
     DataError
         There are too few samples or blocks, or a fold would stay empty.
     """
-    cut = StratifiedGroupKFold(project.validation.folds, shuffle=True, random_state=project.seed)
+    cut = StratifiedGroupKFold(validation.folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")
-        return _folds(cut, classes, blocks)
+        return _folds(cut, pd.Series(strata), blocks)
 
 
-def _folds(cut: StratifiedGroupKFold, classes: pd.Series, blocks: pd.Series) -> Folds:
+def _folds(cut: StratifiedGroupKFold, strata: pd.Series, blocks: pd.Series) -> Folds:
     try:
-        folds = list(cut.split(classes, classes, blocks))
+        folds = list(cut.split(strata, strata, blocks))
     except ValueError as error:
         raise DataError(
-            f"The samples can't be cut into {cut.n_splits} folds: {error} Classes have "
-            f"{classes.value_counts().to_dict()} samples in {blocks.nunique()} blocks; lower "
+            f"The samples can't be cut into {cut.n_splits} folds: {error} There are "
+            f"{strata.value_counts().to_dict()} samples in {blocks.nunique()} blocks; lower "
             "[validation] folds or block_size_px."
         ) from error
     if empty := sum(len(test) == 0 for _, test in folds):
@@ -56,7 +61,7 @@ def _folds(cut: StratifiedGroupKFold, classes: pd.Series, blocks: pd.Series) -> 
 
 
 def leave_gap(
-    folds: Folds, pixels: npt.NDArray[np.int64], classes: pd.Series, gap_px: int
+    folds: Folds, pixels: npt.NDArray[np.int64], strata: npt.NDArray[np.object_], gap_px: int
 ) -> Folds:
     """Leave training samples out that lie within so many pixels of a test sample of their fold.
 
@@ -64,15 +69,15 @@ def leave_gap(
     ----------
     pixels : ndarray, shape (sample, 2), int64
         Column and row of each sample in the grid.
-    classes : Series
-        Class name of each sample.
+    strata : ndarray, shape (sample,)
+        As `Target.strata` names them.
     gap_px : int
         The greater of the distances in columns and rows; 0 leaves none out.
 
     Raises
     ------
     DataError
-        No training sample of a class would be left.
+        No training sample of a stratum would be left.
     """
     if not gap_px:
         return folds
@@ -83,9 +88,9 @@ def leave_gap(
             pixels[train], p=np.inf, distance_upper_bound=gap_px + 0.5
         )[0]
         rest = train[np.isinf(near)]
-        if lost := sorted({*classes.iloc[train]} - {*classes.iloc[rest]}):
+        if lost := sorted({*strata[train]} - {*strata[rest]}):
             raise DataError(
-                f"With [validation] gap_px {gap_px}, a fold has no training sample of class "
+                f"With [validation] gap_px {gap_px}, a fold has no training sample of "
                 f"{', '.join(lost)} left; lower gap_px or block_size_px, or add labels of it in "
                 "other places."
             )

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import getpass
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import mlflow
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from terraflow.eo.training.comparison import Difference, NotComparableError, compare, pair
+from terraflow.console import command, say
+from terraflow.eo.project import Inputs, OpenProject
+from terraflow.eo.targets.classes.classification import Classification
+from terraflow.eo.targets.parts import NotComparableError, measure_name
+from terraflow.eo.targets.target import Target
+from terraflow.eo.training.comparison import Difference, compare, pair
+from terraflow.eo.training.held_out import (
+    PREDICTIONS,
+    REPORT,
+    read_data_report,
+    read_predictions,
+)
 from terraflow.errors import ConfigError
 from terraflow.settings import Settings
-from terraflow.tracking import registry
-from terraflow.tracking import runs as tracking
+from terraflow.tracking import registry, runs
 
-__all__ = ["CHAMPION", "Decision", "consider", "decide", "override", "promote_by_hand"]
+__all__ = [
+    "CHAMPION",
+    "Decision",
+    "consider",
+    "decide",
+    "override",
+    "promote_by_hand",
+    "show",
+    "step",
+]
 
 CHAMPION = "champion"
-#: Artifacts that `train` logs: held-out predictions of the cross-validation, and the data report.
-PREDICTIONS, REPORT = "predictions.parquet", "data_report.json"
 
 
 @dataclass(frozen=True)
@@ -40,12 +57,19 @@ class _Test:
     predictions: pd.DataFrame
     simulated: bool
     crs: str
+    target: str
     trials: int
     gap_px: int
 
 
 def consider(
-    settings: Settings, model_name: str, version: str, *, resamples: int = 1000, seed: int = 0
+    settings: Settings,
+    model_name: str,
+    version: str,
+    target: Target,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> Decision:
     """Make a version the champion if it is better, and write the reason as its tags either way.
 
@@ -62,10 +86,10 @@ def consider(
         MLflow does not answer, or fails on the way.
     """
     with registry.exclusive(settings):
-        return decide(model_name, version, resamples=resamples, seed=seed)
+        return decide(model_name, version, target, resamples=resamples, seed=seed)
 
 
-def decide(model_name: str, version: str, *, resamples: int, seed: int) -> Decision:
+def decide(model_name: str, version: str, target: Target, *, resamples: int, seed: int) -> Decision:
     """Do what `consider` does, in the registry that MLflow is pointed at."""
     challenger = mlflow.MlflowClient().get_model_version(model_name, version)
     champion = registry.find_by_alias(model_name, CHAMPION)
@@ -83,21 +107,19 @@ def decide(model_name: str, version: str, *, resamples: int, seed: int) -> Decis
                 f"before it, version {champion.version}, on simulated data."
             )
             return _settle(challenger, champion, "promoted", reason)
-        found = compare(_pair(new, old), resamples=resamples, seed=seed)
+        found = compare(_pair(new, old, target), target, resamples=resamples, seed=seed)
     except NotComparableError as error:
-        reason = (
-            f"Can't compare {both}: {error}; `invoke promote --run-id {challenger.run_id}` "
-            "promotes it all the same."
-        )
+        promote = command("promote", "--run-id", str(challenger.run_id))
+        reason = f"Can't compare {both}: {error}; `{promote}` promotes it all the same."
         return _settle(challenger, champion, "not promoted", reason)
-    verdict = "Better" if found.low > 0 else "Not better beyond chance"
+    verdict = "Better" if found.better else "Not better beyond chance"
     verdict += f" after a search of {new.trials} trials" if new.trials > 1 else ""
     reason = (
-        f"{verdict}, comparing {both}: macro F1 "
+        f"{verdict}, comparing {both}: {measure_name(target.primary)} "
         f"differs by {found.value:+.4f} (95 % interval {found.low:+.4f} to {found.high:+.4f}) on "
         f"{found.pixels} pixels in {found.blocks} blocks that both were tested on."
     )
-    state = "promoted" if found.low > 0 else "not promoted"
+    state = "promoted" if found.better else "not promoted"
     return _settle(challenger, champion, state, reason, **_numbers(found))
 
 
@@ -111,7 +133,7 @@ def promote_by_hand(settings: Settings, run_id: str) -> Decision:
     ServiceError, StorageError
         MLflow does not answer, or fails on the way.
     """
-    tracking.find_run(settings, run_id)
+    runs.find_run(settings, run_id)
     with registry.exclusive(settings):
         return override(run_id)
 
@@ -121,7 +143,8 @@ def override(run_id: str) -> Decision:
     version = registry.find_by_run(run_id)
     if version is None:
         raise ConfigError(
-            f"Run {run_id} registered no model version; name a run that `invoke train` finished."
+            f"Run {run_id} registered no model version; name a run that "
+            f"`{command('train')}` finished."
         )
     champion = registry.find_by_alias(version.name, CHAMPION)
     if champion is not None and champion.version == version.version:
@@ -145,24 +168,29 @@ def _read_test(version: ModelVersion) -> _Test:
     logged = {file.path for file in client.list_artifacts(run_id)}
     if missing := [name for name in (PREDICTIONS, REPORT) if name not in logged]:
         raise NotComparableError(f"the run of version {version.version} has no {missing[0]}")
-    with tempfile.TemporaryDirectory() as folder:
-        predictions = pd.read_parquet(client.download_artifacts(run_id, PREDICTIONS, folder))
-    report = mlflow.artifacts.load_dict(f"runs:/{run_id}/{REPORT}")
-    simulated = run.data.tags.get("simulated") == "true"
-    trials, gap_px = (int(run.data.params.get(name, 0)) for name in ("tuned_trials", "gap_px"))
-    return _Test(predictions, simulated, report["grid"]["crs"], trials, gap_px)
+    report = read_data_report(run_id)
+    return _Test(
+        read_predictions(run_id),
+        simulated=run.data.tags.get("simulated") == "true",
+        crs=report.grid["crs"],
+        target=run.data.tags.get("target", Classification.name),
+        trials=int(run.data.params.get("tuned_trials", 0)),
+        gap_px=int(run.data.params.get("gap_px", 0)),
+    )
 
 
-def _pair(new: _Test, old: _Test) -> pd.DataFrame:
+def _pair(new: _Test, old: _Test, target: Target) -> pd.DataFrame:
     if new.simulated and not old.simulated:
         raise NotComparableError("it was trained on simulated data, the champion on measured data")
+    if new.target != old.target:
+        raise NotComparableError(f"its target is {new.target}, the champion's {old.target}")
     if new.crs != old.crs:
         raise NotComparableError(f"its grid is in {new.crs}, the champion's in {old.crs}")
     if new.gap_px != old.gap_px:  # the narrower one flatters
         raise NotComparableError(
             f"it was tested with a gap of {new.gap_px} px, the champion with one of {old.gap_px} px"
         )
-    return pair(new.predictions, old.predictions)
+    return pair(new.predictions, old.predictions, target)
 
 
 def _already(champion: ModelVersion) -> Decision:
@@ -202,3 +230,16 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
         return "an unnamed user"
+
+
+def step(project: OpenProject, inputs: Inputs) -> dict[str, Any]:
+    """Promote the model of `run_id` by hand."""
+    decision = promote_by_hand(project.storage.settings, inputs["run_id"])
+    return {"promoted": decision.promoted, "reason": decision.reason}
+
+
+def show(project: OpenProject, outputs: Inputs) -> int:
+    """Tell what became of it."""
+    del project
+    say(outputs["reason"])
+    return 0

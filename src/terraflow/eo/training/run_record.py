@@ -1,8 +1,9 @@
-"""What a training run holds: tags, parameters, scores, lineage, pictures and the model card."""
+"""What a training run holds: tags, parameters, scores, lineage, figures and the model card."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,28 +12,30 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from affine import Affine
+from matplotlib.figure import Figure
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.pandas_dataset import from_pandas
 
+import terraflow
 from terraflow.eo.config.project_file import ProjectConfig
-from terraflow.eo.images.ingest import read_digest
-from terraflow.eo.models.estimators import parameters
+from terraflow.eo.hooks import HookRecord
+from terraflow.eo.images.collection import read_digest
+from terraflow.eo.models.choice import ModelChoice
+from terraflow.eo.models.model import ModelInfo
+from terraflow.eo.samples.data_report import DataReport
+from terraflow.eo.samples.preprocess import Prepared
+from terraflow.eo.targets.parts import Evaluation, measure_name
+from terraflow.eo.targets.target import Target
 from terraflow.eo.training.card import SIMULATED_NOTE, model_card
-from terraflow.eo.training.cross_validation import Scores
-from terraflow.eo.training.figures import (
-    class_colours,
-    confusion_figure,
-    curves_figure,
-    importance_figure,
-)
-from terraflow.eo.training.scores import Score
+from terraflow.eo.training.cross_validation import Table
+from terraflow.eo.training.held_out import log_held_out
 from terraflow.eo.training.tuning import Tuning
 from terraflow.storage import Storage
-from terraflow.tracking import runs as tracking
+from terraflow.tracking import runs
 
-__all__ = ["Samples", "Training", "log_training", "metadata", "named_scores", "tags"]
+__all__ = ["Samples", "Training", "importance_figure", "log_training", "model_info", "tags"]
 
 
 @dataclass(frozen=True)
@@ -44,31 +47,33 @@ class Samples:
     table : DataFrame
         All columns.
     features : DataFrame, shape (sample, feature), float32
-    report : dict
-    inputs : dict
+    report : DataReport
+    inputs : Prepared
         URIs of items, labels, samples, population and report.
+    target : Target
     """
 
     table: pd.DataFrame
     features: pd.DataFrame
-    report: dict[str, Any]
-    inputs: dict[str, str]
+    report: DataReport
+    inputs: Prepared
+    target: Target
 
     @property
-    def classes(self) -> pd.Series:
-        """Class name of each sample."""
-        return self.table["class_name"]
+    def reference(self) -> pd.Series:
+        """Reference value of each sample."""
+        return self.table[self.target.column]
 
     @property
-    def blocks(self) -> pd.Series:
-        """Block number of each sample."""
-        return self.table["block"]
+    def strata(self) -> npt.NDArray[np.object_]:
+        """Stratum of each sample."""
+        return self.target.strata(self.reference)
 
     @property
     def pixels(self) -> npt.NDArray[np.int64]:
         """Column and row of each sample in the grid, shape (sample, 2)."""
         x, y = self.table["x"].to_numpy(), self.table["y"].to_numpy()
-        to_pixel = ~Affine(*self.report["grid"]["transform"][:6])
+        to_pixel = ~Affine(*self.report.grid["transform"][:6])
         pixels: npt.NDArray[np.int64] = np.floor(np.stack(to_pixel * (x, y), axis=1)).astype(
             "int64"
         )
@@ -77,86 +82,124 @@ class Samples:
     @property
     def note(self) -> str:
         """What a reader must be told first, or nothing."""
-        return SIMULATED_NOTE if self.report["simulated"] else ""
+        return SIMULATED_NOTE if self.report.simulated else ""
+
+    def to_table(self) -> Table:
+        """Give what a cross-validation takes."""
+        levels = self.target.levels(self.reference)
+        return Table(self.features, self.reference, self.table["block"], self.target, levels)
 
 
 @dataclass(frozen=True)
 class Training:
-    """What came out of it; `project` has the parameters that a search found."""
+    """What came out of a training; `choice` has the parameters that a search found."""
 
-    project: ProjectConfig
+    config: ProjectConfig
+    choice: ModelChoice
     samples: Samples
-    scores: Scores
+    evaluation: Evaluation
+    hooks: HookRecord
     tuning: Tuning | None = None
 
 
-def tags(project: ProjectConfig, samples: Samples) -> dict[str, str]:
-    """Tell where the data came from; code and lock are `tracking.start_run`'s to tell."""
-    told = samples.inputs | {
-        "data_digest": str(samples.report["data_digest"]),
-        "seed": str(project.seed),
+def tags(config: ProjectConfig, samples: Samples, hooks: HookRecord) -> dict[str, str]:
+    """Tell where the data came from; code and lock are for `runs.start_run` to tell."""
+    told = {key: str(value) for key, value in samples.inputs.to_dict().items()}
+    told |= {
+        "data_digest": samples.report.data_digest,
+        "seed": str(config.seed),
         "simulated": str(bool(samples.note)).lower(),
+        "target": hooks.target,
+        "terraflow.version": terraflow.__version__,
     }
     return told | ({"mlflow.note.content": f"Trained on {samples.note}."} if samples.note else {})
 
 
-def metadata(training: Training) -> dict[str, Any]:
+def model_info(training: Training) -> ModelInfo:
     """Collect what a map needs of its model, and what makes it again."""
-    samples, scores = training.samples, training.scores
-    return {
-        "classes": scores.classes,
-        "features": list(samples.features.columns),
-        "periods": samples.report["periods"],
-        "note": f"Trained on {samples.note}." if samples.note else "",
-        "seed": training.project.seed,
-        "scores": {
-            "overall_accuracy": scores.overall_accuracy.value,
-            "macro_f1": scores.macro_f1.value,
-        },
-        "project": training.project.model_dump(mode="json"),
-    } | _provenance(samples)
-
-
-def named_scores(scores: Scores) -> dict[str, Score]:
-    """Name each score: macro_f1, users_accuracy_CLASS."""
-    named = {"overall_accuracy": scores.overall_accuracy, "macro_f1": scores.macro_f1}
-    for name, row in scores.per_class.items():
-        named |= {f"{key}_{name}": score for key, score in row.items()}
-    return named
+    samples, evaluation = training.samples, training.evaluation
+    found = _provenance(samples)
+    return ModelInfo(
+        levels=evaluation.levels,
+        features=list(samples.features.columns),
+        periods=samples.report.periods,
+        config=training.config.model_dump(mode="json"),
+        seed=training.config.seed,
+        scores={name: evaluation.scores[name].value for name in samples.target.headline},
+        note=f"Trained on {samples.note}." if samples.note else "",
+        hooks=training.hooks,
+        **found,
+    )
 
 
 def log_training(training: Training, run_id: str, storage: Storage) -> None:
     """Log all but the model itself to the active run."""
-    _log_inputs(training.project, training.samples, storage)
+    samples, config, evaluation = training.samples, training.config, training.evaluation
+    _log_inputs(config, samples, storage)
     mlflow.log_params(_parameters(training))
     mlflow.log_metrics(_metrics(training))
-    _log_pictures(training)
-    samples, project = training.samples, training.project
-    mlflow.log_dict(project.model_dump(mode="json"), "config.json")
-    mlflow.log_dict(samples.report, "data_report.json")
-    mlflow.log_dict(training.scores.importance, "importance.json")
+    _log_figures(training)
+    mlflow.log_dict(config.model_dump(mode="json"), "config.json")
+    mlflow.log_dict(evaluation.importance, "importance.json")
     card = model_card(
-        project, samples.report, training.scores, samples.inputs,
-        run_id=run_id, provenance=_provenance(samples), tuning=training.tuning,
-    )  # fmt: skip
+        config,
+        samples.report,
+        evaluation,
+        samples.inputs,
+        target=samples.target,
+        choice=training.choice,
+        run_id=run_id,
+        provenance=_provenance(samples),
+        tuning=training.tuning,
+    )
     mlflow.log_text(card, "model_card.md")
-    held_out = samples.table[["x", "y", "block", "class_name"]]
-    with storage.scratch() as folder:
-        path = folder / "predictions.parquet"
-        held_out.assign(predicted=training.scores.predicted).to_parquet(path, index=False)
-        mlflow.log_artifact(str(path))
+    predicted = samples.target.decide(evaluation.predictions, evaluation.levels)
+    held_out = samples.table[["x", "y", "block", samples.target.column]]
+    log_held_out(held_out.assign(predicted=predicted), samples.report)
 
 
-def _log_inputs(project: ProjectConfig, samples: Samples, storage: Storage) -> None:
-    name = f"{project.name} samples" + (" (simulated)" if samples.note else "")
-    table = samples.features.assign(class_name=samples.classes)
-    source, digest = _source(samples.inputs["samples"]), samples.report["data_digest"]
-    dataset = from_pandas(table, source=source, targets="class_name", name=name, digest=digest)
+def importance_figure(
+    importance: Mapping[str, float], measure: str, note: str, most: int = 20
+) -> Figure:
+    """Draw the loss of a measure where a feature's values are permuted, greatest first.
+
+    Parameters
+    ----------
+    importance : dict
+        Feature to loss.
+    measure : str
+        Name of the measure.
+    note : str
+        Second line of the title.
+    most : int
+        So many features, at most.
+    """
+    rows = sorted(importance.items(), key=lambda row: (-row[1], row[0]))[:most]
+    figure = Figure(figsize=(7, 1.5 + 0.27 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh([name for name, _ in rows], [loss for _, loss in rows], color="0.4")
+    axes.invert_yaxis()
+    axes.axvline(0, color="black", linewidth=0.8)
+    which = f"{len(rows)} of {len(importance)} features"
+    axes.set(
+        xlabel=f"loss of {measure} when permuted among held-out pixels",
+        title=f"Importance, {which}\n{note}",
+    )
+    return figure
+
+
+def _log_inputs(config: ProjectConfig, samples: Samples, storage: Storage) -> None:
+    name = f"{config.name} samples" + (" (simulated)" if samples.note else "")
+    column = samples.target.column
+    table = samples.features.assign(**{column: samples.reference})
+    source, digest = _source(samples.inputs.samples), samples.report.data_digest
+    dataset = from_pandas(table, source=source, targets=column, name=name, digest=digest)
     mlflow.log_input(dataset, context="training")
-    digests = {"items": read_digest(samples.inputs["items"], storage), "labels": ""}
+    inputs = samples.inputs
+    digests = {"items": read_digest(inputs.items, storage), "labels": ""}
     for key, told in digests.items():
-        source, digest = _source(samples.inputs[key]), told[:36] or None  # MLflow takes no more
-        origin = MetaDataset(source, f"{project.name} {key}", digest)  # type: ignore[abstract]
+        short = told[:36] or None  # MLflow takes no more
+        origin = MetaDataset(_source(getattr(inputs, key)), f"{config.name} {key}", short)  # type: ignore[abstract]
         mlflow.log_input(origin, context="source")
 
 
@@ -167,50 +210,46 @@ def _source(uri: str) -> DatasetSource:
 
 
 def _parameters(training: Training) -> dict[str, Any]:
-    project, samples, tuning = training.project, training.samples, training.tuning
+    config, samples, tuning = training.config, training.samples, training.tuning
     return {
-        "model": project.model.name,
-        **parameters(project),
-        **project.validation.model_dump(),
-        "composites": project.features.composites,
-        "seed": project.seed,
+        "model": training.choice.name,
+        **training.choice.parameters,
+        **config.validation.model_dump(),
+        "composites": config.features.composites,
+        "seed": config.seed,
         "features": samples.features.shape[1],
         "samples": len(samples.table),
-        "blocks": samples.blocks.nunique(),
-        "start": project.data.start,
-        "end": project.data.end,
+        "blocks": samples.table["block"].nunique(),
+        "start": config.data.start,
+        "end": config.data.end,
         "tuned_trials": tuning.trials if tuning else 0,
     }
 
 
 def _metrics(training: Training) -> dict[str, float]:
-    scores = training.scores
+    evaluation, samples = training.evaluation, training.samples
     metrics: dict[str, float] = {}
-    for told, score in named_scores(scores).items():
-        name = tracking.metric_name(told)
+    for told, score in evaluation.scores.items():
+        name = runs.metric_name(told)
         metrics |= {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high}
-    for name, count in zip(scores.classes, scores.matrix.sum(axis=1), strict=True):
-        metrics[tracking.metric_name(f"support_{name}")] = float(count)
-    metrics["random_overall_accuracy"] = scores.random_overall_accuracy
-    metrics["random_macro_f1"] = scores.random_macro_f1
+    for stratum, count in pd.Series(samples.strata).value_counts().items():
+        metrics[runs.metric_name(f"support_{stratum}")] = float(count)
+    for name in samples.target.headline:
+        metrics[f"random_{name}"] = evaluation.at_random[name]
     if training.tuning:
-        metrics["corrected_macro_f1"] = training.tuning.corrected_macro_f1
+        metrics[f"corrected_{samples.target.primary}"] = training.tuning.corrected
     return metrics
 
 
-def _log_pictures(training: Training) -> None:
-    scores, note = training.scores, training.samples.note
-    reference = training.samples.classes.to_numpy(dtype=object)
-    colours = class_colours(scores.classes, training.project)
-    for name, figure in {
-        "confusion": confusion_figure(scores.matrix, scores.classes, note),
-        "importance": importance_figure(scores.importance, note),
-        "class_curves": curves_figure(
-            reference, scores.probabilities, scores.classes, colours, note
-        ),
-    }.items():
+def _log_figures(training: Training) -> None:
+    evaluation, samples = training.evaluation, training.samples
+    target, note = samples.target, samples.note
+    figures = dict(target.figures(samples.reference, evaluation, training.config.map, note)) | {
+        "importance": importance_figure(evaluation.importance, measure_name(target.primary), note)
+    }
+    for name, figure in figures.items():
         mlflow.log_figure(figure, f"{name}.png")
 
 
 def _provenance(samples: Samples) -> dict[str, str]:
-    return tracking.provenance() | {"data_digest": str(samples.report["data_digest"])}
+    return runs.provenance() | {"data_digest": samples.report.data_digest}

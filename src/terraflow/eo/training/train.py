@@ -4,50 +4,45 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import pandas as pd
 
-from terraflow.console import say
+from terraflow.console import command, say, table
 from terraflow.eo.config.project_file import ProjectConfig
-from terraflow.eo.models.estimators import fit, make_classifier, one_thread
-from terraflow.eo.models.model import log_classifier
+from terraflow.eo.config.record import Record
+from terraflow.eo.hooks import HookRecord, Hooks, record_hooks
+from terraflow.eo.models.choice import ModelChoice, choose_model, fit, one_thread
+from terraflow.eo.models.model import log_model
+from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.samples.draw import NOT_FEATURES
+from terraflow.eo.samples.preprocess import Prepared, read_report
+from terraflow.eo.targets.parts import Score
+from terraflow.eo.targets.target import Target
 from terraflow.eo.training.cross_validation import check_samples, cross_validate
 from terraflow.eo.training.folds import leave_gap, spatial_folds
 from terraflow.eo.training.promotion import consider
-from terraflow.eo.training.run_record import (
-    Samples,
-    Training,
-    log_training,
-    metadata,
-    named_scores,
-    tags,
-)
+from terraflow.eo.training.run_record import Samples, Training, log_training, model_info, tags
 from terraflow.eo.training.tuning import tune as search
-from terraflow.errors import DataError
+from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
-from terraflow.tracking import runs as tracking
+from terraflow.tracking import runs
 
-__all__ = ["TrainingResult", "train"]
+__all__ = ["Trained", "check", "choose", "show", "step", "train"]
 
 ALIAS = "challenger"
-INPUTS = ("items", "labels", "samples", "population", "report")
 
 
-@dataclass(frozen=True)
-class TrainingResult:
+class Trained(Record):
     """What a user is told; small enough to pass through Airflow.
 
     Attributes
     ----------
-    intervals : dict
-        Score, also as f1_CLASS, to its least and greatest value at 95 %.
-    random_overall_accuracy, random_macro_f1 : float
-        Of a cross-validation that draws pixels at random, which is too good.
+    scores : dict
+        Measure to its value, and the least and greatest value of its 95 % interval.
+    at_random : dict
+        Measure to its value by a cross-validation that draws pixels at random: optimistic.
+    headline : list of str
+        Measures to be read first.
     promoted, reason : bool, str
         Whether the version became champion, and why.
     """
@@ -55,30 +50,33 @@ class TrainingResult:
     run_id: str
     url: str
     model: str
-    overall_accuracy: float
-    macro_f1: float
-    f1_per_class: dict[str, float]
-    intervals: dict[str, list[float]]
-    random_overall_accuracy: float
-    random_macro_f1: float
+    scores: dict[str, tuple[float, float, float]]
+    at_random: dict[str, float]
+    headline: list[str]
     simulated: bool
     promoted: bool
     reason: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
-        return asdict(self)
+
+def choose(config: ProjectConfig, hooks: Hooks) -> ModelChoice:
+    """Look up the model that a project's configuration names.
+
+    Raises
+    ------
+    ConfigError
+        [model] is wrong.
+    """
+    probabilities = hooks.target.probabilities
+    return choose_model(config.model, hooks.models, seed=config.seed, probabilities=probabilities)
 
 
 def train(
-    project: ProjectConfig, prepared: Mapping[str, str], storage: Storage, *, tune: int = 0
-) -> TrainingResult:
+    config: ProjectConfig, hooks: Hooks, prepared: Prepared, storage: Storage, *, tune: int = 0
+) -> Trained:
     """Cross-validate, fit on all samples, log one MLflow run, register the model, promote it.
 
     Parameters
     ----------
-    prepared : dict
-        What `preprocess` returned.
     tune : int
         Trials of a search for parameters, each a run inside this one; 0 takes them as they are.
         Each half of the folds is then predicted with the parameters that are best on the other
@@ -93,68 +91,121 @@ def train(
     StorageError, ServiceError
         The store or MLflow does not answer.
     """
-    samples = _read(prepared, storage)
-    make_classifier(project)  # a wrong name must not leave a run behind
-    check_samples(samples.table, samples.features, project)
-    name = f"{project.name}-simulated" if samples.note else project.name
-    with tracking.start_run(
-        storage.settings, project.name, name=name, tags=tags(project, samples)
-    ) as run:
-        training = _validate(project, samples, tune)
+    choice = choose(config, hooks)  # a wrong name must not leave a run behind
+    samples = _read(prepared, hooks.target, storage)
+    check_samples(samples.table, samples.features, hooks.target, config.validation)
+    named = record_hooks(hooks, config.model.name)
+    name = f"{config.name}-simulated" if samples.note else config.name
+    told = tags(config, samples, named)
+    with runs.start_run(storage.settings, config.name, name=name, tags=told) as run:
+        training = _validate(config, choice, samples, named, tune)
+        choice = training.choice
         with one_thread():
-            classifier = fit(make_classifier(training.project), samples.features, samples.classes)
+            model = fit(choice.make(), samples.features, samples.reference)
         log_training(training, run.info.run_id, storage)
-        told = metadata(training)
-        info = log_classifier(classifier, samples.features, training.project, told)
+        info = model_info(training)
+        logged = log_model(model, samples.features, choice, info, package=hooks.package)
         with contextlib.redirect_stderr(io.StringIO()):  # where MLflow says what the result tells
-            version = tracking.register(info.model_uri, project.name, ALIAS, note=samples.note)
+            version = runs.register(logged.model_uri, config.name, ALIAS, note=samples.note)
     # after the run's end: whatever fails now, the challenger is whole
     decision = consider(
-        storage.settings, project.name, version,
-        resamples=project.validation.resamples, seed=project.seed,
-    )  # fmt: skip
-    scores = training.scores
-    return TrainingResult(
+        storage.settings,
+        config.name,
+        version,
+        hooks.target,
+        resamples=config.validation.resamples,
+        seed=config.seed,
+    )
+    evaluation = training.evaluation
+    return Trained(
         run_id=run.info.run_id,
-        url=tracking.run_url(storage.settings, run),
-        model=f"models:/{project.name}/{version}",
-        overall_accuracy=scores.overall_accuracy.value,
-        macro_f1=scores.macro_f1.value,
-        f1_per_class={name: row["f1"].value for name, row in scores.per_class.items()},
-        intervals={name: [score.low, score.high] for name, score in named_scores(scores).items()},
-        random_overall_accuracy=scores.random_overall_accuracy,
-        random_macro_f1=scores.random_macro_f1,
+        url=runs.run_url(storage.settings, run),
+        model=f"models:/{config.name}/{version}",
+        scores={n: (s.value, s.low, s.high) for n, s in evaluation.scores.items()},
+        at_random=evaluation.at_random,
+        headline=list(hooks.target.headline),
         simulated=bool(samples.note),
         promoted=decision.promoted,
         reason=decision.reason,
     )
 
 
-def _validate(project: ProjectConfig, samples: Samples, trials: int) -> Training:
+def _validate(
+    config: ProjectConfig, choice: ModelChoice, samples: Samples, named: HookRecord, trials: int
+) -> Training:
+    validation, seed, table = config.validation, config.seed, samples.to_table()
     folds = leave_gap(
-        spatial_folds(samples.classes, samples.blocks, project),
-        samples.pixels, samples.classes, project.validation.gap_px,
-    )  # fmt: skip
-    table = (samples.features, samples.classes, samples.blocks, folds)
-    tuning = search(project, *table, trials=trials) if trials else None
-    project = tuning.project if tuning else project
-    blocks = samples.blocks.nunique()
-    say(f"{project.model.name}: {len(samples.table)} samples in {blocks} blocks, two times "
-        f"{project.validation.folds} folds ...")  # fmt: skip
+        spatial_folds(samples.strata, table.blocks, validation, seed=seed),
+        samples.pixels,
+        samples.strata,
+        validation.gap_px,
+    )
+    tuning = None
+    if trials:
+        resamples = validation.resamples
+        tuning = search(table, folds, choice, trials=trials, resamples=resamples, seed=seed)
+        choice = tuning.choice
+        model = config.model.model_copy(update={"parameters": choice.chosen})
+        config = config.model_copy(update={"model": model})
+    say(
+        f"{choice.name}: {len(samples.table)} samples in {table.blocks.nunique()} blocks, two "
+        f"times {validation.folds} folds ..."
+    )
     by_fold = tuning.by_fold if tuning else ()
-    return Training(project, samples, cross_validate(*table, project, by_fold=by_fold), tuning)
+    found = cross_validate(table, folds, choice, validation, seed=seed, by_fold=by_fold)
+    return Training(config, choice, samples, found, named, tuning)
 
 
-def _read(prepared: Mapping[str, str], storage: Storage) -> Samples:
-    data = io.BytesIO(storage.read(prepared["samples"]))
-    report = json.loads(storage.read(prepared["report"]))
+def _read(prepared: Prepared, target: Target, storage: Storage) -> Samples:
+    data = io.BytesIO(storage.read(prepared.samples))
+    report = read_report(prepared.report, storage)
     table = pd.read_parquet(data).drop(columns="geometry", errors="ignore")
-    features = [name for name in table.columns if name not in NOT_FEATURES]
-    if features != report["features"]:
+    others = {*NOT_FEATURES, target.column}
+    features = [name for name in table.columns if name not in others]
+    if features != report.features:
         raise DataError(
-            f"{prepared['samples']} has {len(features)} features, and not the "
-            f"{len(report['features'])} in this order that {prepared['report']} names; run "
-            "`invoke preprocess` again."
+            f"{prepared.samples} has {len(features)} features, and not the "
+            f"{len(report.features)} in this order that {prepared.report} names; run "
+            f"`{command('preprocess')}` again."
         )
-    inputs = {key: prepared[key] for key in INPUTS}
-    return Samples(table, table[features].astype("float32"), report, inputs)
+    return Samples(table, table[features].astype("float32"), report, prepared, target)
+
+
+def check(project: OpenProject, inputs: Inputs) -> None:
+    """See before long work that the model is known, and that MLflow answers."""
+    tune = inputs.get("tune") or 0
+    if tune < 0:
+        raise ConfigError(f"--tune {tune} is no number of trials; give 1 or more, or leave it out.")
+    choose(project.config, project.hooks)
+    runs.connect(project.storage.settings)
+
+
+def step(project: OpenProject, inputs: Inputs) -> Trained:
+    """Train on what `preprocess` returned."""
+    prepared = Prepared.model_validate(inputs)
+    tune = inputs.get("tune") or 0
+    return train(project.config, project.hooks, prepared, project.storage, tune=tune)
+
+
+def show(project: OpenProject, outputs: Inputs) -> int:
+    """Tell the scores, the decision, and what can be done next."""
+    target = project.hooks.target
+    trained = Trained.model_validate(outputs)
+    if trained.simulated:
+        say("\nSimulated data: these scores say nothing about any real place.")
+    say("\nBy cross-validation over spatial blocks, with 95 % intervals:")
+    first = {name: trained.scores[name] for name in trained.headline}
+    rows = [
+        (target.label(name), Score(*values).text())
+        for name, values in (first | trained.scores).items()
+        if not name.startswith(("users_accuracy_", "producers_accuracy_"))
+    ]
+    table(("score", ""), rows)
+    random = " and ".join(f"{trained.at_random[name]:.3f}" for name in trained.headline)
+    say(f"Over random folds, which is optimistic: {random}")
+    say(f"\nRun {trained.run_id}, model {trained.model} (alias challenger)")
+    say(trained.reason + (" It is the champion now." if trained.promoted else ""))
+    say(trained.url)
+    say(f"Serve it: {command('serve', '--run-id', trained.run_id)}")
+    say(f"Map with it: {command('map', '--model', trained.model)}")
+    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,17 +10,19 @@ import mlflow
 import numpy as np
 import numpy.typing as npt
 import optuna
-import pandas as pd
 
 from terraflow.console import progress
-from terraflow.eo.config.project_file import ProjectConfig
-from terraflow.eo.models import estimators as classifiers
-from terraflow.eo.training.cross_validation import encode, predict_held_out
+from terraflow.eo.models.choice import ModelChoice
+from terraflow.eo.targets.parts import Sums
+from terraflow.eo.training.cross_validation import Table, predict_held_out
 from terraflow.eo.training.folds import Folds
-from terraflow.eo.training.scores import Matrices, count_by_block, measures, resample
-from terraflow.tracking import runs as tracking
+from terraflow.eo.training.scores import resample
+from terraflow.errors import ConfigError
+from terraflow.tracking import runs
 
 __all__ = ["Tuning", "choose_by_fold", "correct_for_choice", "tune"]
+
+Primary = Callable[[Sums], npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -28,91 +31,96 @@ class Tuning:
 
     Attributes
     ----------
-    project : ProjectConfig
-        With the best parameters in [model.parameters].
-    by_fold : list of ProjectConfig
+    choice : ModelChoice
+        With the best parameters.
+    by_fold : list of ModelChoice
         For each fold, with the parameters that `choose_by_fold` chose for it.
     trials : int
         The first of which had the parameters of the configuration.
-    macro_f1 : float
-        Of the best trial; too good, since the same blocks chose it.
-    corrected_macro_f1 : float
+    best : float
+        Primary measure of the best trial; optimistic, since the same blocks chose it.
+    corrected : float
         What is left of it on blocks that had no part in the choice.
     """
 
-    project: ProjectConfig
-    by_fold: list[ProjectConfig]
+    choice: ModelChoice
+    by_fold: list[ModelChoice]
     trials: int
-    macro_f1: float
-    corrected_macro_f1: float
+    best: float
+    corrected: float
 
 
 def tune(
-    project: ProjectConfig,
-    features: pd.DataFrame,
-    classes: pd.Series,
-    blocks: pd.Series,
+    table: Table,
     folds: Folds,
+    choice: ModelChoice,
     *,
     trials: int,
+    resamples: int,
+    seed: int,
 ) -> Tuning:
-    """Search the parameters with the best macro F1 over held-out blocks.
+    """Search the parameters with the best primary measure over held-out blocks.
 
     The first trial takes the parameters as they are configured, the others come from Optuna's TPE
     sampler; same data and seed, same trials. Each becomes a run inside MLflow's active one.
 
     Parameters
     ----------
-    features : DataFrame, shape (sample, feature), float32
-    classes, blocks, folds
-        As in `cross_validate`.
     trials : int
         At least 1.
+    resamples : int
+        Of blocks, for the correction.
+
+    Raises
+    ------
+    ConfigError
+        The model has no search.
 
     References
     ----------
     Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization, NeurIPS 24, on TPE.
     """
-    kind = classifiers.find_kind(project)
-    names, reference = encode(classes)
-    fold = pd.Series(np.zeros(len(classes), int))
+    if choice.kind.search is None:
+        raise ConfigError(
+            f"[model] {choice.name} has no search for parameters; leave --tune out, or give it a "
+            "function `search(trial)` that draws parameters from a trial of Optuna's."
+        )
+    target = table.target
+    sign = 1 if target.greater_is_better else -1
+    fold = np.zeros(len(table.reference), int)
     for number, (_, held_out) in enumerate(folds):
-        fold.iloc[held_out] = number
+        fold[held_out] = number
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        direction="maximize", sampler=optuna.samplers.TPESampler(seed=project.seed)
-    )
-    tried: list[ProjectConfig] = []
-    counted: list[tuple[Matrices, Matrices]] = []
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+    tried: list[ModelChoice] = []
+    counted: list[tuple[Sums, Sums]] = []
     scores: list[float] = []
-    with progress(trials, f"tune {project.model.name}", "trials") as bar:
+    with progress(trials, f"tune {choice.name}", "trials") as bar:
         for number in range(trials):
             trial = study.ask() if number else None
-            candidate = _with_parameters(project, kind.search(trial) if trial else {})
-            with tracking.start_child_run(f"trial-{number:03}", {"trial": str(number)}):
-                mlflow.log_params(classifiers.parameters(candidate))
-                predicted = predict_held_out(features, classes, folds, candidate).argmax(axis=1)
-                by_block = count_by_block(reference, predicted, blocks, len(names))
-                values = measures(by_block.sum(axis=0))
-                scores.append(float(values["macro_f1"]))
-                mlflow.log_metrics({
-                    "macro_f1": scores[-1], "overall_accuracy": float(values["overall_accuracy"]),
-                })  # fmt: skip
+            candidate = _with_changes(choice, choice.kind.search(trial) if trial else {})
+            with runs.start_child_run(f"trial-{number:03}", {"trial": str(number)}):
+                mlflow.log_params(candidate.parameters)
+                predictions = predict_held_out(table, folds, candidate, seed=seed)
+                by_block = table.count(predictions, table.blocks)
+                values = table.measures(by_block.sum(axis=0))
+                scores.append(float(table.primary(by_block.sum(axis=0))))
+                mlflow.log_metrics({name: float(values[name]) for name in target.headline})
             if trial:
                 study.tell(trial, scores[-1])
             tried.append(candidate)
-            counted.append((by_block, count_by_block(reference, predicted, fold, len(names))))
-            bar.set_postfix(best=f"{max(scores):.4f}", refresh=False)
+            counted.append((by_block, table.count(predictions, fold)))
+            bar.set_postfix(best=f"{sign * max(scores):.4f}", refresh=False)
             bar.update()
     best = int(np.argmax(scores))
-    by_block, by_fold = (np.stack(matrices) for matrices in zip(*counted, strict=True))
-    corrected = correct_for_choice(by_block, project.validation.resamples, project.seed)
-    chosen = [tried[number] for number in choose_by_fold(by_fold)]
-    return Tuning(tried[best], chosen, trials, scores[best], corrected)
+    by_block, by_fold = (np.stack(sums) for sums in zip(*counted, strict=True))
+    corrected = correct_for_choice(by_block, table.primary, resamples, seed)
+    chosen = [tried[number] for number in choose_by_fold(by_fold, table.primary)]
+    return Tuning(tried[best], chosen, trials, sign * scores[best], sign * corrected)
 
 
-def choose_by_fold(by_fold: Matrices) -> npt.NDArray[np.int64]:
-    """Choose for each half of the folds the trial that is best on the other half, by macro F1.
+def choose_by_fold(by_fold: Sums, primary: Primary) -> npt.NDArray[np.int64]:
+    """Choose for each half of the folds the trial that is best on the other half.
 
     The chosen trial's predictions of a fold had no part in its choice, so that they can be scored
     without the luck of the best of many, and no model is fitted again. Halves, because choices on
@@ -124,8 +132,10 @@ def choose_by_fold(by_fold: Matrices) -> npt.NDArray[np.int64]:
 
     Parameters
     ----------
-    by_fold : ndarray, shape (trial, fold, reference, predicted), int64
-        Held-out pixels, in at least 2 folds.
+    by_fold : ndarray, shape (trial, fold, ...)
+        Sums of held-out pixels, in at least 2 folds.
+    primary : callable
+        Gives the primary measure of sums, the greatest being the best.
 
     Returns
     -------
@@ -139,26 +149,28 @@ def choose_by_fold(by_fold: Matrices) -> npt.NDArray[np.int64]:
     """
     half = np.arange(by_fold.shape[1]) % 2
     other = np.stack([by_fold[:, half != number].sum(axis=1) for number in (0, 1)], axis=1)
-    return np.asarray(measures(other)["macro_f1"].argmax(axis=0))[half]
+    return np.asarray(primary(other).argmax(axis=0))[half]
 
 
-def correct_for_choice(by_block: Matrices, times: int, seed: int) -> float:
-    """Estimate the macro F1 of choosing the best trial, on blocks that had no part in the choice.
+def correct_for_choice(by_block: Sums, primary: Primary, times: int, seed: int) -> float:
+    """Estimate the measure of the chosen best trial, on blocks that had no part in the choice.
 
     Blocks are resampled: the trial that is best on those drawn is scored on those not drawn, and
     the mean of these scores taken. No model is fitted again.
 
     Parameters
     ----------
-    by_block : ndarray, shape (trial, block, reference, predicted), int64
-        Held-out pixels, in at least 2 blocks.
+    by_block : ndarray, shape (trial, block, ...)
+        Sums of held-out pixels, in at least 2 blocks.
+    primary : callable
+        Gives the primary measure of sums, the greatest being the best.
     times : int
         Resamples.
 
     Returns
     -------
     float
-        0 to 1.
+        As `primary` gives it.
 
     References
     ----------
@@ -167,21 +179,20 @@ def correct_for_choice(by_block: Matrices, times: int, seed: int) -> float:
     """
     left = []
     for drawn in resample(by_block.shape[1], times, seed):
-        chosen = _macro_f1(by_block, drawn).argmax(axis=0)
-        outside = _macro_f1(by_block, (drawn == 0).astype(np.int64))
+        chosen = primary(_pooled(by_block, drawn)).argmax(axis=0)
+        outside = primary(_pooled(by_block, (drawn == 0).astype(np.int64)))
         left.append(outside[chosen, np.arange(len(chosen))])
     return float(np.nanmean(np.concatenate(left)))
 
 
-def _macro_f1(by_block: Matrices, counts: Matrices) -> Any:
-    """Score each trial on blocks taken so many times each: shape (trial, resample)."""
-    pooled = np.einsum("tbrp,nb->tnrp", by_block, counts, optimize=True)
-    return measures(pooled)["macro_f1"]
+def _pooled(by_block: Sums, counts: npt.NDArray[np.int64]) -> Sums:
+    """Add up each trial's blocks, taken so many times each: shape (trial, resample, ...)."""
+    pooled: Sums = np.einsum("tb...,nb->tn...", by_block, counts, optimize=True)
+    return pooled
 
 
-def _with_parameters(project: ProjectConfig, changes: dict[str, Any]) -> ProjectConfig:
-    parameters = project.model.parameters | changes
+def _with_changes(choice: ModelChoice, changes: dict[str, Any]) -> ModelChoice:
+    parameters = choice.chosen | changes
     if changes and "class_weight" not in changes:  # no weights are a choice of the search, too
         parameters.pop("class_weight", None)
-    model = project.model.model_copy(update={"parameters": parameters})
-    return project.model_copy(update={"model": model})
+    return choice.with_parameters(parameters)

@@ -21,7 +21,7 @@ from scipy import ndimage
 from area import make_project
 from terraflow.eo.maps.map_file import MapInfo, create_map, read_info, write_cog
 from terraflow.eo.maps.report import polygons, read_held_out, report, sieve
-from terraflow.eo.targets.areas import ASSUMPTION, WEIGHTED
+from terraflow.eo.targets.classes.areas import ASSUMPTION, WEIGHTED
 from terraflow.errors import ConfigError, DataError
 from terraflow.settings import Settings
 from terraflow.storage import Storage

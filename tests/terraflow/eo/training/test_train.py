@@ -11,10 +11,10 @@ import mlflow
 import pandas as pd
 import pytest
 from mlflow.entities import Run
+from terraflow.eo.commands import _print_training
 
 from area import make_project
 from samples import CLASSES, FEATURES, make_samples, write_samples
-from terraflow.eo.commands import _print_training
 from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.eo.models.model import load_model
 from terraflow.eo.training.train import TrainingResult, train

@@ -10,7 +10,7 @@ from shapely.geometry import Point
 
 from area import TRANSFORM, write_labels, write_raster
 from terraflow.eo.config.sections import Labels
-from terraflow.eo.targets.labels import RasterLabels, VectorLabels, read_labels
+from terraflow.eo.targets.classes.labels import RasterLabels, VectorLabels, read_labels
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from terraflow.eo.targets.areas import (
+from terraflow.eo.targets.classes.areas import (
     ClassArea,
     Interval,
     error_matrix,

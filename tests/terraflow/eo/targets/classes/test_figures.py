@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from area import make_project
-from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.eo.training.figures import (
     CUSTOMARY,
     PALETTE,
@@ -14,6 +11,9 @@ from terraflow.eo.training.figures import (
     importance_figure,
     map_figure,
 )
+
+from area import make_project
+from terraflow.eo.config.project_file import ProjectConfig
 
 NOTE = "simulated data, not measured"
 

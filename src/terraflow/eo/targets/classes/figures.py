@@ -1,56 +1,17 @@
-"""Pictures of results."""
+"""Figures of classes: confusion matrix, curves and map."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import cycle
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import colormaps
-from matplotlib.colors import BoundaryNorm, ListedColormap, to_hex
+from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from terraflow.eo.config.project_file import ProjectConfig
-
-__all__ = [
-    "class_colours",
-    "confusion_figure",
-    "curves_figure",
-    "importance_figure",
-    "map_figure",
-]
-
-#: What maps customarily show in a colour, by a part of the class's name.
-CUSTOMARY = {
-    "forest": "#1f6b35", "tree": "#1f6b35", "wood": "#1f6b35", "shrub": "#8a9a3b",
-    "grass": "#a4c65e", "meadow": "#a4c65e", "crop": "#e6b84c", "cultivated": "#e6b84c",
-    "arable": "#e6b84c", "water": "#3b6fb6", "wetland": "#5fb3a8", "built": "#c2483c",
-    "artificial": "#c2483c", "urban": "#c2483c", "bare": "#b8a58c", "snow": "#dfe9f2",
-}  # fmt: skip
-PALETTE = [to_hex(colormaps["tab20"](i)) for i in range(20)]
-
-
-def class_colours(classes: Sequence[str], project: ProjectConfig) -> list[str]:
-    """Give every class a colour.
-
-    Returns
-    -------
-    list of str
-        "#rrggbb" in the order of `classes`: from [map.colours], else the customary one of such a
-        name, if no other class has it, and for the rest the colours of matplotlib's tab20 that no
-        other class has, in order, from the start again after twenty.
-    """
-    colours = project.map.colours
-    given = {name: colours[name].lower() for name in classes if name in colours}
-    for name in classes:
-        usual = [colour for word, colour in CUSTOMARY.items() if word in name.lower()]
-        if name not in given and usual and usual[0] not in given.values():
-            given[name] = usual[0]
-    rest = cycle([c for c in PALETTE if c not in given.values()] or PALETTE)
-    return [given[name] if name in given else next(rest) for name in classes]
+__all__ = ["confusion_figure", "curves_figure", "map_figure"]
 
 
 def confusion_figure(matrix: npt.NDArray[np.int64], classes: list[str], note: str) -> Figure:
@@ -76,32 +37,6 @@ def confusion_figure(matrix: npt.NDArray[np.int64], classes: list[str], note: st
         for column in ticks:
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour)
-    return figure
-
-
-def importance_figure(importance: Mapping[str, float], note: str, most: int = 20) -> Figure:
-    """Draw the loss of macro F1 where a feature's values are permuted, greatest first.
-
-    Parameters
-    ----------
-    importance : dict
-        Feature to loss.
-    note : str
-        Second line of the title.
-    most : int
-        So many features, at most.
-    """
-    rows = sorted(importance.items(), key=lambda row: (-row[1], row[0]))[:most]
-    figure = Figure(figsize=(7, 1.5 + 0.27 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    axes.barh([name for name, _ in rows], [loss for _, loss in rows], color="0.4")
-    axes.invert_yaxis()
-    axes.axvline(0, color="black", linewidth=0.8)
-    which = f"{len(rows)} of {len(importance)} features"
-    axes.set(
-        xlabel="loss of macro F1 when permuted among held-out pixels",
-        title=f"Importance, {which}\n{note}",
-    )
     return figure
 
 
@@ -150,7 +85,9 @@ def map_figure(
     classes: Sequence[str],
     note: str,
     colours: Sequence[str],
+    *,
     bounds: tuple[float, float, float, float] | None = None,
+    title: str = "Map",
 ) -> Figure:
     """Draw a class map with its legend.
 
@@ -175,7 +112,7 @@ def map_figure(
         extent=(west, east, south, north),
     )  # fmt: skip
     labels = ("easting", "northing") if bounds else ("column", "row")
-    axes.set(title=f"Land cover\n{note}", xlabel=labels[0], ylabel=labels[1])
+    axes.set(title=f"{title}\n{note}", xlabel=labels[0], ylabel=labels[1])
     axes.ticklabel_format(useOffset=False, style="plain")
     axes.locator_params(nbins=5)
     handles = [Patch(color=palette[i + 1], label=name) for i, name in enumerate(classes)]

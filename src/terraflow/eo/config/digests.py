@@ -1,0 +1,113 @@
+"""Digests that caches and models go by."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+__all__ = ["code_closure", "code_digest", "value_digest"]
+
+
+def code_digest(names: Iterable[str]) -> str:
+    """Digest what modules do: neither comments, docstrings nor layout count.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Modules, or packages, which stand for all modules in them.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        There is no module of that name, or its source is not there.
+    """
+    digest = hashlib.sha256()
+    for module, path in sorted({entry for name in names for entry in _sources(name)}):
+        tree = ast.parse(path.read_bytes())
+        for node in ast.walk(tree):
+            _drop_docstring(node)
+        digest.update(f"{module}\n{ast.dump(tree)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def code_closure(name: str) -> set[str]:
+    """Name a module and all modules of its own package that it imports, directly or not.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        There is no module of that name, or its source is not there.
+    """
+    package, found, waiting = name.partition(".")[0], set[str](), [name]
+    while waiting:
+        here = waiting.pop()
+        if here in found:
+            continue
+        found.add(here)
+        path = _source(here)
+        parent = here if path.name == "__init__.py" else here.rpartition(".")[0]
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            for imported in _imported(node, parent):
+                if imported.partition(".")[0] == package and _exists(imported):
+                    waiting.append(imported)
+    return found
+
+
+def value_digest(value: Any) -> str:
+    """Digest a plain value: 16 hexadecimal digits, the same for the same keys in any order."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _source(name: str) -> Path:
+    spec = find_spec(name)
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        raise ModuleNotFoundError(f"no source of module {name}")
+    return Path(spec.origin)
+
+
+def _sources(name: str) -> Iterator[tuple[str, Path]]:
+    path = _source(name)
+    if path.name != "__init__.py":
+        yield name, path
+        return
+    for inner in path.parent.rglob("*.py"):
+        parts = inner.relative_to(path.parent).with_suffix("").parts
+        yield ".".join([name, *parts]), inner
+
+
+def _imported(node: ast.AST, parent: str) -> Iterator[str]:
+    """Names that a statement imports, of which some may be no modules."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        above = parent.rsplit(".", node.level - 1)[0] if node.level else ""
+        module = ".".join(part for part in (above, node.module or "") if part)
+        yield module
+        yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def _exists(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # what comes before the last dot is no package
+        return False
+
+
+def _drop_docstring(node: ast.AST) -> None:
+    body = getattr(node, "body", None)
+    if not isinstance(body, list) or not body or not isinstance(body[0], ast.Expr):
+        return
+    text = body[0].value
+    if isinstance(text, ast.Constant) and isinstance(text.value, str):
+        del body[0]

@@ -1,0 +1,140 @@
+"""The sections of a project file that say which images there are, and how they are read."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from terraflow.eo.config.addresses import Address, without_credentials
+from terraflow.eo.config.section import Section
+
+__all__ = ["SIMULATED", "CloudMask", "Data", "Grid", "Scaling"]
+
+SIMULATED = "simulated"
+
+
+class Scaling(Section):
+    """Physical value = digital number * scale + offset; what is None comes from the item."""
+
+    scale: float | None = None
+    offset: float | None = None
+    nodata: float | None = None
+
+
+class Data(Section):
+    """Which images.
+
+    Attributes
+    ----------
+    catalogue : str
+        "simulated", a STAC API, or a static STAC catalogue, collection or item collection; by path
+        or URI. Ignored where `files` is given.
+    collection : str
+        Collection to search; a STAC API needs one.
+    sign : {"none", "planetary-computer"}
+        How addresses of assets are signed.
+    files : str
+        Pattern of rasters without a catalogue, as "scenes/*.tif".
+    name_pattern : str
+        Regular expression of a file's name, with the groups date (digits YYYYMMDD, separators
+        allowed) and band, both optional: without a date there is one undated scene, without a
+        band the file's own bands are taken.
+    area : list of float, str or None
+        West, south, east, north in degrees (EPSG:4326), or a GeoJSON file; None takes all.
+    start, end : date or None
+        First and last day, both included; None is open, and undated files then pass.
+    max_cloud_cover : float or None
+        Per cent, of items that tell their eo:cloud_cover.
+    max_items : int or None
+        So many, of least cloud cover, are taken.
+    bands : dict
+        Name of a band in the features to key of its asset; "key.2" is the second band of an asset.
+    scaling : dict
+        Band name to scale, offset and nodata that override the item's own.
+    """
+
+    catalogue: Address = SIMULATED
+    collection: str = ""
+    sign: Literal["none", "planetary-computer"] = "none"
+    files: Address = ""
+    name_pattern: str = r"(?P<date>\d{4}[-_]?\d{2}[-_]?\d{2})"
+    area: tuple[float, float, float, float] | str | None = None
+    start: date | None = None
+    end: date | None = None
+    max_cloud_cover: float | None = Field(None, ge=0, le=100)
+    max_items: int | None = Field(None, ge=1)
+    bands: dict[str, str] = Field(min_length=1)
+    scaling: dict[str, Scaling] = {}
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if self.start and self.end and self.start > self.end:
+            raise ValueError(f"start {self.start} is after end {self.end}; swap them")
+        if isinstance(self.area, tuple):
+            west, south, east, north = self.area
+            if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+                raise ValueError(
+                    f"area {list(self.area)} is no box; write west, south, east, north in degrees"
+                )
+        if unknown := set(self.scaling) - set(self.bands):
+            raise ValueError(f"scaling names {', '.join(sorted(unknown))}, which bands does not")
+        return self
+
+    @field_validator("area")
+    @classmethod
+    def _area_without_credentials(cls, area: object) -> object:
+        return without_credentials(area) if isinstance(area, str) else area
+
+    @field_validator("name_pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return pattern
+
+
+class Grid(Section):
+    """Grid of everything computed; what is None comes from the first item's first band.
+
+    Attributes
+    ----------
+    crs : str or None
+        As "EPSG:32633", or WKT.
+    resolution : float or None
+        Size of a square pixel in the units of the CRS.
+    resampling : str
+        Of bands, by GDAL's names; masks and classes always take the nearest.
+    """
+
+    crs: str | None = None
+    resolution: float | None = Field(None, gt=0)
+    resampling: Literal["nearest", "bilinear", "cubic", "average"] = "nearest"
+
+
+class CloudMask(Section):
+    """Which pixels are clear; without a section `cloud_mask` all are.
+
+    Attributes
+    ----------
+    asset : str
+        Key of the asset with classes, flags or a mask.
+    clear : list of int or None
+        Values that are clear, as Sentinel-2's scene classification has them.
+    cloudy_bits : list of int or None
+        Bits (0 is the lowest) any of which makes a pixel unclear, as in Landsat's QA_PIXEL.
+    """
+
+    asset: str
+    clear: list[int] | None = Field(None, min_length=1)
+    cloudy_bits: list[Annotated[int, Field(ge=0, le=30)]] | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.clear is None) == (self.cloudy_bits is None):
+            raise ValueError("exactly one of clear and cloudy_bits is expected")
+        return self

@@ -1,0 +1,183 @@
+"""What a project brings of its own, and how a model remembers it."""
+
+from __future__ import annotations
+
+import sysconfig
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+from terraflow.eo.config.digests import code_closure, code_digest
+from terraflow.eo.config.record import Record
+from terraflow.eo.features.own import function_name
+from terraflow.eo.features.recipe import FeatureFunction
+from terraflow.eo.targets.classes.classification import Classification
+from terraflow.eo.targets.target import Target
+from terraflow.errors import DataError
+
+__all__ = [
+    "HookRecord",
+    "Hooks",
+    "ModelFactory",
+    "code_folders",
+    "find_hooks",
+    "hooks_digest",
+    "record_hooks",
+]
+
+#: A project's own model: a class of scikit-learn's API, or a function that makes one.
+ModelFactory = Callable[..., Any]
+#: Targets that are part of TerraFlow, by their names in records.
+BUILT_IN = {Classification.name: Classification}
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a project brings of its own.
+
+    Attributes
+    ----------
+    features : sequence of callable
+        Functions that compute features of a pixel; see `features.own`.
+    models : mapping
+        Name to a class of scikit-learn's API.
+    target : Target
+    package : str
+        The project's package, which is kept with its models; "" where it is not known.
+    """
+
+    features: Sequence[FeatureFunction] = ()
+    models: Mapping[str, ModelFactory] = field(default_factory=dict)
+    target: Target = field(default_factory=Classification)
+    package: str = ""
+
+
+class HookRecord(Record):
+    """The hooks of a model, by name, and a digest of their code.
+
+    Attributes
+    ----------
+    target : str
+        Name of a built-in target, or module:class of the project's own.
+    features : list of str
+        Functions, as module:name.
+    model : str
+        Class or function that made the estimator, as module:name, where it is the project's own.
+    digest : str
+        Digest of the code of features and target, which decide what a map holds.
+    """
+
+    target: str = Classification.name
+    features: list[str] = []
+    model: str = ""
+    digest: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """All of them, as module:name."""
+        return [name for name in (*self.features, self.model, self.target) if ":" in name]
+
+
+def record_hooks(hooks: Hooks, model: str) -> HookRecord:
+    """Name the hooks that a model depends on.
+
+    Parameters
+    ----------
+    model : str
+        What [model] names.
+    """
+    own = hooks.models.get(model)
+    target = hooks.target
+    built_in = type(target) in BUILT_IN.values()
+    return HookRecord(
+        target=target.name if built_in else function_name(type(target)),
+        features=[function_name(function) for function in hooks.features],
+        model=function_name(own) if own else "",
+        digest=hooks_digest(hooks),
+    )
+
+
+def hooks_digest(hooks: Hooks) -> str:
+    """Digest the code of features and target, with what they import of their own package."""
+    own = [function.__module__ for function in hooks.features]
+    if type(hooks.target) not in BUILT_IN.values():
+        own.append(type(hooks.target).__module__)
+    return code_digest({name for module in own for name in code_closure(module)}) if own else ""
+
+
+def code_folders(record: HookRecord, package: str) -> list[str]:
+    """Find the code that is kept with a model: the folder of each package that holds a hook.
+
+    Packages that were installed are not copied, but for the project's own.
+
+    Parameters
+    ----------
+    package : str
+        The project's.
+    """
+    found = []
+    for name in sorted({_top(name) for name in record.names}):
+        spec = find_spec(name)
+        if spec and spec.origin and (name == package or not is_installed(spec.origin)):
+            path = Path(spec.origin)
+            found.append(str(path.parent if path.name == "__init__.py" else path))
+    return found
+
+
+def is_installed(path: str) -> bool:
+    """Tell whether a module's file lies where packages are installed to."""
+    folders = {sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")}
+    return any(Path(path).is_relative_to(folder) for folder in folders)
+
+
+def find_hooks(record: HookRecord, here: Hooks, model: str) -> Hooks:
+    """Find the hooks that a model depends on: the project's, else by import.
+
+    Parameters
+    ----------
+    here : Hooks
+        Of the project that asks.
+    model : str
+        Name of the model, for messages.
+
+    Raises
+    ------
+    DataError
+        One is missing, or its code changed since the training; the message names them.
+    """
+    known: dict[str, Any] = {function_name(function): function for function in here.features}
+    missing: list[str] = []
+    features = [_find(name, known, missing) for name in record.features]
+    known = {function_name(type(here.target)): type(here.target), **BUILT_IN}
+    target = _find(record.target, known, missing)
+    if missing:
+        raise DataError(
+            f"Model {model} needs {', '.join(missing)}, which can't be imported here; install the "
+            "project that it was trained in, or run this in its folder."
+        )
+    same = isinstance(here.target, target)
+    found = Hooks(features, here.models, here.target if same else target())
+    if record.digest and hooks_digest(found) != record.digest:
+        named = [*record.features, *([record.target] if ":" in record.target else [])]
+        raise DataError(
+            f"The code of {', '.join(named)} changed since model {model} was trained, so that its "
+            "features would be others; train again, or go back to the commit that its run names."
+        )
+    return found
+
+
+def _top(name: str) -> str:
+    return name.partition(":")[0].partition(".")[0]
+
+
+def _find(name: str, known: Mapping[str, Any], missing: list[str]) -> Any:
+    if name in known:
+        return known[name]
+    try:
+        return resolve_name(name)
+    except (ImportError, AttributeError, ValueError):
+        missing.append(name)
+        return None

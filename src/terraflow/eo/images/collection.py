@@ -1,0 +1,120 @@
+"""The collection of ingested images: what `ingest` leaves, and every later step reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+import pystac
+
+from terraflow.eo.config.record import Record
+from terraflow.eo.images.search import read_catalogue
+from terraflow.eo.images.selection import item_time
+from terraflow.errors import DataError
+from terraflow.storage import Storage, join
+
+__all__ = ["DIGEST", "Images", "extent", "read_digest", "read_items", "write_collection"]
+
+#: Field of the collection: SHA-256 over the checksums of all its images.
+DIGEST = "terraflow:digest"
+
+
+class Images(Record):
+    """What `ingest` returns.
+
+    Attributes
+    ----------
+    items : str
+        URI of a STAC collection, whose field "terraflow:digest" stands for its data.
+    labels : str
+        URI of the reference data.
+    """
+
+    items: str
+    labels: str
+
+
+def read_items(uri: str, storage: Storage) -> list[pystac.Item]:
+    """Read the items of a static collection, catalogue or item collection.
+
+    Returns
+    -------
+    list of pystac.Item
+        Sorted by time and id, with absolute hrefs.
+
+    Raises
+    ------
+    DataError
+        It can't be read, or holds no item.
+    """
+    items = read_catalogue(uri, storage)
+    if not items:
+        raise DataError(f"{uri} holds no item at all; name a collection that `ingest` wrote.")
+    return sorted(items, key=lambda item: (item_time(item), item.id))
+
+
+def read_digest(uri: str, storage: Storage) -> str:
+    """Read the digest of the data in a collection, "" where it has none.
+
+    Raises
+    ------
+    StorageError
+        The collection can't be read.
+    """
+    return str(json.loads(storage.read(uri)).get(DIGEST, ""))
+
+
+def write_collection(
+    name: str, root: str, items: dict[str, pystac.Item], storage: Storage
+) -> tuple[str, str]:
+    """Write a collection of items that are in the store.
+
+    Parameters
+    ----------
+    name : str
+        Id of the collection.
+    root : str
+        URI of the folder to write to.
+    items : dict
+        URI to item.
+
+    Returns
+    -------
+    uri, digest : str
+        Of the collection, and of all its images; both are the same for the same images.
+
+    Raises
+    ------
+    StorageError
+        The store can't be written.
+    """
+    lines = sorted(
+        f"{item.id} {key} {asset.extra_fields['file:checksum']}\n"
+        for item in items.values()
+        for key, asset in item.assets.items()
+    )
+    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    times = [item_time(item) for item in items.values()]
+    collection = pystac.Collection(
+        name,
+        f"Images of {name}, clipped to its area.",
+        pystac.Extent(
+            pystac.SpatialExtent([list(extent(items.values()))]),
+            pystac.TemporalExtent([[min(times), max(times)]]),
+        ),
+        extra_fields={DIGEST: digest},
+    )
+    for uri in items:
+        collection.add_link(pystac.Link("item", uri, media_type="application/geo+json"))
+    document = json.dumps(
+        collection.to_dict(include_self_link=False, transform_hrefs=False), sort_keys=True
+    ).encode()
+    uri = join(root, f"collection-{hashlib.sha256(document).hexdigest()[:12]}.json")
+    return storage.write(uri, document), digest
+
+
+def extent(items: Iterable[pystac.Item]) -> tuple[float, float, float, float]:
+    """Bounds of all items: west, south, east, north in degrees (EPSG:4326)."""
+    west, south, east, north = zip(*(item.bbox for item in items if item.bbox), strict=True)
+    return min(west), min(south), max(east), max(north)

@@ -1,0 +1,240 @@
+"""The model that [model] names: looked up once, made as often as it is fitted."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pkgutil import resolve_name
+from typing import Any, cast
+
+import pandas as pd
+from sklearn.base import is_classifier, is_regressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from terraflow.eo.config.sections import Model
+from terraflow.eo.hooks import ModelFactory
+from terraflow.eo.models.estimators import KINDS, Kind, Parameters
+from terraflow.errors import ConfigError
+
+__all__ = ["ModelChoice", "choose_model", "fit", "one_thread"]
+
+#: LightGBM's own error for a wrong value; named, so that the library need not be imported.
+REFUSAL = "LightGBMError"
+#: What LightGBM refuses in names of features.
+REFUSED = '",:[]{}'
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model by name, with its parameters and seed.
+
+    Attributes
+    ----------
+    name : str
+    kind : Kind
+    chosen : dict
+        Parameters of [model.parameters], which are known.
+    seed : int
+    """
+
+    name: str
+    kind: Kind
+    chosen: Parameters
+    seed: int
+
+    @property
+    def parameters(self) -> Parameters:
+        """TerraFlow's defaults with the chosen ones over them."""
+        return self.kind.defaults | self.chosen
+
+    def with_parameters(self, chosen: Mapping[str, Any]) -> ModelChoice:
+        """Choose other parameters."""
+        return replace(self, chosen=dict(chosen))
+
+    def make(self) -> Any:
+        """Make the estimator, not fitted yet.
+
+        Same seed, same features: same model, to the last bit.
+
+        Raises
+        ------
+        ConfigError
+            A model of the project refuses its parameters.
+        """
+        values = self.parameters
+        if "hidden_layer_sizes" in values:  # TOML has lists, scikit-learn wants a tuple
+            values["hidden_layer_sizes"] = tuple(values["hidden_layer_sizes"])
+        factory = _factory(self.kind)
+        seed = {"random_state": self.seed} if "random_state" in _known(self.kind) else {}
+        try:
+            estimator = factory(**values, **self.kind.fixed, **seed)
+        except Exception as error:
+            raise ConfigError(
+                f"[model] {self.name} can't be made of {values or 'no parameters'}: "
+                f"{type(error).__name__}: {_line(error)}; correct [model.parameters], or the model."
+            ) from error
+        return make_pipeline(StandardScaler(), estimator) if self.kind.scaled else estimator
+
+
+def choose_model(
+    model: Model, own: Mapping[str, ModelFactory], *, seed: int, probabilities: bool = True
+) -> ModelChoice:
+    """Look up what [model] names, among TerraFlow's models and the project's own.
+
+    Parameters
+    ----------
+    model : Model
+    own : mapping
+        Name to a class of scikit-learn's API, or to a function that makes one of parameters.
+    seed : int
+        Taken as `random_state` by models that know it.
+    probabilities : bool
+        Whether a classifier is asked for, and not a regressor.
+
+    Raises
+    ------
+    ConfigError
+        There is no such model, or it has no such parameter; the nearest names are told. Or an own
+        model has the name of a built-in one, or is of the wrong sort.
+    """
+    if twice := sorted(set(own) & set(KINDS)):
+        raise ConfigError(
+            f"The project's own model {twice[0]} has the name of a built-in one; rename it in "
+            "Project(models=...)."
+        )
+    kind = _find(model.name, own)
+    _check_parameters(model, kind)
+    choice = ModelChoice(model.name, kind, dict(model.parameters), seed)
+    _check_sort(choice, probabilities=probabilities)
+    return choice
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Bound BLAS to one thread, so that sums round alike; enter it outside of other threads."""
+    with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
+        # an mlp that stopped early has the scores to show for it
+        warnings.filterwarnings("ignore", category=ConvergenceWarning)
+        yield
+
+
+def fit(estimator: Any, features: pd.DataFrame, reference: pd.Series) -> Any:
+    """Fit, and return the estimator.
+
+    Raises
+    ------
+    ConfigError
+        A parameter has a value, or a feature a name, that the library refuses; or a model of the
+        project fails.
+    """
+    try:
+        return estimator.fit(features, reference)
+    except Exception as error:
+        inner = getattr(estimator, "steps", [(0, estimator)])[-1][1]
+        if not _is_refusal(error, inner):
+            raise
+        name = type(inner).__name__
+        wrong = [column for column in features if set(column) & set(REFUSED)]
+        if "feature name" in str(error) and wrong:
+            raise ConfigError(
+                f"{name} refuses the name of feature {wrong[0]}: it takes none of {REFUSED} in "
+                "names; rename the band or layer in [data.bands] or [features.layers], or choose "
+                "another [model] name."
+            ) from error
+        raise ConfigError(
+            f"{name} can't be fitted: {_line(error)}; correct the value in [model.parameters]."
+        ) from error
+
+
+def _is_refusal(error: Exception, estimator: Any) -> bool:
+    """Tell whether an error is about values that the user gave, or comes from the user's model."""
+    own = not type(estimator).__module__.startswith(("sklearn.", "lightgbm."))
+    return own or isinstance(error, ValueError | TypeError) or type(error).__name__ == REFUSAL
+
+
+def _find(name: str, own: Mapping[str, ModelFactory]) -> Kind:
+    if name in KINDS:
+        return KINDS[name]
+    if name not in own:
+        raise ConfigError(f"[model] name {name!r} is not known; {_nearest(name, [*KINDS, *own])}.")
+    search = getattr(own[name], "search", None)
+    return Kind(own[name], defaults={}, fixed={}, search=search, trusted=None)
+
+
+def _check_parameters(model: Model, kind: Kind) -> None:
+    fixed = {"random_state", *kind.fixed}
+    known = _known(kind) - fixed
+    for key in model.parameters:
+        if key in fixed:
+            raise ConfigError(
+                f"[model.parameters] {key} can't be set: it is fixed so that the same seed gives "
+                "the same model; remove it, and change the seed by `seed`."
+            )
+        if key == "class_weight" and key not in known:
+            raise ConfigError(
+                f"[model] {model.name} can't weight classes, so class_weight must go; balance "
+                "them by [labels] samples_per_class, or take random_forest or lightgbm."
+            )
+        if key not in known:
+            raise ConfigError(
+                f"[model] {model.name} has no parameter {key!r}; {_nearest(key, known)}."
+            )
+
+
+def _check_sort(choice: ModelChoice, *, probabilities: bool) -> None:
+    """Hold a model against what the target asks for."""
+    estimator = choice.make()
+    wanted = ("fit", "predict_proba", "predict") if probabilities else ("fit", "predict")
+    if lacking := [name for name in wanted if not hasattr(estimator, name)]:
+        raise ConfigError(
+            f"[model] {choice.name} made {type(estimator).__name__}, which has no "
+            f"{' and no '.join(lacking)}; an estimator of scikit-learn's API is expected."
+        )
+    wrong = is_regressor(estimator) if probabilities else is_classifier(estimator)
+    if wrong:
+        sort = "a classifier" if probabilities else "a regressor"
+        raise ConfigError(
+            f"[model] {choice.name} made {type(estimator).__name__}, but the target of this "
+            f"project needs {sort}; name another model."
+        )
+
+
+def _known(kind: Kind) -> set[str]:
+    """Names of the parameters that a model takes."""
+    factory = _factory(kind)
+    named = inspect.signature(factory).parameters.values()
+    known = {p.name for p in named if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    try:
+        return known | set(factory().get_params()) | set(kind.further)
+    except (AttributeError, TypeError):  # no estimator of scikit-learn's, or one without defaults
+        return known
+
+
+def _factory(kind: Kind) -> Callable[..., Any]:
+    if not isinstance(kind.estimator, str):
+        return kind.estimator
+    try:
+        return cast("Callable[..., Any]", resolve_name(kind.estimator))
+    except OSError as error:
+        library = kind.estimator.partition(":")[0]
+        raise ConfigError(
+            f"{library} can't be loaded: {error}; install OpenMP (libgomp1 on Debian, libomp on "
+            "macOS), or choose another [model] name."
+        ) from error
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    names: Sequence[str] = sorted(known)
+    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    return f"the nearest are {', '.join(close)}" if close else f"write one of {', '.join(names)}"
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0].rstrip(".")

@@ -1,0 +1,140 @@
+"""A project: what it brings of its own, and what it is with its configuration and its store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pkgutil import resolve_name
+from typing import Any
+
+from terraflow import config as configuration
+from terraflow import settings
+from terraflow.eo.config.project_file import ProjectConfig, load_config
+from terraflow.eo.features.recipe import FeatureFunction
+from terraflow.eo.hooks import Hooks, ModelFactory
+from terraflow.eo.targets.classes.classification import Classification
+from terraflow.eo.targets.target import Target
+from terraflow.errors import ConfigError
+from terraflow.storage import Storage
+
+__all__ = ["Inputs", "OpenProject", "Project", "StepFunction", "find_project", "open_project"]
+
+#: What a step gets: URIs and options by name; what it returns is given to the step after it.
+Inputs = Mapping[str, Any]
+StepFunction = Callable[["OpenProject", Inputs], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Project:
+    """What a project brings of its own; everything has a default but the name.
+
+    Attributes
+    ----------
+    name : str
+        The configuration is config/NAME.toml.
+    features : sequence of callable
+        Functions that compute features of a pixel: a Dataset of clear observations, dims (time, y,
+        x), to a dict of name to array (y, x).
+    models : mapping
+        Name to a class of scikit-learn's API, beside mlp, random_forest and lightgbm.
+    target : Target
+        What is learnt.
+    steps : mapping
+        Name to a function `(project, inputs) -> outputs`: under the name of a step of TerraFlow's
+        it replaces that step, under another it is a step of the project's own.
+    package : str
+        The project's package; `find_project` knows it.
+    """
+
+    name: str
+    features: Sequence[FeatureFunction] = ()
+    models: Mapping[str, ModelFactory] = field(default_factory=dict)
+    target: Target = field(default_factory=Classification)
+    steps: Mapping[str, StepFunction] = field(default_factory=dict)
+    package: str = ""
+
+    @property
+    def hooks(self) -> Hooks:
+        """What models depend on."""
+        return Hooks(tuple(self.features), dict(self.models), self.target, self.package)
+
+
+@dataclass(frozen=True)
+class OpenProject:
+    """A project with its configuration and its store: what every step gets.
+
+    Attributes
+    ----------
+    project : Project
+    config : ProjectConfig
+    storage : Storage
+    """
+
+    project: Project
+    config: ProjectConfig
+    storage: Storage
+
+    @property
+    def hooks(self) -> Hooks:
+        """The project's own features, models and target."""
+        return self.project.hooks
+
+    @property
+    def champion(self) -> str:
+        """URI of the registered model that promotion chose."""
+        return f"models:/{self.config.name}@champion"
+
+
+def find_project() -> Project:
+    """Import the project that pyproject.toml names, as [tool.terraflow] project.
+
+    Raises
+    ------
+    ConfigError
+        pyproject.toml names none, or what it names can't be imported or is no project.
+    """
+    path = configuration.project_root() / "pyproject.toml"
+    name = configuration.read_toml(path).get("tool", {}).get("terraflow", {}).get("project")
+    if not isinstance(name, str):
+        raise ConfigError(
+            f'{path} names no project; add `project = "PACKAGE.project:PROJECT"` to '
+            "[tool.terraflow]."
+        )
+    try:
+        project = resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"Project {name}, which {path} names, can't be imported: {error}; correct the name, or "
+            "install the project, as `pip install --editable .` does."
+        ) from error
+    if not isinstance(project, Project):
+        raise ConfigError(
+            f"{name}, which {path} names, is a {type(project).__name__}; a Project of terraflow.eo "
+            "is expected."
+        )
+    return replace(project, package=name.partition(":")[0].partition(".")[0])
+
+
+def open_project(path: str = "", *, files: str = "", project: Project | None = None) -> OpenProject:
+    """Read a project's configuration, and connect it with the store.
+
+    Parameters
+    ----------
+    path : str
+        A project file instead of config/NAME.toml, relative to the folder the user stands in.
+    files : str
+        Pattern of rasters, in place of [data] files.
+    project : Project, optional
+        By default the one that pyproject.toml names.
+
+    Raises
+    ------
+    ConfigError
+        The project can't be found, or its configuration is wrong.
+    """
+    project = project or find_project()
+    config = load_config(path, project=project.name)
+    if files:
+        data = config.data.model_copy(update={"files": files})
+        config = config.model_copy(update={"data": data})
+    return OpenProject(project, config, Storage(settings.load()))

@@ -1,0 +1,1 @@
+"""Classes: the target that is built in."""

@@ -1,0 +1,210 @@
+"""Classes: the target that is built in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from odc.geo.geobox import GeoBox
+
+from terraflow.eo.config.sections import Labels, Map
+from terraflow.eo.targets.classes.labels import (
+    RasterLabels,
+    VectorLabels,
+    class_strata,
+    read_labels,
+)
+from terraflow.eo.targets.classes.measures import Matrices, confusion_measures, count_by_group
+from terraflow.eo.targets.parts import (
+    Band,
+    Card,
+    Evaluation,
+    HeldOut,
+    MapView,
+    NotComparableError,
+    ReportFiles,
+    measure_name,
+)
+from terraflow.eo.targets.target import Target
+from terraflow.errors import DataError
+from terraflow.storage import Storage
+
+__all__ = ["Classification"]
+
+Floats = npt.NDArray[np.float64]
+PER_CLASS = ("users_accuracy", "producers_accuracy", "f1")
+
+
+@dataclass(frozen=True)
+class Classification(Target):
+    """Each pixel gets one of a few classes, and the probability of that class.
+
+    Predictions are probabilities, shape (sample, class); sums are confusion matrices, shape
+    (reference, predicted). A map holds the class, uint8, 1 to n, and the confidence, 1 to 100 per
+    cent; 0 is nodata in both.
+
+    References
+    ----------
+    Congalton 1991, doi:10.1016/0034-4257(91)90048-B, on user's and producer's accuracy.
+    """
+
+    name: ClassVar[str] = "classification"
+    column: ClassVar[str] = "class_name"
+    primary: ClassVar[str] = "macro_f1"
+    probabilities: ClassVar[bool] = True
+    headline: ClassVar[tuple[str, ...]] = ("overall_accuracy", "macro_f1")
+    dtype: ClassVar[str] = "uint8"
+    summary_format: ClassVar[str] = ".1%"
+    code: ClassVar[tuple[str, ...]] = (
+        "terraflow.eo.targets.classes.labels",
+        "terraflow.eo.targets.vector",
+    )
+
+    def read_labels(
+        self, uri: str, labels: Labels, geobox: GeoBox, storage: Storage
+    ) -> VectorLabels | RasterLabels:
+        """Read polygons or points with class names, or a raster of class numbers."""
+        return read_labels(uri, labels, geobox, storage)
+
+    def levels(self, reference: pd.Series) -> list[str]:
+        """List the classes in alphabetical order."""
+        return sorted(reference.unique())
+
+    def strata(self, reference: pd.Series) -> npt.NDArray[np.object_]:
+        """Take each class for a stratum."""
+        return class_strata(reference)
+
+    def check_samples(self, reference: pd.Series) -> None:
+        """Ask for two classes."""
+        counts = reference.value_counts()
+        if len(counts) < 2:
+            raise DataError(
+                f"Labels give {len(reference)} clear pixels of {len(counts)} class(es) "
+                f"({', '.join(counts.index) or 'none'}); at least 2 classes are needed; check "
+                "[labels] field and classes, and that labels and [features.layers] overlap the "
+                "images."
+            )
+
+    def check_comparable(self, challenger: pd.Series, champion: pd.Series) -> None:
+        """Ask for the same classes."""
+        classes, old = set(challenger), set(champion)
+        if classes != old:
+            raise NotComparableError(
+                f"it tells {', '.join(sorted(classes))} apart, the champion "
+                f"{', '.join(sorted(old))}"
+            )
+
+    def predict(self, model: Any, table: pd.DataFrame, levels: Sequence[str]) -> Floats:
+        """Give the probability of each class; 0 for one that the model was not trained on."""
+        full = np.zeros((len(table), len(levels)))
+        known = np.searchsorted(levels, model.classes_)
+        # of a single class, scikit-learn's forest gives one column, its mlp and LightGBM two
+        full[:, known] = model.predict_proba(table) if len(known) > 1 else 1
+        return full
+
+    def decide(self, predictions: Floats, levels: Sequence[str]) -> npt.NDArray[np.object_]:
+        """Name the most probable class."""
+        named: npt.NDArray[np.object_] = np.array(levels, dtype=object)[predictions.argmax(axis=1)]
+        return named
+
+    def as_predictions(self, values: pd.Series, levels: Sequence[str]) -> Floats:
+        """Give the named class the probability 1."""
+        certain: Floats = np.eye(len(levels))[pd.Index(levels).get_indexer(values)]
+        return certain
+
+    def count(
+        self,
+        reference: Any,
+        predictions: Floats,
+        groups: npt.ArrayLike,
+        levels: Sequence[str],
+    ) -> Matrices:
+        """Count a confusion matrix for each group: (group, reference, predicted), int64."""
+        numbers = pd.Index(levels).get_indexer(np.asarray(reference, dtype=object))
+        return count_by_group(numbers, predictions.argmax(axis=1), groups, len(levels))
+
+    def measures(self, sums: Matrices, levels: Sequence[str]) -> dict[str, Floats]:
+        """Compute accuracies and F1, over all classes and of each, as f1_CLASS."""
+        found = confusion_measures(sums)
+        named = {name: found[name] for name in self.headline}
+        for i, level in enumerate(levels):
+            named |= {f"{name}_{level}": found[name][..., i] for name in PER_CLASS}
+        return named
+
+    def encode(self, predictions: Floats) -> npt.NDArray[np.uint8]:
+        """Give class and confidence of probabilities: uint8, shape (2, pixel)."""
+        return self.encode_decided(predictions.argmax(axis=1), predictions.max(axis=1))
+
+    def encode_decided(
+        self, number: npt.NDArray[np.int64], probability: npt.NDArray[np.floating]
+    ) -> npt.NDArray[np.uint8]:
+        """Encode the most probable class, from 0, and its probability, 0 to 1."""
+        # 0 is nodata, so that a confidence that would round to it is 1
+        confidence = np.rint(100 * probability).clip(1, 100)
+        return np.stack([number + 1, confidence]).astype("uint8")
+
+    def bands(self, levels: Sequence[str], section: Map) -> list[Band]:
+        """Describe class and confidence."""
+        from terraflow.eo.targets.classes.colours import class_colours  # noqa: PLC0415 - matplotlib is slow
+
+        colours = class_colours(levels, section.colours)
+        return [
+            Band(
+                "class",
+                "Number of the class",
+                names=dict(enumerate(levels, 1)),
+                colours=dict(enumerate(colours, 1)),
+            ),
+            Band(
+                "confidence",
+                "Probability of the class in per cent",
+                unit="%",
+                tags={"UNIT": "per cent, probability of the class"},
+            ),
+        ]
+
+    def summarise(self, values: npt.NDArray[Any], levels: Sequence[str]) -> dict[str, float]:
+        """Give the share (0-1) of each class."""
+        counts = np.bincount(values.ravel(), minlength=len(levels) + 1)
+        return {n: float(c / len(values)) for n, c in zip(levels, counts[1:], strict=True)}
+
+    def card(self, evaluation: Evaluation) -> Card:
+        """Tell classes, accuracies and confusions."""
+        from terraflow.eo.targets.classes.card import class_card  # noqa: PLC0415 - see bands
+
+        return class_card(evaluation)
+
+    def label(self, measure: str) -> str:
+        """Write a measure's name for a reader; that of a class as it is."""
+        for name in PER_CLASS:
+            if measure.startswith(f"{name}_"):
+                return f"{measure_name(name)} {measure.removeprefix(f'{name}_')}"
+        return measure_name(measure)
+
+    def figures(
+        self, reference: pd.Series, evaluation: Evaluation, section: Map, note: str
+    ) -> Mapping[str, Any]:
+        """Draw the confusion matrix, and user's over producer's accuracy of each class."""
+        from terraflow.eo.targets.classes.colours import class_colours  # noqa: PLC0415 - see bands
+        from terraflow.eo.targets.classes.figures import (  # noqa: PLC0415 - see bands
+            confusion_figure,
+            curves_figure,
+        )
+
+        levels = evaluation.levels
+        colours = class_colours(levels, section.colours)
+        truth = reference.to_numpy(dtype=object)
+        return {
+            "confusion": confusion_figure(evaluation.sums, levels, note),
+            "class_curves": curves_figure(truth, evaluation.predictions, levels, colours, note),
+        }
+
+    def report(self, view: MapView, held_out: HeldOut, section: Map) -> ReportFiles:
+        """Make polygons, a quicklook and the area of each class with its interval."""
+        from terraflow.eo.targets.classes.report import report_classes  # noqa: PLC0415 - see bands
+
+        return report_classes(view, held_out, section)

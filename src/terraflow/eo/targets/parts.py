@@ -1,0 +1,216 @@
+"""What passes between a target and the rooms that ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from rasterio.crs import CRS
+
+from terraflow.errors import DataError
+
+__all__ = [
+    "Band",
+    "Card",
+    "Evaluation",
+    "Floats",
+    "HeldOut",
+    "LabelSource",
+    "MapView",
+    "NotComparableError",
+    "ReportFiles",
+    "Score",
+    "Sums",
+    "markdown_table",
+    "measure_name",
+]
+
+Sums = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+
+class NotComparableError(DataError):
+    """Two versions were not tested on the same data; the message is a part of the reason."""
+
+
+class LabelSource(Protocol):
+    """Reference data that are ready to be laid on a grid."""
+
+    @property
+    def expected(self) -> list[str]:
+        """Strata of which the images must hold labels."""
+
+    def burn(self, geobox: GeoBox) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32]]:
+        """Give reference values, a MaskedArray (y, x), and polygons (y, x), -1 is none."""
+
+    def decode(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Give the values of the target's column for those that were burnt, shape (pixel,)."""
+
+    def anchors(self) -> Floats:
+        """Give a point within each polygon: float64, shape (polygon, 2), x and y."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """One band of a map.
+
+    Attributes
+    ----------
+    name, description, unit : str
+    nodata : float
+        Value of pixels of which nothing can be told.
+    names : dict
+        Value to the name it stands for, where values are names; empty where they are numbers.
+    colours : dict
+        Value to "#rrggbb", where values are names.
+    tags : dict
+        Of the band in the file; by default the unit.
+    """
+
+    name: str
+    description: str = ""
+    unit: str = ""
+    nodata: float = 0
+    names: Mapping[int, str] = field(default_factory=dict)
+    colours: Mapping[int, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def is_valid(self, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Tell which values are not nodata, which may be NaN."""
+        valid: npt.NDArray[np.bool_] = (values != self.nodata) & ~np.isnan(values)
+        return valid
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score and its 95 % interval, in the unit of its measure."""
+
+    value: float
+    low: float
+    high: float
+
+    def text(self) -> str:
+        """Write it with three decimals."""
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a spatial cross-validation tells, over all held-out pixels together.
+
+    Attributes
+    ----------
+    levels : list of str
+        As `Target.levels` gives them.
+    scores : dict
+        Name of a measure to its score.
+    at_random : dict
+        Name of a measure to its value where pixels are drawn at random, which is optimistic.
+    sums : ndarray
+        As `Target.count` gives them, over all samples.
+    predictions : ndarray, shape (sample, k), float64
+        As `Target.predict` gives them, of each sample by the model of the fold that did not see
+        its block.
+    importance : dict
+        Feature to the loss of the primary measure, where the feature's values are permuted among
+        held-out pixels.
+    """
+
+    levels: list[str]
+    scores: dict[str, Score]
+    at_random: dict[str, float]
+    sums: Sums
+    predictions: Floats
+    importance: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a target adds to the model card: Markdown, "" for nothing."""
+
+    purpose: str
+    scores: str
+    limits: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a run held out.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Columns x, y (in the CRS of the grid), block, the target's column and "predicted".
+    label_counts : dict
+        Stratum to the labelled pixels that its samples were drawn from.
+    """
+
+    table: pd.DataFrame
+    label_counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class MapView:
+    """A map, as its report needs it.
+
+    Attributes
+    ----------
+    values : ndarray, shape (y, x)
+        First band.
+    bands : list of Band
+    crs : CRS
+    transform : Affine
+        Pixel to world.
+    pixel_m2 : float
+        Area of a pixel in square metres.
+    origin : dict
+        Text by key: model, run_id, note and what else the map tells of its origin.
+    thumbnail : callable
+        Gives the first band with at most so many rows and columns, from an overview.
+    """
+
+    values: npt.NDArray[Any]
+    bands: Sequence[Band]
+    crs: CRS
+    transform: Affine
+    pixel_m2: float
+    origin: Mapping[str, str]
+    thumbnail: Callable[[int], npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """What a report consists of.
+
+    Attributes
+    ----------
+    files : dict
+        Name that the user reads, to the end of the file's name and what writes it.
+    table : str
+        Markdown, which is also printed.
+    """
+
+    files: Mapping[str, tuple[str, Callable[[Path], Any]]]
+    table: str
+
+
+def measure_name(name: str) -> str:
+    """Write a measure's name for a reader: macro_f1 as macro F1, rmse as RMSE."""
+    words = name.split("_")
+    short = {"f1", "rmse", "mae", "r2"}
+    return " ".join(word.upper() if word in short else word for word in words)
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(
+        "| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines
+    )

@@ -1,0 +1,216 @@
+"""What is learnt: the one interface by which all rooms meet it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from odc.geo.geobox import GeoBox
+
+from terraflow.eo.config.sections import Labels, Map
+from terraflow.eo.targets.parts import (
+    Band,
+    Card,
+    Evaluation,
+    Floats,
+    HeldOut,
+    LabelSource,
+    MapView,
+    ReportFiles,
+    Sums,
+    markdown_table,
+    measure_name,
+)
+from terraflow.errors import DataError
+from terraflow.storage import Storage
+
+__all__ = ["Target"]
+
+
+class Target(ABC):
+    """What a project learns; `Classification` is the one that is built in.
+
+    A target counts sums that add up over pixels, blocks and folds, and computes its measures from
+    such sums: so that one cross-validation, one bootstrap of blocks, one search and one gate serve
+    all targets.
+
+    Attributes
+    ----------
+    name : str
+        Recorded in models and maps.
+    column : str
+        Column of the samples that holds the reference value.
+    primary : str
+        Measure by which a search chooses and the gate compares.
+    greater_is_better : bool
+        Direction of the primary measure.
+    probabilities : bool
+        Whether models are classifiers, whose probabilities are predictions, or regressors.
+    headline : tuple of str
+        Measures that a user reads first.
+    dtype : str
+        Type of all bands of a map.
+    overview_resampling : str
+        By GDAL's names.
+    summary_format : str
+        How the numbers of `summarise` are written.
+    code : tuple of str
+        Modules that decide which samples there are, for the digest of the samples.
+    """
+
+    name: ClassVar[str]
+    column: ClassVar[str]
+    primary: ClassVar[str]
+    greater_is_better: ClassVar[bool] = True
+    probabilities: ClassVar[bool] = False
+    headline: ClassVar[tuple[str, ...]]
+    dtype: ClassVar[str]
+    overview_resampling: ClassVar[str] = "nearest"
+    summary_format: ClassVar[str] = ".4g"
+    code: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def read_labels(
+        self, uri: str, labels: Labels, geobox: GeoBox, storage: Storage
+    ) -> LabelSource:
+        """Read reference data for a grid.
+
+        Raises
+        ------
+        DataError
+            They can't be read or do not fit the configuration.
+        """
+
+    @abstractmethod
+    def count(
+        self, reference: Any, predictions: Floats, groups: npt.ArrayLike, levels: Sequence[str]
+    ) -> Sums:
+        """Count, for each group of samples, sums that add up.
+
+        Parameters
+        ----------
+        reference : array-like, shape (sample,)
+            Values of the target's column.
+        predictions : ndarray, shape (sample, k), float64
+            As `predict` gives them.
+        groups : array-like, shape (sample,)
+            Block, fold or anything else by which to count.
+
+        Returns
+        -------
+        ndarray, shape (group, ...)
+            In the order of the groups' numbers.
+        """
+
+    @abstractmethod
+    def measures(self, sums: Sums, levels: Sequence[str]) -> dict[str, Floats]:
+        """Compute measures of sums.
+
+        Parameters
+        ----------
+        sums : ndarray, shape (..., as one group's)
+
+        Returns
+        -------
+        dict
+            Name to ndarray of shape (...), NaN where undefined; the headline and all others.
+        """
+
+    @abstractmethod
+    def predict(self, model: Any, table: pd.DataFrame, levels: Sequence[str]) -> Floats:
+        """Ask a fitted model: ndarray, shape (sample, k), float64."""
+
+    @abstractmethod
+    def encode(self, predictions: Floats) -> npt.NDArray[Any]:
+        """Turn predictions into the values of a map: ndarray, shape (band, pixel)."""
+
+    @abstractmethod
+    def bands(self, levels: Sequence[str], section: Map) -> list[Band]:
+        """Describe the bands of a map."""
+
+    def levels(self, reference: pd.Series) -> list[str]:
+        """List what the columns of a prediction stand for; nothing where it is a number."""
+        del reference
+        return []
+
+    def decide(self, predictions: Floats, levels: Sequence[str]) -> npt.NDArray[Any]:
+        """Turn predictions into values like those of the target's column, shape (sample,)."""
+        del levels
+        return predictions[:, 0]
+
+    def as_predictions(self, values: pd.Series, levels: Sequence[str]) -> Floats:
+        """Turn decided values back into what `decide` makes them of, for `count`."""
+        del levels
+        numbers: Floats = values.to_numpy(dtype="float64")
+        return numbers[:, None]
+
+    def strata(self, reference: pd.Series) -> npt.NDArray[np.object_]:
+        """Name the stratum of each sample: by strata samples are drawn, counted and folded."""
+        return np.full(len(reference), "all", dtype=object)
+
+    def check_samples(self, reference: pd.Series) -> None:
+        """Refuse reference values that nothing can be learnt of.
+
+        Raises
+        ------
+        DataError
+            There are none.
+        """
+        if reference.empty:
+            raise DataError(
+                "Labels give no clear pixel; check [labels] field, and that labels and "
+                "[features.layers] overlap the images."
+            )
+
+    def check_comparable(self, challenger: pd.Series, champion: pd.Series) -> None:
+        """Refuse to compare models that were tested on reference values of another kind.
+
+        Raises
+        ------
+        NotComparableError
+            The message is a part of a reason.
+        """
+        del challenger, champion
+
+    def summarise(self, values: npt.NDArray[Any], levels: Sequence[str]) -> dict[str, float]:
+        """Describe the first band of a map by a few numbers, for drift: values, shape (pixel,)."""
+        del levels
+        return {"mean": float(np.mean(values)), "std": float(np.std(values))}
+
+    def card(self, evaluation: Evaluation) -> Card:
+        """Tell in the model card what the target is, and its scores."""
+        rows = (
+            (
+                measure_name(name),
+                evaluation.scores[name].text(),
+                f"{evaluation.at_random[name]:.3f}",
+            )
+            for name in self.headline
+        )
+        table = markdown_table(("", "spatial blocks (95 % interval)", "at random"), rows)
+        return Card(purpose=f"It gives each pixel a number: {self.column}.", scores=table)
+
+    def label(self, measure: str) -> str:
+        """Write a measure's name for a reader."""
+        return measure_name(measure)
+
+    def figures(
+        self, reference: pd.Series, evaluation: Evaluation, section: Map, note: str
+    ) -> Mapping[str, Any]:
+        """Draw figures of a training: name to matplotlib's Figure."""
+        del reference, evaluation, section, note
+        return {}
+
+    @abstractmethod
+    def report(self, view: MapView, held_out: HeldOut, section: Map) -> ReportFiles:
+        """Make the report of a map.
+
+        Raises
+        ------
+        DataError
+            What was held out does not fit the map.
+        """
