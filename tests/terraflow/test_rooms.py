@@ -160,8 +160,9 @@ def test_platform_knows_no_project() -> None:
 
 def test_every_room_has_its_rule() -> None:
     assert {room(module) for module in MODULES if module.startswith("terraflow")} == {
-        *PLATFORM, "tasks"
-    }  # fmt: skip
+        *PLATFORM,
+        "tasks",
+    }
 
 
 def test_no_cycles_between_modules_of_the_platform() -> None:

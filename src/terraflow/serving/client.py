@@ -143,9 +143,12 @@ def _ask(settings: Settings, body: bytes, content_type: str, name: str) -> list[
         raise ServiceError(f"No model server answers; start one with `{serve}`.")
     try:
         answer = httpx.post(
-            f"{url}/invocations", content=body, headers={"Content-Type": content_type},
-            timeout=60, trust_env=False,
-        )  # fmt: skip
+            f"{url}/invocations",
+            content=body,
+            headers={"Content-Type": content_type},
+            timeout=60,
+            trust_env=False,
+        )
     except httpx.TransportError as error:
         raise ServiceError(
             f"The model server at {url} did not answer: {error}; see "

@@ -48,7 +48,13 @@ def exclusive(settings: Settings) -> Iterator[None]:
 
 
 def find_by_alias(name: str, alias: str) -> ModelVersion | None:
-    """Find the version of a registered model that an alias points at."""
+    """Find the version of a registered model that an alias points at.
+
+    Raises
+    ------
+    MlflowException
+        MLflow failed, other than by not knowing the name; `exclusive` makes a sentence of it.
+    """
     try:
         return mlflow.MlflowClient().get_model_version_by_alias(name, alias)
     except MlflowException as error:

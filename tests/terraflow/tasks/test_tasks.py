@@ -14,9 +14,13 @@ ROOT = Path(__file__).resolve().parents[3]
 def refused(*words: str) -> str:
     """Run `invoke WORDS`, which must end with a sentence."""
     done = subprocess.run(
-        [sys.executable, "-m", "invoke", *words], cwd=ROOT, capture_output=True, text=True,
-        timeout=60, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "invoke", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 1, done.stderr
     assert "ingest ..." not in done.stdout
     [sentence] = done.stderr.splitlines()
