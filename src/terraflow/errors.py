@@ -12,6 +12,8 @@ __all__ = [
     "StorageError",
     "TerraFlowError",
     "did_you_mean",
+    "first_line",
+    "nearest",
 ]
 
 
@@ -43,5 +45,17 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     str
         " (did you mean ...?)" with the nearest known word, or "" where none is near.
     """
-    matches = difflib.get_close_matches(word, list(known), n=1)
+    matches = nearest(word, known)
     return f" (did you mean {matches[0]}?)" if matches else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> list[str]:
+    """List up to three known words that are like one, the most alike first, in any case."""
+    folded = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), folded, n=3, cutoff=0.5)
+    return [folded[name] for name in close]
+
+
+def first_line(error: object) -> str:
+    """Give the first line of an error's text, without a full stop, to be part of a sentence."""
+    return (str(error).strip().splitlines() or [""])[0].rstrip(".")

@@ -7,7 +7,6 @@ the outputs `show(project, outputs) -> exit code`. Importing this module imports
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from terraflow.config import user_path
 from terraflow.console import say
-from terraflow.errors import ConfigError, TerraFlowError
+from terraflow.errors import ConfigError, TerraFlowError, nearest
 
 if TYPE_CHECKING:
     from terraflow.eo.project import Inputs, OpenProject
@@ -192,7 +191,7 @@ def find_step(name: str, project: OpenProject) -> Callable[[OpenProject, Inputs]
         return own[name]
     if name not in STEPS:
         known = [*STEPS, *own]
-        near = difflib.get_close_matches(name, known, n=2) or sorted(known)
+        near = nearest(name, known) or sorted(known)
         raise ConfigError(f"Step {name!r} is not known; write one of {', '.join(near)}.")
     function: Callable[[OpenProject, Inputs], Any] = import_module(STEPS[name].module).step
     return function

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from terraflow import config, probes
 from terraflow.console import command, say, stop_on_sigterm
 from terraflow.credentials import store_environment
-from terraflow.errors import ConfigError, ServiceError
+from terraflow.errors import ConfigError, ServiceError, first_line
 from terraflow.settings import Settings, resolve_ports
 from terraflow.stack.environment import environment
 from terraflow.stack.ports import check_port
@@ -190,7 +190,7 @@ def _find_model(settings: Settings, run_id: str, model_uri: str) -> tuple[str, d
     try:
         model = mlflow.models.Model.load(model_uri)
     except (MlflowException, OSError, ValueError) as error:
-        text = str(error).splitlines()[0]
+        text = first_line(error)
         hint = f"; run {run_id} logged no model named model" if run_id else ""
         raise ConfigError(
             f"Model {model_uri} can't be read: {text}{hint}; name a model that the registry page "

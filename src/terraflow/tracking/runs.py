@@ -28,7 +28,7 @@ from requests.exceptions import RequestException
 from terraflow import probes
 from terraflow.config import project_root
 from terraflow.console import command
-from terraflow.errors import ConfigError, ServiceError, StorageError
+from terraflow.errors import ConfigError, ServiceError, StorageError, first_line
 from terraflow.settings import Settings
 
 __all__ = [
@@ -99,7 +99,7 @@ def start_run(
     except (MlflowException, RequestException, OSError) as error:
         if run:
             _delete_artifacts(run)
-        text = str(error).splitlines()[0]
+        text = first_line(error)
         raise StorageError(
             f"MLflow at {settings.mlflow_url} could not store the run: {text}; look at "
             f"`{command('logs', 'mlflow')}` (is the disk full?) and run it again."

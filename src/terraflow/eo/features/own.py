@@ -9,7 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from terraflow.eo.features.recipe import FeatureFunction
-from terraflow.errors import ConfigError, TerraFlowError
+from terraflow.errors import ConfigError, TerraFlowError, first_line
 
 __all__ = ["compute_own", "function_name", "own_names"]
 
@@ -58,7 +58,7 @@ def compute_own(functions: Sequence[FeatureFunction], cube: xr.Dataset) -> dict[
             raise
         except Exception as error:
             raise ConfigError(
-                f"{told} failed with {type(error).__name__}: {_line(error)}; it got a cube of "
+                f"{told} failed with {type(error).__name__}: {first_line(error)}; it got a cube of "
                 f"{', '.join(map(str, cube.data_vars))} with dims {_dims(cube)}; correct it."
             ) from error
         if not hasattr(returned, "items"):
@@ -133,7 +133,3 @@ def _describe(value: object) -> str:
 
 def _dims(cube: xr.Dataset) -> str:
     return ", ".join(f"{name} {size}" for name, size in cube.sizes.items())
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0].rstrip(".")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pkgutil import resolve_name
@@ -21,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from terraflow.eo.config.sections import Model
 from terraflow.eo.hooks import ModelFactory
 from terraflow.eo.models.estimators import KINDS, Kind, Parameters
-from terraflow.errors import ConfigError
+from terraflow.errors import ConfigError, first_line, nearest
 
 __all__ = ["ModelChoice", "choose_model", "fit", "one_thread"]
 
@@ -78,7 +77,7 @@ class ModelChoice:
         except Exception as error:
             raise ConfigError(
                 f"[model] {self.name} can't be made of {values or 'no parameters'}: "
-                f"{type(error).__name__}: {_line(error)}; correct [model.parameters], or the model."
+                f"{type(error).__name__}: {first_line(error)}; correct [model.parameters], or the model."
             ) from error
         return make_pipeline(StandardScaler(), estimator) if self.kind.scaled else estimator
 
@@ -149,7 +148,7 @@ def fit(estimator: Any, features: pd.DataFrame, reference: pd.Series) -> Any:
                 "another [model] name."
             ) from error
         raise ConfigError(
-            f"{name} can't be fitted: {_line(error)}; correct the value in [model.parameters]."
+            f"{name} can't be fitted: {first_line(error)}; correct the value in [model.parameters]."
         ) from error
 
 
@@ -163,7 +162,7 @@ def _find(name: str, own: Mapping[str, ModelFactory]) -> Kind:
     if name in KINDS:
         return KINDS[name]
     if name not in own:
-        raise ConfigError(f"[model] name {name!r} is not known; {_nearest(name, [*KINDS, *own])}.")
+        raise ConfigError(f"[model] name {name!r} is not known; {_suggest(name, [*KINDS, *own])}.")
     search = getattr(own[name], "search", None)
     return Kind(own[name], defaults={}, fixed={}, search=search, trusted=None)
 
@@ -181,7 +180,7 @@ def _check_parameters(model: Model, kind: Kind) -> None:
             raise ConfigError(f"[model] {model.name} has no {key}: {kind.refused[key]}.")
         if key not in known:
             raise ConfigError(
-                f"[model] {model.name} has no parameter {key!r}; {_nearest(key, known)}."
+                f"[model] {model.name} has no parameter {key!r}; {_suggest(key, known)}."
             )
 
 
@@ -227,11 +226,10 @@ def _factory(kind: Kind) -> Callable[..., Any]:
         ) from error
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    names: Sequence[str] = sorted(known)
-    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
-    return f"the nearest are {', '.join(close)}" if close else f"write one of {', '.join(names)}"
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0].rstrip(".")
+def _suggest(word: str, known: Collection[str]) -> str:
+    close = nearest(word, known)
+    return (
+        f"the nearest are {', '.join(close)}"
+        if close
+        else f"write one of {', '.join(sorted(known))}"
+    )

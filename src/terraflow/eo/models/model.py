@@ -26,7 +26,7 @@ from terraflow.eo.hooks import HookRecord, Hooks, code_folders, find_hooks
 from terraflow.eo.models.choice import ModelChoice
 from terraflow.eo.models.network import Network
 from terraflow.eo.targets.target import Target
-from terraflow.errors import ConfigError, DataError
+from terraflow.errors import ConfigError, DataError, first_line
 from terraflow.settings import Settings
 from terraflow.tracking import runs
 
@@ -190,7 +190,7 @@ def load_model(uri: str, settings: Settings, hooks: Hooks) -> LoadedModel:
         estimator = mlflow.sklearn.load_model(logged.model_uri)
     except (MlflowException, RequestException, OSError, ValueError, ImportError) as error:
         raise ConfigError(
-            f"Model {uri} can't be read: {str(error).splitlines()[0]}; name a model that the "
+            f"Model {uri} can't be read: {first_line(error)}; name a model that the "
             f"registry page of {settings.mlflow_url} lists."
         ) from error
     try:
@@ -291,5 +291,5 @@ def _registered_version(uri: str) -> str:
 def _problem(error: ValueError) -> str:
     details: Mapping[str, Any] = getattr(error, "errors", lambda: [{}])()[0]
     where = ".".join(map(str, details.get("loc", ())))
-    what = details.get("msg", str(error).splitlines()[0])
+    what = details.get("msg", first_line(error))
     return f"{where}: {what}" if where else str(what)
