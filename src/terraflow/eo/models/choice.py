@@ -77,7 +77,8 @@ class ModelChoice:
         except Exception as error:
             raise ConfigError(
                 f"[model] {self.name} can't be made of {values or 'no parameters'}: "
-                f"{type(error).__name__}: {first_line(error)}; correct [model.parameters], or the model."
+                f"{type(error).__name__}: {first_line(error)}; correct [model.parameters], or the "
+                "model."
             ) from error
         return make_pipeline(StandardScaler(), estimator) if self.kind.scaled else estimator
 
