@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = [
@@ -43,5 +42,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     str
         " (did you mean ...?)" with the nearest known word, or "" where none is near.
     """
+    import difflib  # noqa: PLC0415 - a supervisor, which imports this module, needs it never
+
     matches = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {matches[0]}?)" if matches else ""
