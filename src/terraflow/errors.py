@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = [
@@ -51,6 +50,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> list[str]:
     """List up to three known words that are like one, the most alike first, in any case."""
+    import difflib  # noqa: PLC0415 - a supervisor, which imports this module, needs it never
+
     folded = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), folded, n=3, cutoff=0.5)
     return [folded[name] for name in close]
