@@ -68,8 +68,9 @@ class ModelChoice:
             A model of the project refuses its parameters.
         """
         values = self.parameters
-        if "hidden_layer_sizes" in values:  # TOML has lists, scikit-learn wants a tuple
-            values["hidden_layer_sizes"] = tuple(values["hidden_layer_sizes"])
+        for key, value in values.items():
+            if _leaf(key) == "hidden_layer_sizes":  # TOML has lists, scikit-learn wants a tuple
+                values[key] = tuple(value)
         factory = _factory(self.kind)
         seed = {"random_state": self.seed} if "random_state" in _known(self.kind) else {}
         try:
@@ -172,7 +173,7 @@ def _check_parameters(model: Model, kind: Kind) -> None:
     fixed = {"random_state", *kind.fixed}
     known = _known(kind) - fixed
     for key in model.parameters:
-        if key in fixed:
+        if key in fixed or _leaf(key) in ("random_state", "n_jobs"):  # of a member, too
             raise ConfigError(
                 f"[model.parameters] {key} can't be set: it is fixed so that the same seed gives "
                 "the same model; remove it, and change the seed by `seed`."
@@ -183,6 +184,11 @@ def _check_parameters(model: Model, kind: Kind) -> None:
             raise ConfigError(
                 f"[model] {model.name} has no parameter {key!r}; {_suggest(key, known)}."
             )
+
+
+def _leaf(key: str) -> str:
+    """Name a parameter as the member of a pipeline or a vote does, to which it belongs."""
+    return key.rpartition("__")[2]
 
 
 def _check_sort(choice: ModelChoice, *, probabilities: bool) -> None:

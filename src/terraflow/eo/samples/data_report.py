@@ -71,6 +71,8 @@ class DataReport(Record):
     label_counts : dict
         Stratum to the number of labelled pixels that have all features; 0 for one
         whose labels lie in the images, but on no such pixel.
+    incomplete : int
+        Labelled pixels that lack a feature, and are left out.
     grid : dict
         crs, transform (six numbers, GDAL's pixel-to-world in rasterio's order) and shape (y, x).
     data_digest : str
@@ -84,6 +86,7 @@ class DataReport(Record):
     value_range: dict[str, tuple[float, float]]
     outside_range: dict[str, float]
     label_counts: dict[str, int]
+    incomplete: int = 0
     grid: dict[str, Any]
     data_digest: str
     simulated: bool
