@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 __all__ = [
     "ConfigError",
@@ -11,6 +12,7 @@ __all__ = [
     "StorageError",
     "TerraFlowError",
     "did_you_mean",
+    "error_place",
     "first_line",
     "nearest",
 ]
@@ -60,3 +62,20 @@ def nearest(word: str, known: Iterable[str]) -> list[str]:
 def first_line(error: object) -> str:
     """Give the first line of an error's text, without a full stop, to be part of a sentence."""
     return (str(error).strip().splitlines() or [""])[0].rstrip(".")
+
+
+def error_place(error: BaseException) -> str:
+    """Tell where an error of the user's own code arose: " (features.py, line 12)", or ""."""
+    import sysconfig  # noqa: PLC0415 - see did_you_mean
+    import traceback  # noqa: PLC0415
+
+    libraries = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+    platform = str(Path(__file__).parent)
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({Path(error.filename).name}, line {error.lineno})"
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((*libraries, platform, "<"))
+    ]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from terraflow.config import user_path
 from terraflow.console import say
-from terraflow.errors import ConfigError, TerraFlowError, nearest
+from terraflow.errors import ConfigError, TerraFlowError, error_place, first_line, nearest
 
 if TYPE_CHECKING:
     from terraflow.eo.project import Inputs, OpenProject
@@ -221,7 +221,8 @@ def run_step(name: str, project: OpenProject, inputs: Inputs) -> dict[str, Any]:
         if not own:
             raise
         raise ConfigError(
-            f"{told} failed with {type(error).__name__}: {error}; correct it."
+            f"{told} failed with {type(error).__name__}: {first_line(error)}{error_place(error)}; "
+            "correct it."
         ) from error
     if hasattr(outputs, "to_dict"):
         outputs = outputs.to_dict()

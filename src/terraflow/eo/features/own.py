@@ -9,7 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from terraflow.eo.features.recipe import FeatureFunction
-from terraflow.errors import ConfigError, TerraFlowError, first_line
+from terraflow.errors import ConfigError, TerraFlowError, error_place, first_line
 
 __all__ = ["compute_own", "function_name", "own_names"]
 
@@ -32,7 +32,7 @@ def compute_own(functions: Sequence[FeatureFunction], cube: xr.Dataset) -> dict[
     Parameters
     ----------
     functions : sequence of callable
-        Each gets a copy of the cube and returns a dict of name to array of shape (y, x), numbers,
+        Each gets the cube, which it can't write to, and returns a dict of name to array of shape (y, x), numbers,
         NaN where nothing can be told.
     cube : Dataset
         Bands, and indices by their names in lower case; dims (time, y, x), float32, NaN where not
@@ -53,13 +53,14 @@ def compute_own(functions: Sequence[FeatureFunction], cube: xr.Dataset) -> dict[
     for function in functions:
         told = f"Feature function {function_name(function)}"
         try:
-            returned = function(cube.copy())
+            returned = function(_read_only(cube))
         except TerraFlowError:
             raise
         except Exception as error:
             raise ConfigError(
-                f"{told} failed with {type(error).__name__}: {first_line(error)}; it got a cube of "
-                f"{', '.join(map(str, cube.data_vars))} with dims {_dims(cube)}; correct it."
+                f"{told} failed with {type(error).__name__}: {first_line(error)}"
+                f"{error_place(error)}; it got a cube of {', '.join(map(str, cube.data_vars))} "
+                f"with dims {_dims(cube)}; correct it."
             ) from error
         if not hasattr(returned, "items"):
             raise ConfigError(
@@ -113,6 +114,8 @@ def own_names(functions: Sequence[FeatureFunction], times: npt.ArrayLike, series
 def _checked(values: object, shape: tuple[int, int], told: str) -> Image:
     if isinstance(values, xr.DataArray) and set(values.dims) == {"y", "x"}:
         values = values.transpose("y", "x").values
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.astype("float32").filled(np.nan)
     array = np.asarray(values)
     if array.shape != shape:
         raise ConfigError(
@@ -124,6 +127,14 @@ def _checked(values: object, shape: tuple[int, int], told: str) -> Image:
             f"{told} an array of type {array.dtype}; numbers are expected; correct it."
         )
     return array.astype("float32")
+
+
+def _read_only(cube: xr.Dataset) -> xr.Dataset:
+    """Give the cube without a copy, so that no function changes what the next one gets."""
+    views = {name: values.values.view() for name, values in cube.data_vars.items()}
+    for view in views.values():
+        view.flags.writeable = False
+    return cube.copy(data=views)
 
 
 def _describe(value: object) -> str:

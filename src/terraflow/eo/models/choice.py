@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from terraflow.eo.config.sections import Model
 from terraflow.eo.hooks import ModelFactory
 from terraflow.eo.models.estimators import KINDS, Kind, Parameters
-from terraflow.errors import ConfigError, first_line, nearest
+from terraflow.errors import ConfigError, error_place, first_line, nearest
 
 __all__ = ["ModelChoice", "choose_model", "fit", "one_thread"]
 
@@ -78,8 +78,8 @@ class ModelChoice:
         except Exception as error:
             raise ConfigError(
                 f"[model] {self.name} can't be made of {values or 'no parameters'}: "
-                f"{type(error).__name__}: {first_line(error)}; correct [model.parameters], or the "
-                "model."
+                f"{type(error).__name__}: {first_line(error)}{error_place(error)}; correct "
+                "[model.parameters], or the model."
             ) from error
         return make_pipeline(StandardScaler(), estimator) if self.kind.scaled else estimator
 
@@ -150,7 +150,8 @@ def fit(estimator: Any, features: pd.DataFrame, reference: pd.Series) -> Any:
                 "another [model] name."
             ) from error
         raise ConfigError(
-            f"{name} can't be fitted: {first_line(error)}; correct the value in [model.parameters]."
+            f"{name} can't be fitted: {first_line(error)}{error_place(error)}; correct the value "
+            "in [model.parameters], or the model."
         ) from error
 
 
