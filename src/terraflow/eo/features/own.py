@@ -32,8 +32,8 @@ def compute_own(functions: Sequence[FeatureFunction], cube: xr.Dataset) -> dict[
     Parameters
     ----------
     functions : sequence of callable
-        Each gets the cube, which it can't write to, and returns a dict of name to array of shape (y, x), numbers,
-        NaN where nothing can be told.
+        Each gets the cube, which it can't write to, and returns a dict of name to array of shape
+        (y, x), numbers, NaN where nothing can be told.
     cube : Dataset
         Bands, and indices by their names in lower case; dims (time, y, x), float32, NaN where not
         clear.
@@ -115,7 +115,7 @@ def _checked(values: object, shape: tuple[int, int], told: str) -> Image:
     if isinstance(values, xr.DataArray) and set(values.dims) == {"y", "x"}:
         values = values.transpose("y", "x").values
     if isinstance(values, np.ma.MaskedArray):
-        values = values.astype("float32").filled(np.nan)
+        values = np.ma.filled(values.astype("float32"), np.nan)
     array = np.asarray(values)
     if array.shape != shape:
         raise ConfigError(

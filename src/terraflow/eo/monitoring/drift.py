@@ -1,4 +1,4 @@
-"""Drift of new pixels against those of the training: measures and their picture."""
+"""Drift of new pixels against those of the training: measures and their figure."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def monitor(
     """Compare the features of new items with those that the model was trained on.
 
     Up to 20 000 random pixels of the items stand against as many of the area of the training.
-    Figures and a picture go into a run of the experiment NAME-monitoring.
+    Measures and a figure go into a run of the experiment NAME-monitoring.
 
     Parameters
     ----------

@@ -186,7 +186,7 @@ def _pair(new: _Test, old: _Test, target: Target) -> pd.DataFrame:
         raise NotComparableError(f"its target is {new.target}, the champion's {old.target}")
     if new.crs != old.crs:
         raise NotComparableError(f"its grid is in {new.crs}, the champion's in {old.crs}")
-    if new.gap_px != old.gap_px:  # the narrower one flatters
+    if new.gap_px != old.gap_px:  # the scores of the narrower one are optimistic
         raise NotComparableError(
             f"it was tested with a gap of {new.gap_px} px, the champion with one of {old.gap_px} px"
         )

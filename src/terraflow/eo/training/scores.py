@@ -41,7 +41,7 @@ def pool(by_block: Sums, times: int, seed: int) -> Iterator[Sums]:
 def with_intervals(by_block: Sums, measure: Measure, times: int, seed: int) -> dict[str, Score]:
     """Give each measure over all blocks together, and its 95 % interval.
 
-    Blocks, not pixels, are resampled, because neighbouring pixels are alike.
+    Blocks, not pixels, are resampled, because of spatial autocorrelation.
 
     Parameters
     ----------
