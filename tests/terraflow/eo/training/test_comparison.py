@@ -7,7 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from terraflow.eo.training.comparison import NotComparableError, compare, pair
+from terraflow.eo.built_in import Classification
+from terraflow.eo.targets.parts import NotComparableError
+from terraflow.eo.training.comparison import Difference
+from terraflow.eo.training.comparison import compare as compare_for
+from terraflow.eo.training.comparison import pair as pair_for
+
+
+def compare(pixels: pd.DataFrame, **options: int) -> Difference:
+    return compare_for(pixels, Classification(), **options)
+
+
+def pair(challenger: pd.DataFrame, champion: pd.DataFrame) -> pd.DataFrame:
+    return pair_for(challenger, champion, Classification())
 
 
 def table(block: list[int], reference: str, challenger: str, champion: str) -> pd.DataFrame:
@@ -26,7 +38,7 @@ def held_out(places: list[int], reference: str, predicted: str) -> pd.DataFrame:
 def test_compare_equal_predictions_differ_by_exactly_nothing() -> None:
     found = compare(table([0, 0, 1, 1, 2, 2], "ababab", "abaabb", "abaabb"))
     assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
-    assert (found.pixels, found.blocks) == (6, 3)
+    assert (found.pixels, found.blocks, found.better) == (6, 3, False)
 
 
 def test_compare_better_alike_in_every_block_has_no_spread() -> None:
@@ -34,6 +46,7 @@ def test_compare_better_alike_in_every_block_has_no_spread() -> None:
     found = compare(table(blocks, "ab" * 20, "ab" * 20, "aa" * 20))
     # of a block the champion has F1 of 2/3 for a and 0 for b
     assert (found.value, found.low, found.high) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
+    assert found.better
 
 
 def test_compare_one_block_decides_lower_bound_is_not_above_zero() -> None:
