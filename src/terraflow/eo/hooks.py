@@ -16,7 +16,7 @@ from terraflow.eo.config.record import Record
 from terraflow.eo.features.own import function_name
 from terraflow.eo.features.recipe import FeatureFunction
 from terraflow.eo.targets.target import Target
-from terraflow.errors import DataError
+from terraflow.errors import ConfigError, DataError
 
 __all__ = [
     "HookRecord",
@@ -86,6 +86,11 @@ def record_hooks(hooks: Hooks, model: str) -> HookRecord:
     ----------
     model : str
         What [model] names.
+
+    Raises
+    ------
+    ConfigError
+        One is not to be found by its name.
     """
     own = hooks.models.get(model)
     target = hooks.target
@@ -93,16 +98,23 @@ def record_hooks(hooks: Hooks, model: str) -> HookRecord:
     return HookRecord(
         target=target.name if built_in else function_name(type(target)),
         features=[function_name(function) for function in hooks.features],
-        model=function_name(own) if own else "",
+        model=function_name(own) if own and _module_of(own) else "",
         digest=hooks_digest(hooks),
     )
 
 
 def hooks_digest(hooks: Hooks) -> str:
-    """Digest the code of features and target, with what they import of their own package."""
-    own = [function.__module__ for function in hooks.features]
+    """Digest the code of features and target, with what they import of their own package.
+
+    Raises
+    ------
+    ConfigError
+        One is not to be found by its name, as one that is defined in another function.
+    """
+    found: list[Any] = list(hooks.features)
     if type(hooks.target) not in BUILT_IN.values():
-        own.append(type(hooks.target).__module__)
+        found.append(type(hooks.target))
+    own = [_module_of(hook) for hook in found]
     return code_digest({name for module in own for name in code_closure(module)}) if own else ""
 
 
@@ -165,6 +177,17 @@ def find_hooks(record: HookRecord, here: Hooks, model: str) -> Hooks:
             "features would be others; train again, or go back to the commit that its run names."
         )
     return found
+
+
+def _module_of(hook: Any) -> str:
+    """Name the module of a hook, from which others can import it."""
+    name = function_name(hook)
+    if "<" in name or name.startswith("__main__:") or not hasattr(hook, "__module__"):
+        raise ConfigError(
+            f"{name} is no function of a module, by whose name a model could find it again; define "
+            "it at the top level of a module of the project."
+        )
+    return str(hook.__module__)
 
 
 def _top(name: str) -> str:
