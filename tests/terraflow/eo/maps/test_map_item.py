@@ -14,9 +14,10 @@ from pystac.extensions.projection import ProjectionExtension
 from shapely.geometry import shape
 
 from area import Area
-from maps import FEATURES, METADATA, make_model, write_items
-from terraflow.eo.maps.map import predict
-from terraflow.eo.maps.map_item import map_id, map_item, map_metadata, pinned_uri
+from maps import FEATURES, INFO, make_model, write_items
+from terraflow.eo.maps.map import make_map
+from terraflow.eo.maps.map_item import map_item
+from terraflow.eo.maps.map_origin import make_origin
 from terraflow.settings import Settings
 from terraflow.storage import Storage
 from terraflow.tracking import runs as tracking
@@ -26,44 +27,9 @@ SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs
 
 @pytest.fixture
 def document(area: Area, storage: Storage) -> dict[str, Any]:
-    made = predict(make_model(), write_items(area), storage)
-    document: dict[str, Any] = json.loads(Path(made["item"]).read_text())
+    made = make_map(make_model(), write_items(area), storage)
+    document: dict[str, Any] = json.loads(Path(made.item).read_text())
     return document
-
-
-def test_pinned_uri_of_an_alias_names_the_version() -> None:
-    assert pinned_uri(make_model(uri="models:/x@champion", version="3")) == "models:/x/3"
-    assert pinned_uri(make_model(uri="models:/x/3", version="3")) == "models:/x/3"
-    assert pinned_uri(make_model(uri="runs:/abc/model", version="")) == "runs:/abc/model"
-
-
-def test_map_metadata_tells_training_items_and_code(area: Area) -> None:
-    items_uri = write_items(area)
-    told = map_metadata(make_model(), items_uri, area.items)
-    expected = {
-        "model": "models:/land-cover/3", "model_name": "land-cover", "model_version": "3",
-        "run_id": "5" * 32, "code_commit": "c0ffee", "lock_digest": METADATA["lock_digest"],
-        "data_digest": METADATA["data_digest"], "seed": "42", "overall_accuracy": "0.9375",
-        "macro_f1": "0.875", "items": items_uri, "note": METADATA["note"],
-    }  # fmt: skip
-    assert {key: told[key] for key in expected} == expected
-    assert told["map_lock_digest"] == tracking.provenance()["lock_digest"]
-    assert all(re.fullmatch("[0-9a-f]{16}", told[f"{key}_digest"]) for key in ("items", "config"))
-
-
-def test_map_metadata_without_what_is_not_known(area: Area) -> None:
-    write_items(area)
-    told = map_metadata(make_model(metadata={}, version="", run_id=""), "items", area.items)
-    assert not {"model_version", "run_id", "code_commit", "note"} & set(told)
-    assert told["seed"] == "42"
-
-
-def test_map_metadata_digest_follows_the_items(area: Area) -> None:
-    write_items(area)
-    both = map_metadata(make_model(), "items", area.items)
-    one = map_metadata(make_model(), "items", area.items[:1])
-    assert both["items_digest"] != one["items_digest"]
-    assert map_id(both) != map_id(one)
 
 
 def test_map_item_time_is_the_span_of_the_inputs(document: dict[str, Any]) -> None:
@@ -158,7 +124,7 @@ def test_map_item_class_name_keeps_to_the_extensions_letters(
     area: Area, settings: Settings
 ) -> None:
     write_items(area)
-    model = make_model(classes=["Wald & Wiese", "water"])
+    model = make_model(info={"levels": ["Wald & Wiese", "water"]})
     item = item_of(model, area, settings, GeoBox((4, 4), Affine(10, 0, 0, 0, -10, 0), 32633))
     described = item.properties["mlm:output"][0]["classification:classes"][0]
     assert (described["name"], described["description"]) == ("Wald___Wiese", "Wald & Wiese")
@@ -185,6 +151,5 @@ def test_map_item_run_link_answers(area: Area, tracked_settings: Settings) -> No
 
 
 def item_of(model: Any, area: Area, settings: Settings, grid: GeoBox) -> pystac.Item:
-    metadata = map_metadata(model, "items.json", area.items)
-    return map_item("m/map.tif", model, area.items, geobox=grid, metadata=metadata,
-                    settings=settings)  # fmt: skip
+    origin = make_origin(model, "items.json", area.items)
+    return map_item("m/map.tif", model, area.items, geobox=grid, origin=origin, settings=settings)
