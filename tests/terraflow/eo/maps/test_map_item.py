@@ -14,7 +14,7 @@ from pystac.extensions.projection import ProjectionExtension
 from shapely.geometry import shape
 
 from area import Area
-from maps import FEATURES, INFO, make_model, write_items
+from maps import FEATURES, make_model, write_items
 from terraflow.eo.maps.map import make_map
 from terraflow.eo.maps.map_item import map_item
 from terraflow.eo.maps.map_origin import make_origin
