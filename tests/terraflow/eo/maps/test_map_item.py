@@ -15,9 +15,12 @@ from shapely.geometry import shape
 
 from area import Area
 from maps import FEATURES, make_model, write_items
+from terraflow.eo.hooks import Hooks
 from terraflow.eo.maps.map import make_map
 from terraflow.eo.maps.map_item import map_item
 from terraflow.eo.maps.map_origin import make_origin
+from terraflow.eo.targets.classes.classification import Classification
+from terraflow.eo.targets.parts import Band
 from terraflow.settings import Settings
 from terraflow.storage import Storage
 from terraflow.tracking import runs as tracking
@@ -136,6 +139,40 @@ def test_map_item_crs_without_a_code_is_told_by_wkt(area: Area, settings: Settin
     properties = item_of(make_model(), area, settings, grid).properties
     assert properties["proj:code"] is None
     assert "Sinusoidal" in properties["proj:wkt2"]
+
+
+class Numbers(Classification):
+    """A target whose map holds one number."""
+
+    dtype = "float32"
+
+    def bands(self, levels: Any, section: Any) -> list[Band]:
+        del levels, section
+        return [Band("yield", "Yield of wheat", unit="t/ha", nodata=float("nan"))]
+
+
+def test_map_item_of_numbers_is_a_regression_with_its_unit(area: Area, settings: Settings) -> None:
+    write_items(area)
+    grid = GeoBox((4, 4), Affine(10, 0, 0, 0, -10, 0), 32633)
+    model = make_model(hooks=Hooks(target=Numbers()))
+    document = item_of(model, area, settings, grid).to_dict()
+    assert document["properties"]["mlm:tasks"] == ["regression"]
+    [output] = document["properties"]["mlm:output"]
+    assert (output["name"], output["result"]["shape"]) == ("Yield of wheat", [-1, 1])
+    assert "classification:classes" not in output
+    asset = document["assets"]["map"]
+    assert asset["title"] == "Land cover: yield"
+    assert asset["roles"] == ["data"]
+    assert asset["bands"] == [
+        {
+            "name": "yield",
+            "description": "Yield of wheat",
+            "unit": "t/ha",
+            "data_type": "float32",
+            "nodata": "nan",
+        }
+    ]
+    json.dumps(document, allow_nan=False)
 
 
 def test_map_item_run_link_answers(area: Area, tracked_settings: Settings) -> None:
