@@ -112,12 +112,15 @@ def main() -> None:
         with ProcessPoolExecutor(1) as pool:
             pool.submit(make_stack, folder, options.side).result()
     os.environ |= {"TERRAFLOW_STORE": "local", "TERRAFLOW_VAR": str(folder / "var")}
-    from terraflow.eo.samples.preprocess import preprocess  # noqa: PLC0415 - reads the environment above
+    # late, as all that reads the environment above
+    from terraflow.eo.hooks import Hooks  # noqa: PLC0415
+    from terraflow.eo.images.collection import Images  # noqa: PLC0415
+    from terraflow.eo.samples.preprocess import preprocess  # noqa: PLC0415
 
     storage = Storage(settings.load())
     began = time.monotonic()
-    selection = {"items": str(folder / "items.json"), "labels": str(folder / "labels.gpkg")}
-    preprocess(project_of(folder), selection, storage)
+    images = Images(items=str(folder / "items.json"), labels=str(folder / "labels.gpkg"))
+    preprocess(project_of(folder), Hooks(), images, storage)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     figures = {"side_px": options.side, "bands": len(BANDS), "dates": len(DATES),
                "seconds": round(time.monotonic() - began, 1), "peak_mb": round(peak / 1e6),

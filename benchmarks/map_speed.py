@@ -105,14 +105,15 @@ def train_ours(name: str, scene: Scene, folder: Path) -> None:
 
     from terraflow import settings  # noqa: PLC0415
     from terraflow.eo.config.project_file import ProjectConfig  # noqa: PLC0415
+    from terraflow.eo.hooks import Hooks  # noqa: PLC0415
     from terraflow.eo.images.ingest import ingest  # noqa: PLC0415
-    from terraflow.eo.models.estimators import fit, make_classifier, one_thread  # noqa: PLC0415
-    from terraflow.eo.models.model import LoadedModel  # noqa: PLC0415
+    from terraflow.eo.models.choice import choose_model, fit, one_thread  # noqa: PLC0415
+    from terraflow.eo.models.model import LoadedModel, ModelInfo  # noqa: PLC0415
     from terraflow.eo.samples.draw import NOT_FEATURES  # noqa: PLC0415
     from terraflow.eo.samples.preprocess import preprocess, read_report  # noqa: PLC0415
     from terraflow.storage import Storage  # noqa: PLC0415
 
-    project = ProjectConfig.model_validate({
+    config = ProjectConfig.model_validate({
         "name": "map-speed",
         "data": {"files": str(scene.image), "bands": {band: band for band in BANDS}},
         "labels": {"source": str(scene.points)},
@@ -121,29 +122,37 @@ def train_ours(name: str, scene: Scene, folder: Path) -> None:
         "model": {"name": name},
     })  # fmt: skip
     storage = Storage(settings.load())
-    prepared = preprocess(project, ingest(project, storage), storage)
-    samples = pd.read_parquet(prepared["samples"])
-    features = samples.drop(columns=[name for name in NOT_FEATURES if name in samples])
+    hooks = Hooks()
+    prepared = preprocess(config, hooks, ingest(config, storage), storage)
+    samples = pd.read_parquet(prepared.samples)
+    others = {*NOT_FEATURES, hooks.target.column}
+    features = samples.drop(columns=[name for name in others if name in samples])
+    reference = samples[hooks.target.column]
     with one_thread():
-        classifier = fit(make_classifier(project), features, samples["class_name"])
-    loaded = LoadedModel(
-        classifier=classifier, classes=sorted(samples["class_name"].unique()),
-        features=list(features.columns), periods=read_report(prepared["report"], storage).periods,
-        project=project, metadata={}, uri=f"models:/map-speed/{name}", run_id="", version="1",
-    )  # fmt: skip
-    joblib.dump((loaded, prepared["items"]), folder / f"{name}.model")
+        choice = choose_model(config.model, hooks.models, seed=config.seed)
+        estimator = fit(choice.make(), features, reference)
+    info = ModelInfo(
+        levels=hooks.target.levels(reference),
+        features=list(features.columns),
+        periods=read_report(prepared.report, storage).periods,
+        config=config.model_dump(mode="json"),
+        seed=config.seed,
+    )
+    uri = f"models:/map-speed/{name}"
+    loaded = LoadedModel(estimator, info, config, hooks, uri, run_id="", version="1")
+    joblib.dump((loaded, prepared.items), folder / f"{name}.model")
 
 
 def map_ours(name: str, _: Scene, folder: Path) -> float:
-    """Map by `predict`, from plain file to COG; return seconds."""
+    """Map by `make_map`, from plain file to COG; return seconds."""
     from terraflow import settings  # noqa: PLC0415
-    from terraflow.eo.maps.map import predict  # noqa: PLC0415
+    from terraflow.eo.maps.map import make_map  # noqa: PLC0415
     from terraflow.storage import Storage  # noqa: PLC0415
 
     loaded, items = joblib.load(folder / f"{name}.model")
     storage = Storage(settings.load())
     began = time.monotonic()
-    predict(loaded, items, storage, output=str(map_path(name, folder)))
+    make_map(loaded, items, storage, output=str(map_path(name, folder)))
     return time.monotonic() - began
 
 

@@ -76,6 +76,8 @@ class ModelInfo(Record):
         """Read version 0, which had other names and the configuration as text."""
         renamed = {"classes": "levels", "project": "config"}
         found = {renamed.get(key, key): value for key, value in dict(values).items()}
+        if set(renamed) & set(values):
+            found["record_version"] = 0
         if isinstance(found.get("config"), str):
             found["config"] = json.loads(found["config"])
         return found

@@ -95,7 +95,8 @@ class DataReport(Record):
     @classmethod
     def _from_older(cls, values: Any) -> Any:
         renamed = {"class_sizes": "label_counts"}  # of version 0
-        return {renamed.get(key, key): value for key, value in dict(values).items()}
+        found = {renamed.get(key, key): value for key, value in dict(values).items()}
+        return found | ({"record_version": 0} if set(renamed) & set(values) else {})
 
 
 def count(cube: xr.Dataset, features: Features, checks: Checks) -> Tally:
