@@ -1,24 +1,10 @@
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from simulate import SIMULATE
-
-from harness import ROOT
-
-HERE = Path(__file__).parent
-
-
-def copy_project(name: str, folder: Path) -> Path:
-    """Lay a project down as a user has it: its files, the Procfile, and its data."""
-    root = folder / name
-    shutil.copytree(HERE / name, root, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "Procfile", root)
-    SIMULATE[name](root / "data")
-    return root
+from simulate import copy_project
 
 
 @pytest.fixture

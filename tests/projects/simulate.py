@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pystac
 from shapely.geometry import box
 
 from area import CRS, TRANSFORM, write_raster
+from harness import ROOT
 
 SIZE_PX, PIXEL_M, FIELD_PX = 96, 10, 12
 WEST_M, NORTH_M = TRANSFORM.c, TRANSFORM.f
@@ -102,3 +104,13 @@ def simulate_crop_yield(folder: Path) -> None:
 
 
 SIMULATE = {"flood": simulate_flood, "crop_yield": simulate_crop_yield}
+
+
+def copy_project(name: str, folder: Path) -> Path:
+    """Lay a project down as a user has it: its files, the Procfile, and its data."""
+    root = folder / name
+    hidden = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(__file__).parent / name, root, ignore=hidden)
+    shutil.copy(ROOT / "Procfile", root)
+    SIMULATE[name](root / "data")
+    return root
