@@ -17,14 +17,14 @@ def refused(text: str, folder: Path) -> str:
     path = folder / "project.toml"
     path.write_text(text)
     with pytest.raises(ConfigError) as found:
-        load_config(path)
+        load_config(path, project="land_cover")
     return str(found.value).replace(f"{path}: ", "")
 
 
 def test_load_config_takes_bands_alone(tmp_path: Path) -> None:
     path = tmp_path / "project.toml"
     path.write_text(MINIMAL)
-    project = load_config(path)
+    project = load_config(path, project="land_cover")
     assert project.simulated
     assert project.cloud_mask is None
     assert project.model.name == "mlp"
@@ -44,7 +44,7 @@ source = "https://example.org/labels.gpkg"
 elevation = "../dem.tif"
 """
     )
-    project = load_config(path)
+    project = load_config(path, project="land_cover")
     assert project.data.catalogue == str(tmp_path / "catalog.json")
     assert project.data.area == str(tmp_path / "area.geojson")
     assert project.data.files == str(tmp_path / "scenes" / "*.tif")
