@@ -53,7 +53,7 @@ def compute_own(functions: Sequence[FeatureFunction], cube: xr.Dataset) -> dict[
     for function in functions:
         told = f"Feature function {function_name(function)}"
         try:
-            returned = function(cube.copy())
+            returned = function(cube.copy(deep=True))  # one may write into its cube
         except TerraFlowError:
             raise
         except Exception as error:
@@ -113,7 +113,12 @@ def own_names(functions: Sequence[FeatureFunction], times: npt.ArrayLike, series
 def _checked(values: object, shape: tuple[int, int], told: str) -> Image:
     if isinstance(values, xr.DataArray) and set(values.dims) == {"y", "x"}:
         values = values.transpose("y", "x").values
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ConfigError(
+            f"{told} rows of unequal length; {shape}, the cube's (y, x), is expected; correct it."
+        ) from None
     if array.shape != shape:
         raise ConfigError(
             f"{told} an array of shape {array.shape}; {shape}, the cube's (y, x), is expected; "
