@@ -10,7 +10,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from terraflow.eo.config.digests import code_closure, code_digest
+from terraflow.eo.config.digests import code_closure, code_digest, value_digest
 from terraflow.eo.config.record import Record
 from terraflow.eo.features.own import function_name
 from terraflow.eo.features.recipe import FeatureFunction
@@ -101,11 +101,17 @@ def record_hooks(hooks: Hooks, model: str) -> HookRecord:
 
 
 def hooks_digest(hooks: Hooks) -> str:
-    """Digest the code of features and target, with what they import of their own package."""
-    own = [function.__module__ for function in hooks.features]
+    """Digest features and target: which, in order, and their code with what it imports.
+
+    Of what they import, the modules of their own package count; "" stands for no hooks.
+    """
+    own: list[Any] = [*hooks.features]
     if type(hooks.target) not in BUILT_IN.values():
-        own.append(type(hooks.target).__module__)
-    return code_digest({name for module in own for name in code_closure(module)}) if own else ""
+        own.append(type(hooks.target))
+    if not own:
+        return ""
+    modules = {name for hook in own for name in code_closure(hook.__module__)}
+    return value_digest([[function_name(hook) for hook in own], code_digest(modules)])
 
 
 def code_folders(record: HookRecord, package: str) -> list[str]:
