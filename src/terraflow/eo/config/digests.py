@@ -98,8 +98,10 @@ def _imported(node: ast.AST, parent: str) -> Iterator[str]:
 
 
 def _exists(name: str) -> bool:
+    """Tell whether a module has a file; a folder without __init__.py has none."""
     try:
-        return find_spec(name) is not None
+        spec = find_spec(name)
+        return spec is not None and spec.has_location
     except ModuleNotFoundError:  # what comes before the last dot is no package
         return False
 
