@@ -11,7 +11,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from terraflow.eo.built_in import BUILT_IN, DEFAULT
-from terraflow.eo.config.digests import code_closure, code_digest
+from terraflow.eo.config.digests import code_closure, code_digest, value_digest
 from terraflow.eo.config.record import Record
 from terraflow.eo.features.own import function_name
 from terraflow.eo.features.recipe import FeatureFunction
@@ -104,18 +104,22 @@ def record_hooks(hooks: Hooks, model: str) -> HookRecord:
 
 
 def hooks_digest(hooks: Hooks) -> str:
-    """Digest the code of features and target, with what they import of their own package.
+    """Digest features and target: which, in order, and their code with what it imports.
+
+    Of what they import, the modules of their own package count; "" stands for no hooks.
 
     Raises
     ------
     ConfigError
         One is not to be found by its name, as one that is defined in another function.
     """
-    found: list[Any] = list(hooks.features)
+    own: list[Any] = [*hooks.features]
     if type(hooks.target) not in BUILT_IN.values():
-        found.append(type(hooks.target))
-    own = [_module_of(hook) for hook in found]
-    return code_digest({name for module in own for name in code_closure(module)}) if own else ""
+        own.append(type(hooks.target))
+    if not own:
+        return ""
+    modules = {name for hook in own for name in code_closure(_module_of(hook))}
+    return value_digest([[function_name(hook) for hook in own], code_digest(modules)])
 
 
 def code_folders(record: HookRecord, package: str) -> list[str]:

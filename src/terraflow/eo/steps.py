@@ -203,7 +203,7 @@ def run_step(name: str, project: OpenProject, inputs: Inputs) -> dict[str, Any]:
     Returns
     -------
     dict
-        The inputs that are no options of the step, and over them what it returned.
+        What it returned, a record as plain values.
 
     Raises
     ------
@@ -212,7 +212,8 @@ def run_step(name: str, project: OpenProject, inputs: Inputs) -> dict[str, Any]:
     """
     function = find_step(name, project)
     own = name in project.project.steps
-    told = f"Step {name} ({function.__module__}:{function.__qualname__})"
+    told_name = getattr(function, "__qualname__", type(function).__qualname__)
+    told = f"Step {name} ({function.__module__}:{told_name})"
     try:
         outputs = function(project, inputs)
     except TerraFlowError:

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -98,10 +99,19 @@ def _imported(node: ast.AST, parent: str) -> Iterator[str]:
 
 
 def _exists(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:  # what comes before the last dot is no package
-        return False
+    """Tell whether a module has a file; a folder without __init__.py has none."""
+    spec = _find(name)
+    return spec is not None and spec.has_location
+
+
+def _find(name: str) -> ModuleSpec | None:
+    """Find a module; only packages above it are run, no module that merely holds a name."""
+    above = name.rpartition(".")[0]
+    if above:
+        package = _find(above)
+        if package is None or package.submodule_search_locations is None:
+            return None
+    return find_spec(name)
 
 
 def _drop_docstring(node: ast.AST) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, Field
 
@@ -106,14 +106,22 @@ def _known(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
         if key not in names:
             continue
         field = model.model_fields.get(key)
-        inner = _models(field.annotation) if field else []
-        kept[key] = _known(value, inner[0]) if inner and isinstance(value, Mapping) else value
+        kept[key] = _known_inside(value, field.annotation) if field else value
     return kept
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    parts = [annotation, *getattr(annotation, "__args__", ())]
-    return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
+def _known_inside(value: Any, annotation: Any) -> Any:
+    """Drop unknown keys of a section, of one that may be None, or of a dict of sections."""
+    inner = [part for part in (annotation, *get_args(annotation)) if _is_section(part)]
+    if not inner or not isinstance(value, Mapping):
+        return value
+    if get_origin(annotation) is dict:
+        return {name: _known_inside(each, inner[0]) for name, each in value.items()}
+    return _known(value, inner[0])
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _from_folder(project: ProjectConfig, folder: Path) -> ProjectConfig:

@@ -22,7 +22,7 @@ from terraflow.eo.features import grid
 from terraflow.eo.features.composites import period_labels, span
 from terraflow.eo.features.cube import find_unreadable, load_clear
 from terraflow.eo.features.indices import check_indices
-from terraflow.eo.features.own import own_names
+from terraflow.eo.features.own import function_name, own_names
 from terraflow.eo.features.pixel import (
     compute_features,
     feature_names,
@@ -34,7 +34,7 @@ from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.eo.images.assets import find_images
 from terraflow.eo.images.local_files import UNDATED
 from terraflow.eo.images.selection import item_time
-from terraflow.errors import DataError
+from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 
 __all__ = ["FeatureSource"]
@@ -110,6 +110,7 @@ class FeatureSource:
             )
         plain = feature_names(bands, features, self.periods)
         series = series_names(bands, features)
+        self._configured = len(plain)
         self.names = [*plain, *own_names(recipe.own, times, series, [*series, *plain])]
 
     def windows(self) -> list[Window]:
@@ -127,11 +128,26 @@ class FeatureSource:
         return load_clear(self.items, self.recipe, self._around(window)).compute()
 
     def features(self, cube: xr.Dataset, window: Window) -> xr.DataArray:
-        """Compute a window's features from its cube: (feature, y, x), float32, NaN nodata."""
+        """Compute a window's features from its cube: (feature, y, x), float32, NaN nodata.
+
+        Raises
+        ------
+        ConfigError
+            A function of the project is wrong, or names its features otherwise than before.
+        """
         around, features = self._around(window), self.recipe.features
         halo = halo_px(features)
         layers = {name: read_layer(name, uri, around) for name, uri in features.layers.items()}
         values = compute_features(cube, features, self.periods, layers, self.recipe.own)
+        if (found := [str(name) for name in values.feature.values]) != self.names:
+            here, before = (
+                ", ".join(names[self._configured :]) or "nothing" for names in (found, self.names)
+            )
+            raise ConfigError(
+                f"Feature functions {', '.join(map(function_name, self.recipe.own))} returned "
+                f"{here} of one window and {before} of made-up pixels; the same names in the same "
+                "order are expected of every cube."
+            )
         inner = {"y": slice(halo, halo + window.height), "x": slice(halo, halo + window.width)}
         return values.isel(inner)
 

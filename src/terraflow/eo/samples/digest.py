@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any, cast
 
@@ -81,5 +82,6 @@ def _file_digest(uri: str, storage: Storage) -> str:
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
     else:
-        files = sorted(file for file in path.parent.glob(f"{path.stem}.*") if file.is_file())
+        beside = path.parent.glob(f"{escape(path.stem)}.*")
+        files = sorted(file for file in beside if file.is_file())
     return " ".join([uri, *(storage.digest(str(file)) for file in files)])

@@ -27,6 +27,7 @@ from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.samples.data_report import DataReport, Tally, check_data, count
 from terraflow.eo.samples.digest import samples_digest
 from terraflow.eo.samples.draw import (
+    NOT_FEATURES,
     POPULATION,
     Draw,
     block_numbers,
@@ -36,7 +37,7 @@ from terraflow.eo.samples.draw import (
 )
 from terraflow.eo.targets.parts import LabelSource
 from terraflow.eo.targets.target import Target
-from terraflow.errors import DataError
+from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage, join
 
 __all__ = ["Prepared", "check", "preprocess", "read_report", "show", "step"]
@@ -87,6 +88,7 @@ def preprocess(config: ProjectConfig, hooks: Hooks, images: Images, storage: Sto
     if storage.exists(result.report):  # it is written last
         return result
     source = FeatureSource(items, FeatureRecipe.of(config, hooks.features), storage)
+    _check_names(source.names, hooks.target)
     labels = hooks.target.read_labels(images.labels, config.labels, source.geobox, storage)
     look = _Look(config, hooks.target, source, labels)
     sampled = _Sampled(config, label_counts=dict.fromkeys(labels.expected, 0))
@@ -229,6 +231,14 @@ class _Look:
 
     def _strata(self, reference: npt.NDArray[Any]) -> npt.NDArray[np.object_]:
         return self.target.strata(pd.Series(reference))
+
+
+def _check_names(names: list[str], target: Target) -> None:
+    if taken := sorted({*NOT_FEATURES, target.column} & set(names)):
+        raise ConfigError(
+            f"Feature {taken[0]} has the name of another column of the samples; give it a name of "
+            "its own in [features.layers] or in the function that returns it."
+        )
 
 
 def _check_samples(samples: pd.DataFrame, look: _Look, tally: Tally) -> None:

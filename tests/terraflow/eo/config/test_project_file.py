@@ -2,29 +2,47 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pydantic
 import pytest
 
-from terraflow.eo.config.project_file import load_config
+from terraflow.eo.config.imagery import Scaling
+from terraflow.eo.config.project_file import load_config, read_recorded
 from terraflow.errors import ConfigError
 
 MINIMAL = """
 [data]
 bands = { red = "B04" }
 """
+#: As a model of before version 0.2 recorded it, and with keys of a version yet to come.
+RECORDED = {
+    "name": "land-cover",
+    "later": {"a": 1},
+    "data": {
+        "bands": {"red": "B04", "nir": "B08"},
+        "later": 1,
+        "scaling": {"red": {"scale": 2, "nodata": 7, "later": 1}},
+    },
+    "cloud_mask": {"asset": "SCL", "clear": [4], "later": 1},
+    "labels": {"class_field": "kind", "classes": {"1": "water"}, "later": 1},
+    "features": {"layers": {"height": "/dem.tif"}, "constants": {"L": 0.4}},
+    "checks": {"value_range": {"red": [0, 1]}},
+    "model": {"name": "mlp", "parameters": {"alpha": 1.5}, "later": 1},
+    "map": {"colours": {"water": "#0000ff"}, "later": 1},
+}
 
 
 def refused(text: str, folder: Path) -> str:
     path = folder / "project.toml"
     path.write_text(text)
     with pytest.raises(ConfigError) as found:
-        load_config(path)
+        load_config(path, project="land_cover")
     return str(found.value).replace(f"{path}: ", "")
 
 
 def test_load_config_takes_bands_alone(tmp_path: Path) -> None:
     path = tmp_path / "project.toml"
     path.write_text(MINIMAL)
-    project = load_config(path)
+    project = load_config(path, project="land_cover")
     assert project.simulated
     assert project.cloud_mask is None
     assert project.model.name == "mlp"
@@ -44,7 +62,7 @@ source = "https://example.org/labels.gpkg"
 elevation = "../dem.tif"
 """
     )
-    project = load_config(path)
+    project = load_config(path, project="land_cover")
     assert project.data.catalogue == str(tmp_path / "catalog.json")
     assert project.data.area == str(tmp_path / "area.geojson")
     assert project.data.files == str(tmp_path / "scenes" / "*.tif")
@@ -81,3 +99,78 @@ def test_load_config_names_every_wrong_key(tmp_path: Path) -> None:
     said = refused(MINIMAL + "colection = 'x'\n[modle]\nname = 'mlp'", tmp_path)
     assert "did you mean" in said
     assert len(said.splitlines()) == 2
+
+
+def test_load_config_without_a_name_takes_the_projects(tmp_path: Path) -> None:
+    path = tmp_path / "project.toml"
+    path.write_text(MINIMAL)
+    assert load_config(path, project="crop_yield").name == "crop-yield"
+    path.write_text('name = "mine"\n' + MINIMAL)
+    assert load_config(path, project="crop_yield").name == "mine"
+
+
+def test_load_config_without_a_path_reads_the_projects_file_and_its_local_overrides(
+    config_dir: Path,
+) -> None:
+    (config_dir / "flood.toml").write_text(MINIMAL + '[labels]\nsource = "a.gpkg"')
+    (config_dir / "local").mkdir()
+    (config_dir / "local" / "flood.toml").write_text('[model]\nname = "lightgbm"')
+    config = load_config(project="flood")
+    assert config.name == "flood"
+    assert config.model.name == "lightgbm"
+    assert config.labels.source == str(config_dir / "a.gpkg")
+
+
+def test_load_config_missing_file_is_named(config_dir: Path) -> None:
+    with pytest.raises(ConfigError, match=str(config_dir / "nowhere.toml")):
+        load_config(project="nowhere")
+
+
+def test_load_config_former_name_of_a_key_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "project.toml"
+    path.write_text(MINIMAL + '[labels]\nclass_field = "kind"')
+    assert load_config(path, project="land_cover").labels.field == "kind"
+
+
+def test_load_config_key_by_both_its_names_is_refused(tmp_path: Path) -> None:
+    said = refused(MINIMAL + '[labels]\nclass_field = "kind"\nfield = "kind"', tmp_path)
+    assert "field is given twice, by its present and its former name" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_read_recorded_keys_of_another_version_are_left_aside_at_every_depth() -> None:
+    config = read_recorded(RECORDED)
+    text = config.model_dump_json()
+    assert "later" not in text
+    assert config.data.bands == {"red": "B04", "nir": "B08"}
+    assert config.data.scaling == {"red": Scaling(scale=2, nodata=7)}
+    assert config.cloud_mask is not None
+    assert config.cloud_mask.clear == [4]
+    assert config.labels.classes == {"1": "water"}
+    assert config.features.layers == {"height": "/dem.tif"}
+    assert config.features.constants == {"L": 0.4}
+    assert config.checks.value_range == {"red": (0, 1)}
+    assert config.model.parameters == {"alpha": 1.5}
+    assert config.map.colours == {"water": "#0000ff"}
+
+
+def test_read_recorded_renamed_key_is_read() -> None:
+    assert read_recorded(RECORDED).labels.field == "kind"
+
+
+def test_read_recorded_missing_keys_take_their_defaults() -> None:
+    config = read_recorded({"name": "a", "data": {"bands": {"red": "B04"}}})
+    assert config.seed == 42
+    assert config.labels.field == "class_name"
+    assert config.cloud_mask is None
+
+
+def test_read_recorded_what_is_recorded_today_reads_back_the_same() -> None:
+    config = read_recorded(RECORDED)
+    assert read_recorded(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize("key", ["name", "data"])
+def test_read_recorded_missing_key_without_a_default_is_refused(key: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match=key):
+        read_recorded({name: value for name, value in RECORDED.items() if name != key})

@@ -10,18 +10,21 @@ import xarray as xr
 from affine import Affine
 
 from area import CRS, TRANSFORM, Area, make_project
+from terraflow.eo.config.imagery import CloudMask, Grid
 from terraflow.eo.config.project_file import ProjectConfig
-from terraflow.eo.config.sections import CloudMask, Grid
 from terraflow.eo.features.cube import clear_pixels, load_clear
 from terraflow.eo.features.grid import native_geobox, project_grid
+from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
 ONES = np.ones((16, 16), "uint8")
+UNMASKED = FeatureRecipe.of(make_project(cloud_mask=None))
 
 
 def load(area: Area, project: ProjectConfig | None = None) -> xr.Dataset:
-    return load_clear(area.items, project or make_project(), native_geobox(area.items[0], "B04"))
+    recipe = FeatureRecipe.of(project or make_project())
+    return load_clear(area.items, recipe, native_geobox(area.items[0], "B04"))
 
 
 def coordinates() -> np.ndarray:
@@ -109,7 +112,7 @@ def add_image(
 def load_all(area: Area, storage: Storage) -> xr.DataArray:
     grid = project_grid(area.items, "B04", Grid())
     with storage.gdal():
-        return load_clear(area.items, make_project(cloud_mask=None), grid)["red"].compute()
+        return load_clear(area.items, UNMASKED, grid)["red"].compute()
 
 
 def test_load_clear_beyond_an_image_without_nodata_is_missing(area: Area, storage: Storage) -> None:
@@ -140,7 +143,7 @@ def test_load_clear_in_degrees_has_the_same_axes(area: Area, storage: Storage) -
     add_image(area, "2024-04-01", np.full((16, 16), 1000, "uint16"))
     grid = project_grid(area.items, "B04", Grid(crs="EPSG:4326", resolution=0.0001))
     with storage.gdal():
-        cube = load_clear(area.items, make_project(cloud_mask=None), grid).compute()
+        cube = load_clear(area.items, UNMASKED, grid).compute()
     assert cube["red"].dims == ("time", "y", "x")
     assert cube.odc.geobox == grid
     assert np.nanmax(cube["red"]) == 1000
@@ -153,7 +156,7 @@ def test_load_clear_averages_to_a_coarser_grid(area: Area, storage: Storage) -> 
     project = make_project(cloud_mask=None, grid=data)
     grid = project_grid(area.items, "B04", project.grid)
     with storage.gdal():
-        found = load_clear(area.items, project, grid)["red"].values[0]
+        found = load_clear(area.items, FeatureRecipe.of(project), grid)["red"].values[0]
     np.testing.assert_allclose(found, values.reshape(32, 2, 32, 2).mean((1, 3)), atol=1)
 
 

@@ -5,7 +5,7 @@ import pytest
 from affine import Affine
 
 from area import TRANSFORM, Area
-from terraflow.eo.config.sections import Grid
+from terraflow.eo.config.imagery import Grid
 from terraflow.eo.features.grid import crs_name, native_geobox, project_grid, windows
 from terraflow.errors import ConfigError, DataError
 

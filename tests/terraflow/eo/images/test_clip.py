@@ -16,7 +16,8 @@ from area import CRS, TRANSFORM, Area, make_project, write_raster
 from terraflow.eo.config.addresses import without_query
 from terraflow.eo.images.assets import Image, find_scaling
 from terraflow.eo.images.clip import describe, read_bounds, write_clip
-from terraflow.eo.images.ingest import ingest, read_items
+from terraflow.eo.images.collection import read_items
+from terraflow.eo.images.ingest import ingest
 from terraflow.eo.images.local_files import find_files
 from terraflow.errors import DataError
 from terraflow.storage import Storage
@@ -94,7 +95,7 @@ def test_find_files_south_up_is_ingested_within_the_area(tmp_path: Path, storage
     (source,) = find_files(project.data.files, project.data.name_pattern)
     assert source.bbox is not None
     assert source.bbox[1] < source.bbox[3]
-    (item,) = read_items(ingest(project, storage)["items"], storage)
+    (item,) = read_items(ingest(project, storage).items, storage)
     with rasterio.open(item.assets["image"].href) as copy:
         assert copy.transform.e == -10
         assert copy.read(1)[0, 0] == 40 * 64 + 10
@@ -129,7 +130,7 @@ def test_ingest_of_an_original_file_keeps_its_offset_for_find_scaling(
     area.items[0].properties["earthsearch:boa_offset_applied"] = True
     area.items[0].assets["B04"].media_type = pystac.MediaType.JPEG2000
     project = make_project(data={"catalogue": str(area.save()), "bands": {"red": "B04"}})
-    (item,) = read_items(ingest(project, storage)["items"], storage)
+    (item,) = read_items(ingest(project, storage).items, storage)
     assert find_scaling(item, "B04") == (0.0001, -0.1, 0)
 
 

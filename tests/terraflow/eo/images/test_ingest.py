@@ -21,7 +21,8 @@ from shapely.geometry import box, mapping, shape
 from area import Area, make_project, write_raster
 from http_server import HttpServer
 from terraflow.eo.config.project_file import ProjectConfig
-from terraflow.eo.images.ingest import DIGEST, ingest, read_digest, read_items
+from terraflow.eo.images.collection import DIGEST, read_digest, read_items
+from terraflow.eo.images.ingest import ingest
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
@@ -70,7 +71,7 @@ def write_items(path: Path, items: list[pystac.Item]) -> Path:
 
 
 def names(project: ProjectConfig, storage: Storage) -> list[str]:
-    return [item.id for item in read_items(ingest(project, storage)["items"], storage)]
+    return [item.id for item in read_items(ingest(project, storage).items, storage)]
 
 
 def stored(storage: Storage) -> set[Path]:
@@ -90,7 +91,7 @@ def test_ingest_copies_the_configured_images_and_tells_grid_values_and_checksum(
     add_days(area, DAYS[:1])
     area.items[0].add_asset("thumbnail", pystac.Asset("thumbnail.png"))
     selection = ingest(project_of(area.save()), storage)
-    (item,) = read_items(selection["items"], storage)
+    (item,) = read_items(selection.items, storage)
     assert sorted(item.assets) == ["B04", "mask"]
     fields = item.assets["B04"].extra_fields
     copy = Path(item.assets["B04"].href)
@@ -110,7 +111,7 @@ def test_ingest_copies_the_configured_images_and_tells_grid_values_and_checksum(
 def test_ingest_without_a_cloud_mask_copies_the_bands_alone(area: Area, storage: Storage) -> None:
     add_days(area, DAYS[:1])
     project = project_of(area.save()).model_copy(update={"cloud_mask": None})
-    (item,) = read_items(ingest(project, storage)["items"], storage)
+    (item,) = read_items(ingest(project, storage).items, storage)
     assert list(item.assets) == ["B04"]
 
 
@@ -131,7 +132,7 @@ def test_ingest_same_data_elsewhere_has_the_same_digest_and_other_data_another(
     add_days(area)
     add_days(other)
     add_days(changed, DAYS[:3])
-    uris = [ingest(project_of(a.save()), storage)["items"] for a in (area, other, changed)]
+    uris = [ingest(project_of(a.save()), storage).items for a in (area, other, changed)]
     digests = [read_digest(uri, storage) for uri in uris]
     assert digests[0] == digests[1] != digests[2]
     assert json.loads(storage.read(uris[0]))[DIGEST] == digests[0]
@@ -146,9 +147,9 @@ def test_ingest_same_data_elsewhere_has_the_same_digest_and_other_data_another(
 def test_ingest_file_replaced_under_its_name_is_copied_anew(area: Area, storage: Storage) -> None:
     add_days(area, DAYS[:1])
     project = project_of(area.save())
-    first = ingest(project, storage)["items"]
+    first = ingest(project, storage).items
     write_raster(area.folder / DAYS[0] / "red.tif", np.full((64, 64), 7, "uint16"), 0)
-    second = ingest(project, storage)["items"]
+    second = ingest(project, storage).items
     assert read_digest(first, storage) != read_digest(second, storage)
     (item,) = read_items(second, storage)
     with rasterio.open(item.assets["B04"].href) as file:
@@ -177,8 +178,8 @@ def test_ingest_later_dates_download_only_what_is_new(
     server.requests.clear()
     second = ingest(project_of(f"{server.url}/catalog.json"), storage)
     assert set(server.counts()) == {"/2024-07-01/red.tif", "/2024-07-01/mask.tif"}
-    assert len(read_items(second["items"], storage)) == 4
-    assert len(read_items(first["items"], storage)) == 3  # what an older run used stays
+    assert len(read_items(second.items, storage)) == 4
+    assert len(read_items(first.items, storage)) == 3  # what an older run used stays
 
 
 def test_ingest_image_missing_keeps_the_others_and_goes_on_when_it_is_there(
@@ -198,7 +199,7 @@ def test_ingest_image_missing_keeps_the_others_and_goes_on_when_it_is_there(
     kept = len(stored(storage))
     assert 0 < kept < 8
     server.requests.clear()
-    assert len(read_items(ingest(project, storage)["items"], storage)) == 4
+    assert len(read_items(ingest(project, storage).items, storage)) == 4
     assert len(server.counts()) == 8 - kept
 
 
@@ -213,7 +214,11 @@ def test_ingest_killed_half_way_goes_on_where_it_stopped(
         f'[data]\ncatalogue = "{server.url}/catalog.json"\nbands = {{ red = "B04" }}\n'
         '[cloud_mask]\nasset = "mask"\nclear = [1]\n'
     )
-    code = f"from terraflow.eo.commands import run_step; run_step('ingest', {str(config)!r}, {{}})"
+    code = (
+        "from terraflow.eo.project import open_project\n"
+        "from terraflow.eo.steps import run_step\n"
+        f"run_step('ingest', open_project({str(config)!r}), {{}})"
+    )
     process = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 60
     while len(stored(storage)) < 8 and time.monotonic() < deadline:
@@ -226,7 +231,7 @@ def test_ingest_killed_half_way_goes_on_where_it_stopped(
     assert not list(Path(storage.settings.data_uri).rglob("collection-*"))
     server.delay_s = 0
     server.requests.clear()
-    uri = ingest(project_of(f"{server.url}/catalog.json"), storage)["items"]
+    uri = ingest(project_of(f"{server.url}/catalog.json"), storage).items
     assert len(read_items(uri, storage)) == 20
     again = {path.removesuffix(".tif").replace("red", "B04") for path in server.counts()}
     assert len(again) == 40 - len(kept)
@@ -253,7 +258,7 @@ def test_ingest_clips_to_the_area_on_whole_pixels(area: Area, storage: Storage) 
     add_days(area, DAYS[:1])
     inner = transform_bounds("EPSG:32633", "EPSG:4326", 500_102, 5_099_702, 500_198, 5_099_798)
     project = project_of(area.save(), area=list(inner))
-    (item,) = read_items(ingest(project, storage)["items"], storage)
+    (item,) = read_items(ingest(project, storage).items, storage)
     with rasterio.open(item.assets["B04"].href) as file:
         assert file.read(1)[0, 0] == 20 * 100 + 10  # row 20 and column 10 of the source
         left, bottom, right, top = file.bounds
@@ -301,7 +306,7 @@ def test_ingest_items_of_two_utm_zones_stay_on_their_own_grids(
     both = box(*zone33.bbox).intersection(box(*zone34.bbox)).buffer(-0.01)
     path = write_items(tmp_path / "items.json", [zone33, zone34])
     project = project_of(path, area=list(both.bounds)).model_copy(update={"cloud_mask": None})
-    items = read_items(ingest(project, storage)["items"], storage)
+    items = read_items(ingest(project, storage).items, storage)
     codes = {item.id: item.assets["B04"].extra_fields["proj:code"] for item in items}
     assert codes == {"zone33": "EPSG:32633", "zone34": "EPSG:32634"}
     for item in items:
@@ -324,7 +329,7 @@ def test_ingest_crs_without_epsg_code_is_told_as_wkt_and_read_back(
     assert item.bbox is not None
     area = list(box(*item.bbox).centroid.buffer(0.01).bounds)
     project = project_of(path, area=area).model_copy(update={"cloud_mask": None})
-    (copy,) = read_items(ingest(project, storage)["items"], storage)
+    (copy,) = read_items(ingest(project, storage).items, storage)
     fields = copy.assets["B04"].extra_fields
     assert fields["proj:code"] is None
     crs = rasterio.CRS.from_wkt(fields["proj:wkt2"])
@@ -344,7 +349,7 @@ def test_ingest_from_files_without_a_catalogue(tmp_path: Path, storage: Storage)
     project = make_project(
         data={"files": str(tmp_path / "scenes/*.tif"), "bands": {"red": "image"}}, cloud_mask=None
     )
-    items = read_items(ingest(project, storage)["items"], storage)
+    items = read_items(ingest(project, storage).items, storage)
     assert [item.datetime for item in items] == [
         datetime(2024, 4, 1, tzinfo=UTC), datetime(2024, 5, 1, tzinfo=UTC)
     ]  # fmt: skip
@@ -361,7 +366,7 @@ def test_ingest_one_undated_file_with_many_bands(tmp_path: Path, storage: Storag
         file.write(np.stack([ONES, ONES * 2]))
     bands = {"red": "image.1", "nir": "image.2"}
     project = make_project(data={"files": str(path), "bands": bands}, cloud_mask=None)
-    (item,) = read_items(ingest(project, storage)["items"], storage)
+    (item,) = read_items(ingest(project, storage).items, storage)
     assert item.properties["terraflow:undated"] is True
     for key, value in (("image.1", 1), ("image.2", 2)):
         with rasterio.open(item.assets[key].href) as file:
@@ -384,7 +389,7 @@ def test_ingest_labels_are_those_configured(area: Area, storage: Storage) -> Non
         data={"catalogue": str(area.save()), "bands": {"red": "B04"}},
         labels={"source": "/data/labels.gpkg"},
     )
-    assert ingest(project, storage)["labels"] == "/data/labels.gpkg"
+    assert ingest(project, storage).labels == "/data/labels.gpkg"
 
 
 def test_ingest_simulated_area_is_made_once_and_says_that_it_is(storage: Storage) -> None:
@@ -393,11 +398,11 @@ def test_ingest_simulated_area_is_made_once_and_says_that_it_is(storage: Storage
         cloud_mask={"asset": "SCL", "clear": [4]},
     )
     first = ingest(project, storage)
-    items = read_items(first["items"], storage)
+    items = read_items(first.items, storage)
     assert len(items) == 6
     assert all(item.properties["simulated"] and "SIMULATED" in item.id for item in items)
     assert all(set(item.assets) == {"B04", "SCL"} for item in items)
-    assert storage.exists(first["labels"])
+    assert storage.exists(first.labels)
     image = Path(items[0].assets["B04"].href)
     before = image.stat().st_mtime_ns
     assert ingest(project, storage) == first
@@ -410,7 +415,7 @@ def test_ingest_slovenia_window_holds_the_source_pixels(slovenia: Path, storage:
               "area": [14.553, 45.867, 14.56, 45.87], "end": "2015-08-30"},
         cloud_mask={"asset": "cloud", "clear": [0]},
     )  # fmt: skip
-    items = read_items(ingest(project, storage)["items"], storage)
+    items = read_items(ingest(project, storage).items, storage)
     assert len(items) == 4
     with (
         rasterio.open(items[0].assets["ndvi"].href) as copy,
@@ -438,7 +443,7 @@ def test_ingest_from_a_stac_api_clips_what_the_search_finds(
     project = project_of(
         api, collection="images", area=list(inner), start="2024-04-15", end="2024-06-30"
     )
-    items = read_items(ingest(project, storage)["items"], storage)
+    items = read_items(ingest(project, storage).items, storage)
     assert [item.id for item in items] == ["2024-05-01", "2024-06-01"]
     for number, item in enumerate(items, start=1):
         with rasterio.open(item.assets["B04"].href) as file:

@@ -14,10 +14,11 @@ from urllib3 import Retry
 
 from area import Area
 from http_server import Fault, HttpServer
+from terraflow.eo.config.addresses import checked_uri
+from terraflow.eo.config.imagery import Data
 from terraflow.eo.config.project_file import load_config
-from terraflow.eo.config.sections import Data
 from terraflow.eo.images import search
-from terraflow.eo.images.search import _absolute, checked_uri, find_items, read_catalogue, sign
+from terraflow.eo.images.search import _absolute, find_items, read_catalogue, sign
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 
@@ -315,7 +316,7 @@ def test_load_config_address_with_credentials_is_refused_without_printing_them(
     with pytest.raises(
         ConfigError, match=r"(source|elevation|data\.\w+) holds cred.*~/\.netrc"
     ) as e:
-        load_config(path)
+        load_config(path, project="land_cover")
     assert "hush" not in f"{e.value} {e.value.__cause__}"
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shapely.geometry import MultiPolygon, Point, box, mapping
 from shapely.geometry.base import BaseGeometry
 
-from terraflow.eo.config.sections import Data
+from terraflow.eo.config.imagery import Data
 from terraflow.eo.images.selection import item_time, read_area, select
 from terraflow.errors import DataError
 from terraflow.storage import Storage

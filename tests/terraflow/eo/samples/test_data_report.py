@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from area import make_project
-from terraflow.eo.samples.data_report import Tally, check, count
+from terraflow.eo.config.sections import Checks, Features
+from terraflow.eo.samples.data_report import DataReport, Tally, check_data, count
 from terraflow.errors import ConfigError, DataError
+
+FEATURES = Features()
 
 
 def cube(*dates: tuple[str, list[float]]) -> xr.Dataset:
@@ -21,7 +23,7 @@ DATA = cube(("2024-04-01", [0.1, np.nan]), ("2024-04-20", [0.3, 1.5]), ("2024-05
 
 
 def test_count_by_hand() -> None:
-    tally = count(DATA, make_project(checks={"value_range": {"red": [0, 1]}}))
+    tally = count(DATA, FEATURES, Checks(value_range={"red": (0, 1)}))
     assert tally.clear == {"2024-04": 3, "2024-05": 2}
     assert tally.seen == {"2024-04": 4, "2024-05": 2}
     assert tally.low["red"] == pytest.approx(0.1)
@@ -31,53 +33,62 @@ def test_count_by_hand() -> None:
 
 
 def test_tally_adds_windows() -> None:
-    project = make_project(checks={"value_range": {"red": [0, 1]}})
+    checks = Checks(value_range={"red": (0, 1)})
     parts = Tally()
     for x in (0, 1):
-        parts.add(count(DATA.isel(x=[x]), project))
-    assert parts == count(DATA, project)
+        parts.add(count(DATA.isel(x=[x]), FEATURES, checks))
+    assert parts == count(DATA, FEATURES, checks)
 
 
-def test_check_clear_share_names_period_and_share() -> None:
-    project = make_project(checks={"min_clear_share": 0.8})
+def test_check_data_clear_share_names_period_and_share() -> None:
+    checks = Checks(min_clear_share=0.8)
     with pytest.raises(DataError, match=r"period 2024-04 has 0\.750 of its observations clear"):
-        check(count(DATA, project), {}, project)
+        check_data(count(DATA, FEATURES, checks), {}, checks)
 
 
-def test_check_class_sizes_names_class_and_size() -> None:
-    project = make_project(checks={"min_samples_per_class": 10})
+def test_check_data_label_counts_names_class_and_size() -> None:
+    checks = Checks(min_samples_per_class=10)
     with pytest.raises(DataError, match="class water has 9 labelled pixels"):
-        check(Tally(), {"water": 9, "forest": 10}, project)
+        check_data(Tally(), {"water": 9, "forest": 10}, checks)
 
 
-def test_check_value_range_names_share_and_span() -> None:
-    project = make_project(checks={"value_range": {"red": [0, 1]}})
+def test_check_data_value_range_names_share_and_span() -> None:
+    checks = Checks(value_range={"red": (0, 1)})
     with pytest.raises(DataError, match=r"red has 0\.200 .* outside \[0\.0, 1\.0\] .*0\.1 to 1\.5"):
-        check(count(DATA, project), {}, project)
+        check_data(count(DATA, FEATURES, checks), {}, checks)
 
 
-def test_check_names_all_at_once() -> None:
-    project = make_project(
-        checks={"value_range": {"red": [0, 1]}, "min_clear_share": 0.8, "min_samples_per_class": 9}
-    )
+def test_check_data_names_all_at_once() -> None:
+    checks = Checks(value_range={"red": (0, 1)}, min_clear_share=0.8, min_samples_per_class=9)
     with pytest.raises(DataError, match=r"period .*; class .*; red "):
-        check(count(DATA, project), {"water": 1}, project)
+        check_data(count(DATA, FEATURES, checks), {"water": 1}, checks)
 
 
-def test_check_without_thresholds_passes() -> None:
-    check(count(DATA, make_project()), {"water": 1}, make_project())
+def test_check_data_without_thresholds_passes() -> None:
+    check_data(count(DATA, FEATURES, Checks()), {"water": 1}, Checks())
 
 
 def test_count_range_of_an_unknown_band_is_refused() -> None:
     with pytest.raises(ConfigError, match="value_range names rde, which is none of red"):
-        count(DATA, make_project(checks={"value_range": {"rde": [0, 1]}}))
+        count(DATA, FEATURES, Checks(value_range={"rde": (0, 1)}))
 
 
 def test_count_leaves_pixels_beyond_the_images_out() -> None:
     data = DATA.assign_coords(observed=DATA["observed"] & (DATA["red"] != 0.3))
-    assert count(data, make_project()).seen == {"2024-04": 3, "2024-05": 2}
+    assert count(data, FEATURES, Checks()).seen == {"2024-04": 3, "2024-05": 2}
 
 
-def test_check_class_without_a_pixel_is_refused() -> None:
+def test_check_data_class_without_a_pixel_is_refused() -> None:
     with pytest.raises(DataError, match="class water has labels in the images, but no pixel"):
-        check(Tally(), {"water": 0, "forest": 10}, make_project())
+        check_data(Tally(), {"water": 0, "forest": 10}, Checks())
+
+
+def test_data_report_of_before_names_its_counts_as_today() -> None:
+    older = {
+        "features": ["red_all"], "periods": ["all"], "clear_share": {"all": 1.0},
+        "value_range": {"red": [0.1, 0.2]}, "outside_range": {}, "class_sizes": {"water": 7},
+        "grid": {"crs": "EPSG:32633"}, "data_digest": "feed", "simulated": False,
+    }  # fmt: skip
+    report = DataReport.model_validate(older)
+    assert report.label_counts == {"water": 7}
+    assert DataReport.model_validate(report.to_dict()) == report

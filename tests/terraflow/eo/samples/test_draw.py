@@ -24,12 +24,12 @@ def rows(n: int, kind: str) -> pd.DataFrame:
 
 
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=6), st.integers(1, 50))
-def test_draw_keeps_at_most_the_limit_of_each_class(sizes: list[int], limit: int) -> None:
-    draw = Draw(limit, by="kind")
+def test_draw_keeps_at_most_the_limit_of_each_stratum(sizes: list[int], limit: int) -> None:
+    draw = Draw(limit)
     random = np.random.default_rng(0)
     for size in sizes:
         table = pd.concat([rows(size, "a"), rows(size // 2, "b")])
-        draw.add(table, random.random(len(table)))
+        draw.add(table, random.random(len(table)), table["kind"].to_numpy(dtype=object))
     found = draw.result()["kind"].value_counts().to_dict()
     assert found.get("a", 0) == min(limit, sum(sizes))
     assert found.get("b", 0) == min(limit, sum(size // 2 for size in sizes))
@@ -69,7 +69,7 @@ def test_pixel_table_takes_complete_pixels_at_their_centres() -> None:
 
 def blocks(storage: Storage, tmp_path: Path, *, whole: bool) -> tuple[np.ndarray, np.ndarray]:
     path = str(write_labels(tmp_path / "l.gpkg"))  # two polygons of 8 x 16 pixels
-    labels = read_labels(path, Labels(class_field="kind"), GRID, storage)
+    labels = read_labels(path, Labels(field="kind"), GRID, storage)
     assert isinstance(labels, VectorLabels)
     y, x = np.mgrid[:16, :16]
     polygon = labels.burn(GRID)[1].ravel()

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import dask
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -12,9 +11,10 @@ from shapely.geometry import box
 from area import Area, make_project, write_labels
 from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.eo.features import windows
-from terraflow.eo.features.windows import FeatureSource
+from terraflow.eo.hooks import Hooks
+from terraflow.eo.images.collection import Images
 from terraflow.eo.images.ingest import ingest
-from terraflow.eo.samples.preprocess import preprocess, read_report
+from terraflow.eo.samples.preprocess import Prepared, preprocess, read_report
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
@@ -23,22 +23,22 @@ ONES = np.ones((16, 16), "uint8")
 
 def ingested(
     area: Area, storage: Storage, tmp_path: Path, *, write: bool = True, **changes: object
-) -> tuple[ProjectConfig, dict[str, str]]:
+) -> tuple[ProjectConfig, Images]:
     labels = tmp_path / "labels.gpkg"
     if write:
         write_labels(labels)
     values = {"start": "2024-01-01", "end": "2024-12-31", "bands": {"red": "B04"}}
     project = make_project(
         data=values | {"catalogue": str(area.save())},
-        labels={"source": str(labels), "class_field": "kind"},
+        labels={"source": str(labels), "field": "kind"},
         **changes,
     )
     return project, ingest(project, storage)
 
 
-def prepare(area: Area, storage: Storage, tmp_path: Path, **changes: object) -> dict[str, str]:
-    project, selection = ingested(area, storage, tmp_path, **changes)
-    return preprocess(project, selection, storage)
+def prepare(area: Area, storage: Storage, tmp_path: Path, **changes: object) -> Prepared:
+    project, images = ingested(area, storage, tmp_path, **changes)
+    return preprocess(project, Hooks(), images, storage)
 
 
 def test_preprocess_samples_know_their_place_class_and_block(
@@ -49,7 +49,7 @@ def test_preprocess_samples_know_their_place_class_and_block(
     area.add("2024-04-01", red, ONES)
     squares = {"block_size_px": 4, "folds": 2, "whole_polygons": False}
     prepared = prepare(area, storage, tmp_path, validation=squares)
-    samples = gpd.read_parquet(prepared["samples"])
+    samples = gpd.read_parquet(prepared.samples)
     assert len(samples) == 256
     assert samples.crs == "EPSG:32633"
     row = ((5_100_000 - samples["y"]) / 10 - 0.5).round().astype(int)
@@ -67,7 +67,7 @@ def test_preprocess_population_is_of_any_pixel_with_all_features(
     mask = ONES.copy()
     mask[0, 0] = 9
     area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), mask)
-    population = gpd.read_parquet(prepare(area, storage, tmp_path)["population"])
+    population = gpd.read_parquet(prepare(area, storage, tmp_path).population)
     assert list(population.columns) == [
         "x", "y", "red_2024-04", "red_max", "red_std", "geometry",
     ]  # fmt: skip
@@ -80,13 +80,13 @@ def test_preprocess_reports_the_data(area: Area, storage: Storage, tmp_path: Pat
     mask[0] = 9
     area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), mask)
     area.add("2024-06-01", np.full((16, 16), 3000, "uint16"), ONES)
-    report = read_report(prepare(area, storage, tmp_path)["report"], storage)
+    report = read_report(prepare(area, storage, tmp_path).report, storage)
     assert report.features == [
         "red_2024-04", "red_2024-05", "red_2024-06", "red_max", "red_std",
     ]  # fmt: skip
     assert report.clear_share == {"2024-04": 15 / 16, "2024-06": 1}
     assert report.value_range["red"] == pytest.approx((0.1, 0.2))
-    assert report.class_sizes == {"forest": 128, "water": 128}
+    assert report.label_counts == {"forest": 128, "water": 128}
     assert report.grid["shape"] == [16, 16]
 
 
@@ -112,9 +112,9 @@ def test_preprocess_unlike_windows_give_the_same_samples(
     area.add("2024-04-01", (1000 + 100 * rows + columns).astype("uint16"), ONES)
     area.add("2024-05-01", (9000 - 100 * rows + columns**2).astype("uint16"), ONES)
     features = {"neighbourhood": [3, 5]}
-    whole = gpd.read_parquet(prepare(area, storage, tmp_path, features=features)["samples"])
+    whole = gpd.read_parquet(prepare(area, storage, tmp_path, features=features).samples)
     monkeypatch.setattr(windows, "WINDOW_PX", 5)
-    parts = prepare(area, storage, tmp_path, features=features, seed=43)["samples"]
+    parts = prepare(area, storage, tmp_path, features=features, seed=43).samples
     pd.testing.assert_frame_equal(
         whole.drop(columns="geometry"), gpd.read_parquet(parts).drop(columns="geometry"),
         rtol=1e-5, atol=1e-6,
@@ -125,24 +125,23 @@ def test_preprocess_twice_gives_the_same_bytes(
     area: Area, storage: Storage, tmp_path: Path
 ) -> None:
     area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
-    project, selection = ingested(area, storage, tmp_path)
-    first = preprocess(project, selection, storage)
-    written = {name: Path(uri).read_bytes() for name, uri in first.items() if name != "items"}
-    for uri in (first["report"], first["samples"], first["population"]):
+    project, images = ingested(area, storage, tmp_path)
+    first = preprocess(project, Hooks(), images, storage)
+    files = [first.labels, first.report, first.samples, first.population]
+    written = {uri: Path(uri).read_bytes() for uri in files}
+    for uri in files[1:]:
         Path(uri).unlink()
-    again = preprocess(project, selection, storage)
+    again = preprocess(project, Hooks(), images, storage)
     assert again == first
-    assert written == {
-        name: Path(uri).read_bytes() for name, uri in again.items() if name != "items"
-    }
+    assert written == {uri: Path(uri).read_bytes() for uri in files}
 
 
 def test_preprocess_again_computes_nothing(area: Area, storage: Storage, tmp_path: Path) -> None:
     area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
-    project, selection = ingested(area, storage, tmp_path)
-    samples = Path(preprocess(project, selection, storage)["samples"])
+    project, images = ingested(area, storage, tmp_path)
+    samples = Path(preprocess(project, Hooks(), images, storage).samples)
     written = samples.stat().st_mtime_ns
-    assert preprocess(project, selection, storage)["samples"] == str(samples)
+    assert preprocess(project, Hooks(), images, storage).samples == str(samples)
     assert samples.stat().st_mtime_ns == written
 
 
@@ -154,10 +153,12 @@ def test_preprocess_draws_at_most_so_many_samples_of_a_class(
     project = make_project(
         data={"start": "2024-01-01", "end": "2024-12-31", "bands": {"red": "B04"},
               "catalogue": str(area.save())},
-        labels={"source": str(tmp_path / "labels.gpkg"), "class_field": "kind",
+        labels={"source": str(tmp_path / "labels.gpkg"), "field": "kind",
                 "samples_per_class": 30},
     )  # fmt: skip
-    samples = gpd.read_parquet(preprocess(project, ingest(project, storage), storage)["samples"])
+    samples = gpd.read_parquet(
+        preprocess(project, Hooks(), ingest(project, storage), storage).samples
+    )
     assert samples["class_name"].value_counts().to_dict() == {"forest": 30, "water": 30}
 
 
@@ -173,22 +174,11 @@ def test_preprocess_truncated_image_is_a_sentence(
     area: Area, storage: Storage, tmp_path: Path
 ) -> None:
     area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
-    project, selection = ingested(area, storage, tmp_path)
+    project, images = ingested(area, storage, tmp_path)
     [path] = [p for p in tmp_path.rglob("*B04*.tif") if "area" not in p.parts]
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(DataError, match=r"B04.*\.tif can't be read"):
-        preprocess(project, selection, storage)
-
-
-def test_preprocess_undated_scene_needs_the_whole_period(
-    area: Area, storage: Storage, tmp_path: Path
-) -> None:
-    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
-    area.items[0].properties["terraflow:undated"] = True
-    with pytest.raises(DataError, match=r'has no date, .* set .* composites = "whole"'):
-        FeatureSource(area.items, make_project(), storage)
-    project = make_project(features={"composites": "whole"})
-    assert FeatureSource(area.items, project, storage).periods == ["all"]
+        preprocess(project, Hooks(), images, storage)
 
 
 def test_preprocess_class_that_shrinks_away_is_refused(
@@ -199,33 +189,11 @@ def test_preprocess_class_that_shrinks_away_is_refused(
     frame = gpd.read_file(path)
     frame.loc[2] = {"kind": "road", "geometry": box(500_000, 5_099_990, 500_160, 5_100_000)}
     frame.to_file(path)
-    project, selection = ingested(area, storage, tmp_path, write=False)
+    project, images = ingested(area, storage, tmp_path, write=False)
     labels = project.labels.model_copy(update={"shrink": 6})
     project = project.model_copy(update={"labels": labels})
     with pytest.raises(DataError, match="class road has labels in the images, but no pixel with"):
-        preprocess(project, selection, storage)
-
-
-def test_preprocess_item_of_a_month_is_composited_by_its_beginning(
-    area: Area, storage: Storage, tmp_path: Path
-) -> None:
-    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
-    item = area.items[0]
-    item.properties |= {
-        "start_datetime": "2024-04-01T00:00:00Z", "end_datetime": "2024-04-30T23:59:59Z",
-    }  # fmt: skip
-    item.datetime = None
-    source = FeatureSource(area.items, make_project(), storage)
-    assert source.periods == ["2024-04"]
-    assert np.isfinite(source.compute(source.windows()[0]).values).all()
-
-
-def test_feature_source_items_outside_the_models_periods_are_refused(
-    area: Area, storage: Storage
-) -> None:
-    area.add("2025-04-01", np.full((16, 16), 2000, "uint16"), ONES)
-    with pytest.raises(DataError, match=r"of 2025-04-01 to 2025-04-01, lies .* periods 2024-04 to"):
-        FeatureSource(area.items, make_project(), storage, ["2024-04", "2024-05"])
+        preprocess(project, Hooks(), images, storage)
 
 
 @pytest.mark.parametrize("change", ["labels", "item"])
@@ -236,53 +204,13 @@ def test_preprocess_changed_input_is_computed_again(
     catalogue = str(area.save())
     labels = tmp_path / "labels.shp"
     gpd.read_file(write_labels(tmp_path / "labels.gpkg")).to_file(labels)
-    project = make_project(labels={"source": str(labels), "class_field": "kind"})
-    selection = {"items": catalogue, "labels": str(labels)}
-    before = preprocess(project, selection, storage)["samples"]
+    project = make_project(labels={"source": str(labels), "field": "kind"})
+    images = Images(items=catalogue, labels=str(labels))
+    before = preprocess(project, Hooks(), images, storage).samples
     if change == "labels":  # of a Shapefile, only the .dbf has the classes
         gpd.read_file(labels).assign(kind=["lake", "wood"]).to_file(labels)
     else:
         red = "raster:bands"
         area.items[0].assets["B04"].extra_fields[red] = [{"scale": 1, "offset": 0, "nodata": 0}]
         area.save()
-    assert preprocess(project, selection, storage)["samples"] != before
-
-
-def test_feature_source_windows_of_a_large_area_are_wider_unless_memory_forbids(
-    area: Area, storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
-    source = FeatureSource(area.items, make_project(), storage)
-
-    def widths() -> set[int]:
-        return {window.width for window in source.windows()}
-
-    for side, width in ((8, 8), (4, 4), (2, 4)):
-        monkeypatch.setattr(windows, "WINDOW_PX", side)
-        assert widths() == {width}
-    monkeypatch.undo()
-    source.geobox = source.geobox.expand((4096, 4096))
-    assert widths() == {1024}
-    monkeypatch.setattr(windows, "WINDOW_BYTES", 1024**2)
-    assert widths() == {128}  # of three features, each twice in memory
-
-
-@pytest.mark.parametrize(("configured", "used"), [(None, "synchronous"), ("threads", "threads")])
-def test_over_windows_dask_has_no_threads_of_its_own_unless_configured(
-    configured: str | None, used: str, area: Area, storage: Storage
-) -> None:
-    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
-    source = FeatureSource(area.items, make_project(), storage)
-    with dask.config.set(scheduler=configured):
-        found = source.over_windows(lambda window: dask.config.get("scheduler"), "look")
-        assert [scheduler for _, scheduler in found] == [used]
-
-
-def test_feature_source_names_the_models_periods_that_items_lack(
-    area: Area, storage: Storage
-) -> None:
-    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
-    source = FeatureSource(area.items, make_project(), storage, ["2024-04", "2024-05"])
-    assert source.missing_periods == ["2024-05"]
-    window = source.compute(source.windows()[0])
-    assert (window.sel(feature="red_2024-05") == window.sel(feature="red_2024-04")).all()
+    assert preprocess(project, Hooks(), images, storage).samples != before

@@ -15,11 +15,13 @@ from terraflow.errors import DataError
 from terraflow.storage import Storage
 
 GRID = GeoBox((16, 16), TRANSFORM, "EPSG:32633")
-KIND = Labels(class_field="kind")
+KIND = Labels(field="kind")
 
 
 def burn(labels: VectorLabels | RasterLabels) -> np.ndarray:
-    return labels.burn(GRID)[0]
+    numbers = labels.burn(GRID)[0]
+    assert isinstance(numbers, np.ma.MaskedArray)  # comparisons leave what is masked out
+    return numbers.filled(0)
 
 
 def test_read_labels_takes_the_polygon_at_the_pixels_centre(
@@ -39,7 +41,7 @@ def test_read_labels_in_another_crs_is_reprojected(storage: Storage, tmp_path: P
 
 
 def test_read_labels_renames_and_leaves_out(storage: Storage, tmp_path: Path) -> None:
-    labels = Labels(class_field="kind", classes={"forest": "trees"})
+    labels = Labels(field="kind", classes={"forest": "trees"})
     burnt = read_labels(str(write_labels(tmp_path / "l.gpkg")), labels, GRID, storage)
     assert burnt.names == ["trees"]
     assert (burn(burnt)[:, :8] == 0).all()
@@ -51,7 +53,7 @@ def test_read_labels_numbers_match_as_text(
 ) -> None:
     frame = gpd.read_file(write_labels(tmp_path / "l.gpkg"))
     frame.assign(code=values).to_file(tmp_path / "n.gpkg")
-    labels = Labels(class_field="code", classes={"2": "a", "4": "b"})
+    labels = Labels(field="code", classes={"2": "a", "4": "b"})
     assert read_labels(str(tmp_path / "n.gpkg"), labels, GRID, storage).names == ["a", "b"]
 
 
@@ -84,7 +86,7 @@ def test_read_labels_without_crs_is_refused(storage: Storage, tmp_path: Path) ->
 def test_read_labels_unknown_field_lists_the_fields(storage: Storage, tmp_path: Path) -> None:
     path = write_labels(tmp_path / "l.gpkg")
     with pytest.raises(DataError, match=r"no field 'sort'; it has kind, geometry"):
-        read_labels(str(path), Labels(class_field="sort"), GRID, storage)
+        read_labels(str(path), Labels(field="sort"), GRID, storage)
 
 
 def test_read_labels_missing_file_is_named(storage: Storage) -> None:
@@ -104,9 +106,8 @@ def test_read_labels_points_take_their_pixel_and_no_polygon(
     points = [Point(500_005, 5_099_995), Point(500_155, 5_099_845)]
     frame = gpd.GeoDataFrame({"kind": ["b", "a"]}, geometry=points, crs="EPSG:32633")
     frame.to_file(tmp_path / "points.geojson")
-    numbers, polygons = read_labels(str(tmp_path / "points.geojson"), KIND, GRID, storage).burn(
-        GRID
-    )
+    labels = read_labels(str(tmp_path / "points.geojson"), KIND, GRID, storage)
+    numbers, polygons = burn(labels), labels.burn(GRID)[1]
     assert numbers[0, 0] == 2
     assert numbers[15, 15] == 1
     assert (numbers > 0).sum() == 2
@@ -115,7 +116,7 @@ def test_read_labels_points_take_their_pixel_and_no_polygon(
 
 def test_read_labels_shrunk_polygons_lose_their_edge(storage: Storage, tmp_path: Path) -> None:
     path = str(write_labels(tmp_path / "l.gpkg"))
-    numbers = burn(read_labels(path, Labels(class_field="kind", shrink=10), GRID, storage))
+    numbers = burn(read_labels(path, Labels(field="kind", shrink=10), GRID, storage))
     assert (numbers[[0, 15]] == 0).all()
     assert (numbers[:, [0, 7, 8, 15]] == 0).all()
     assert (numbers > 0).sum() == 14 * 6 * 2
@@ -124,7 +125,7 @@ def test_read_labels_shrunk_polygons_lose_their_edge(storage: Storage, tmp_path:
 def test_read_labels_shrunk_to_nothing_is_refused(storage: Storage, tmp_path: Path) -> None:
     path = str(write_labels(tmp_path / "l.gpkg"))
     with pytest.raises(DataError, match=r"No polygon of .* is left when shrunk by 50"):
-        read_labels(path, Labels(class_field="kind", shrink=50), GRID, storage)
+        read_labels(path, Labels(field="kind", shrink=50), GRID, storage)
 
 
 def test_read_labels_raster_is_read_by_class_number(storage: Storage, tmp_path: Path) -> None:
@@ -150,7 +151,8 @@ def test_read_labels_a_window_gets_the_same_polygons_as_the_whole(
     whole = labels.burn(GRID)
     part = labels.burn(GRID[4:10, 6:12])
     for all_, some in zip(whole, part, strict=True):
-        assert (all_[4:10, 6:12] == some).all()
+        assert np.array_equal(np.ma.filled(all_[4:10, 6:12], 0), np.ma.filled(some, 0))
+    assert not np.ma.getmaskarray(part[0]).any()
 
 
 def test_read_labels_raster_without_crs_is_refused(storage: Storage, tmp_path: Path) -> None:
@@ -179,7 +181,7 @@ def test_read_labels_table_without_geometries_is_refused(storage: Storage, tmp_p
 def test_read_labels_classes_that_are_not_there_list_what_is(
     storage: Storage, tmp_path: Path
 ) -> None:
-    labels = Labels(class_field="kind", classes={"1": "trees"})
+    labels = Labels(field="kind", classes={"1": "trees"})
     with pytest.raises(DataError, match=r"kind holds forest, water, \[labels\] classes lists 1;"):
         read_labels(str(write_labels(tmp_path / "l.gpkg")), labels, GRID, storage)
 
@@ -188,3 +190,17 @@ def test_read_labels_empty_class_is_none(storage: Storage, tmp_path: Path) -> No
     frame = gpd.read_file(write_labels(tmp_path / "l.gpkg"))
     frame.assign(kind=["water", ""]).to_file(tmp_path / "n.gpkg")
     assert read_labels(str(tmp_path / "n.gpkg"), KIND, GRID, storage).names == ["water"]
+
+
+@pytest.mark.parametrize("kind", ["polygons", "raster"])
+def test_burn_masks_exactly_what_has_no_class(kind: str, storage: Storage, tmp_path: Path) -> None:
+    values = np.full((16, 16), 7, "uint8")
+    values[:, :8] = 3
+    write_raster(tmp_path / "classes.tif", values)
+    files = {"polygons": write_labels(tmp_path / "l.gpkg"), "raster": tmp_path / "classes.tif"}
+    classes = {"polygons": {"water": "water"}, "raster": {"3": "water"}}[kind]
+    labels = read_labels(str(files[kind]), Labels(field="kind", classes=classes), GRID, storage)
+    numbers, _ = labels.burn(GRID)
+    assert np.ma.getmaskarray(numbers)[:, 8:].all()
+    assert not np.ma.getmaskarray(numbers)[:, :8].any()
+    assert set(labels.decode(numbers.compressed())) == {"water"}
