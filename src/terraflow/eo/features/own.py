@@ -114,18 +114,14 @@ def own_names(functions: Sequence[FeatureFunction], times: npt.ArrayLike, series
 def _checked(values: object, shape: tuple[int, int], told: str) -> Image:
     if isinstance(values, xr.DataArray) and set(values.dims) == {"y", "x"}:
         values = values.transpose("y", "x").values
-<<<<<<< HEAD
     if isinstance(values, np.ma.MaskedArray):
         values = np.ma.filled(values.astype("float32"), np.nan)
-    array = np.asarray(values)
-=======
     try:
         array = np.asarray(values)
     except ValueError:
         raise ConfigError(
             f"{told} rows of unequal length; {shape}, the cube's (y, x), is expected; correct it."
         ) from None
->>>>>>> t1
     if array.shape != shape:
         raise ConfigError(
             f"{told} an array of shape {array.shape}; {shape}, the cube's (y, x), is expected; "
