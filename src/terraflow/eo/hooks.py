@@ -119,7 +119,9 @@ def hooks_digest(hooks: Hooks) -> str:
     if not own:
         return ""
     modules = {name for hook in own for name in code_closure(_module_of(hook))}
-    return value_digest([[function_name(hook) for hook in own], code_digest(modules)])
+    return value_digest(
+        [[function_name(hook) for hook in own], code_digest(modules, whole_packages=False)]
+    )
 
 
 def code_folders(record: HookRecord, package: str) -> list[str]:

@@ -200,7 +200,7 @@ def test_step_of_the_project_that_fails_is_a_sentence(own_project: dict[str, Any
 
 def test_step_unknown_name_tells_the_nearest(own_project: dict[str, Any]) -> None:
     said = refused("step", "exprot", **own_project)
-    assert said == "Step 'exprot' is not known; write one of export, promote."
+    assert said == "Step 'exprot' is not known; write one of export, promote, reproduce."
     assert "write one of train" in refused("step", "trian")
 
 

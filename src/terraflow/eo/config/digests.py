@@ -14,13 +14,16 @@ from typing import Any
 __all__ = ["code_closure", "code_digest", "value_digest"]
 
 
-def code_digest(names: Iterable[str]) -> str:
+def code_digest(names: Iterable[str], *, whole_packages: bool = True) -> str:
     """Digest what modules do: neither comments, docstrings nor layout count.
 
     Parameters
     ----------
     names : iterable of str
-        Modules, or packages, which stand for all modules in them.
+        Modules, or packages.
+    whole_packages : bool
+        A package stands for all modules in it; False takes its __init__.py alone, as
+        `code_closure` means it.
 
     Returns
     -------
@@ -33,7 +36,8 @@ def code_digest(names: Iterable[str]) -> str:
         There is no module of that name, or its source is not there.
     """
     digest = hashlib.sha256()
-    for module, path in sorted({entry for name in names for entry in _sources(name)}):
+    entries = {entry for name in names for entry in _sources(name, whole_packages)}
+    for module, path in sorted(entries):
         tree = ast.parse(path.read_bytes())
         for node in ast.walk(tree):
             _drop_docstring(node)
@@ -77,9 +81,9 @@ def _source(name: str) -> Path:
     return Path(spec.origin)
 
 
-def _sources(name: str) -> Iterator[tuple[str, Path]]:
+def _sources(name: str, whole_packages: bool) -> Iterator[tuple[str, Path]]:
     path = _source(name)
-    if path.name != "__init__.py":
+    if path.name != "__init__.py" or not whole_packages:
         yield name, path
         return
     for inner in path.parent.rglob("*.py"):

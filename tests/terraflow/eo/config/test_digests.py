@@ -152,3 +152,14 @@ def test_value_digest_another_value_is_another(other: object) -> None:
 
 def test_value_digest_takes_paths_for_texts() -> None:
     assert value_digest([Path("/a")]) == value_digest(["/a"]) != value_digest(["/b"])
+
+
+def test_code_digest_of_a_package_alone_leaves_its_modules_out(
+    package: str, tmp_path: Path
+) -> None:
+    write(tmp_path, f"{package}.inner", "A = 1")
+    before = code_digest([package], whole_packages=False)
+    write(tmp_path, f"{package}.inner", "A = 2")
+    assert code_digest([package], whole_packages=False) == before
+    write(tmp_path, f"{package}.__init__", "B = 1")
+    assert code_digest([package], whole_packages=False) != before

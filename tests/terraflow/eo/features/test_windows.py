@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import dask
 import numpy as np
 import pytest
+import xarray as xr
+from rasterio.windows import Window
 
-from area import Area, make_project
+from area import Area, make_project, write_raster
 from terraflow.eo.features import windows
-from terraflow.eo.features.recipe import FeatureRecipe
+from terraflow.eo.features.recipe import FeatureFunction, FeatureRecipe
 from terraflow.eo.features.windows import FeatureSource
-from terraflow.errors import DataError
+from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 
 ONES = np.ones((16, 16), "uint8")
@@ -84,3 +89,139 @@ def test_feature_source_names_the_models_periods_that_items_lack(
     assert source.missing_periods == ["2024-05"]
     window = source.compute(source.windows()[0])
     assert (window.sel(feature="red_2024-05") == window.sel(feature="red_2024-04")).all()
+
+
+def coordinates(size: int = 16) -> np.ndarray:
+    """Pixels that tell where they are: a shift or a swap of axes shows."""
+    rows, columns = np.mgrid[:size, :size]
+    return (1000 + 100 * rows + columns).astype("uint16")
+
+
+def reach(cube: xr.Dataset) -> dict[str, Any]:
+    red = cube["red"]
+    return {"red_reach": red.max("time") - red.min("time"), "red_first": red.isel(time=0)}
+
+
+def source_of(area: Area, storage: Storage, *own: FeatureFunction, **changes: Any) -> FeatureSource:
+    area.add("2024-04-01", coordinates(), ONES)
+    area.add("2024-05-01", coordinates()[::-1].copy(), ONES)
+    return FeatureSource(area.items, FeatureRecipe.of(make_project(**changes), own), storage)
+
+
+def whole(source: FeatureSource) -> np.ndarray:
+    """Put the windows together; what no window gives stays -9."""
+    image = np.full((len(source.names), *source.geobox.shape), -9, "float32")
+    for window, values in source.iterate("test"):
+        assert [str(name) for name in values.feature.values] == source.names
+        (top, bottom), (left, right) = window.toranges()
+        image[:, top:bottom, left:right] = values.values
+    return image
+
+
+def test_feature_source_names_are_those_configured_then_the_projects_own(
+    area: Area, storage: Storage
+) -> None:
+    source = source_of(area, storage, reach, features={"statistics": ["min"]})
+    assert source.names == ["red_2024-04", "red_2024-05", "red_min", "red_reach", "red_first"]
+    assert [str(n) for n in source.compute(source.windows()[0]).feature.values] == source.names
+
+
+def test_feature_source_own_feature_named_as_a_configured_one_is_refused(
+    area: Area, storage: Storage
+) -> None:
+    def twice(cube: xr.Dataset) -> dict[str, Any]:
+        return {"red_max": cube["red"].max("time")}
+
+    with pytest.raises(ConfigError, match=r"twice returned red_max, which is the name of another"):
+        source_of(area, storage, twice)
+
+
+def test_feature_source_own_features_that_depend_on_the_pixels_are_refused(
+    area: Area, storage: Storage
+) -> None:
+    def fickle(cube: xr.Dataset) -> dict[str, Any]:
+        name = "large" if cube.sizes["x"] > 10 else "small"
+        return {name: cube["red"].isel(time=0)}
+
+    source = source_of(area, storage, fickle)
+    wanted = r"^Feature functions .*fickle returned large of one window and small of made-up pix"
+    with pytest.raises(ConfigError, match=wanted):
+        source.compute(source.windows()[0])
+
+
+@pytest.mark.parametrize("side", [5, 8, 16, 512])
+def test_feature_source_windows_cover_every_pixel_once(
+    side: int, area: Area, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(area, storage)
+    monkeypatch.setattr(windows, "WINDOW_PX", side)
+    seen = np.zeros((16, 16), int)
+    for window in source.windows():
+        (top, bottom), (left, right) = window.toranges()
+        assert 0 <= top < bottom <= 16
+        assert 0 <= left < right <= 16
+        seen[top:bottom, left:right] += 1
+    assert (seen == 1).all()
+
+
+def test_feature_source_cube_has_a_halo_as_wide_as_neighbourhoods_reach(
+    area: Area, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(area, storage, features={"neighbourhood": [3, 5]})
+    monkeypatch.setattr(windows, "WINDOW_PX", 8)
+    window = source.windows()[0]
+    with storage.gdal():
+        cube = source.cube(window)
+    assert dict(cube.sizes) == {"time": 2, "y": 12, "x": 12}
+    red = cube["red"].values[0]
+    assert np.isnan(red[:2]).all()  # beyond the images
+    assert np.isnan(red[:, :2]).all()
+    np.testing.assert_allclose(red[2:, 2:], coordinates()[:10, :10] * 0.0001 - 0.1, atol=1e-6)
+    assert source.compute(window).shape == (len(source.names), 8, 8)
+
+
+def test_feature_source_own_features_over_window_edges_equal_those_of_one_window(
+    area: Area, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(area, storage, reach, features={"neighbourhood": [5]})
+    assert len(source.windows()) == 1
+    at_once = whole(source)
+    monkeypatch.setattr(windows, "WINDOW_PX", 5)
+    assert len(source.windows()) == 16
+    np.testing.assert_allclose(whole(source), at_once, rtol=1e-5, atol=1e-6)
+    first = at_once[source.names.index("red_first")]
+    np.testing.assert_allclose(first, coordinates() * 0.0001 - 0.1, atol=1e-6)
+    apart = np.abs(coordinates().astype(float) - coordinates()[::-1]) * 0.0001
+    np.testing.assert_allclose(at_once[source.names.index("red_reach")], apart, atol=1e-6)
+
+
+def test_over_windows_gives_results_in_order(
+    area: Area, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(area, storage)
+    monkeypatch.setattr(windows, "WINDOW_PX", 4)
+
+    def corner(window: Window) -> tuple[int, int]:
+        time.sleep(0.02 if window.col_off == 0 else 0)  # the first of each row ends last
+        return window.row_off, window.col_off
+
+    found = [corner for _, corner in source.over_windows(corner, "test")]
+    assert found == [(row, column) for row in range(0, 16, 4) for column in range(0, 16, 4)]
+
+
+def test_over_windows_image_that_cannot_be_read_is_named(area: Area, storage: Storage) -> None:
+    source = source_of(area, storage)
+    path = area.folder / "2024-05-01" / "red.tif"
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(DataError, match=r"2024-05-01/red\.tif can't be read: .*; check that the"):
+        list(source.iterate("test"))
+
+
+def test_feature_source_layer_is_read_on_each_windows_grid(
+    area: Area, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_raster(area.folder / "height.tif", coordinates().astype("float32"))
+    layers = {"layers": {"height": str(area.folder / "height.tif")}}
+    source = source_of(area, storage, features=layers)
+    monkeypatch.setattr(windows, "WINDOW_PX", 5)
+    np.testing.assert_allclose(whole(source)[source.names.index("height")], coordinates())

@@ -48,7 +48,7 @@ def test_check_data_clear_share_names_period_and_share() -> None:
 
 def test_check_data_label_counts_names_class_and_size() -> None:
     checks = Checks(min_samples_per_class=10)
-    with pytest.raises(DataError, match="class water has 9 labelled pixels"):
+    with pytest.raises(DataError, match="water has 9 labelled pixels"):
         check_data(Tally(), {"water": 9, "forest": 10}, checks)
 
 
@@ -79,7 +79,7 @@ def test_count_leaves_pixels_beyond_the_images_out() -> None:
 
 
 def test_check_data_class_without_a_pixel_is_refused() -> None:
-    with pytest.raises(DataError, match="class water has labels in the images, but no pixel"):
+    with pytest.raises(DataError, match="water has labels in the images, but no pixel"):
         check_data(Tally(), {"water": 0, "forest": 10}, Checks())
 
 

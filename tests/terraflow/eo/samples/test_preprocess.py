@@ -94,7 +94,7 @@ def test_preprocess_data_that_fail_the_checks_write_nothing(
     area: Area, storage: Storage, tmp_path: Path
 ) -> None:
     area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
-    with pytest.raises(DataError, match="class forest has 128 labelled pixels"):
+    with pytest.raises(DataError, match="forest has 128 labelled pixels"):
         prepare(area, storage, tmp_path, checks={"min_samples_per_class": 129})
     assert not list(tmp_path.rglob("report.json"))
 
@@ -192,7 +192,7 @@ def test_preprocess_class_that_shrinks_away_is_refused(
     project, images = ingested(area, storage, tmp_path, write=False)
     labels = project.labels.model_copy(update={"shrink": 6})
     project = project.model_copy(update={"labels": labels})
-    with pytest.raises(DataError, match="class road has labels in the images, but no pixel with"):
+    with pytest.raises(DataError, match="road has labels in the images, but no pixel with"):
         preprocess(project, Hooks(), images, storage)
 
 
