@@ -56,11 +56,13 @@ def measure(folder: Path, side: int) -> dict[str, Any]:
     ratio = runs[default]["mpx_per_s"] / orfeo["mpx_per_s"] if orfeo else None
     times = runs[default]["seconds"] / quarter["seconds"] * 4 * (side // 2) ** 2 / side**2
     return {
-        "side": side, "runs": runs, "default": default,
+        "side": side,
+        "runs": runs,
+        "default": default,
         "ratio_default_to_orfeo": ratio and round(ratio, 2),
         "time_ratio_4x_pixels": round(times, 2),
         "peak_mb_default": runs[default]["peak_mb"],
-    }  # fmt: skip
+    }
 
 
 def installed(name: str) -> bool:
@@ -78,16 +80,27 @@ def run(name: str, folder: Path, side: int) -> dict[str, float]:
     maps = [_step(name, "map", folder, side) for _ in range(RUNS if name == Model().name else 1)]
     seconds = median(one["seconds"] for one in maps)
     return {
-        "seconds": round(seconds, 2), "mpx_per_s": round(side**2 / seconds / 1e6, 3),
+        "seconds": round(seconds, 2),
+        "mpx_per_s": round(side**2 / seconds / 1e6, 3),
         "peak_mb": max(one["peak_mb"] for one in maps),
         "accuracy": round(accuracy(map_path(name, folder), scene), 4),
-    }  # fmt: skip
+    }
 
 
 def _step(name: str, step: str, folder: Path, side: int) -> dict[str, float]:
     """Do one step in a process; return its seconds and peak memory."""
-    command = [sys.executable, __file__, "--folder", str(folder.parent), "--side", str(side),
-               "--only", name, "--step", step]  # fmt: skip
+    command = [
+        sys.executable,
+        __file__,
+        "--folder",
+        str(folder.parent),
+        "--side",
+        str(side),
+        "--only",
+        name,
+        "--step",
+        step,
+    ]
     environment = os.environ | {"TERRAFLOW_STORE": "local", "TERRAFLOW_VAR": str(folder / "var")}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -113,14 +126,16 @@ def train_ours(name: str, scene: Scene, folder: Path) -> None:
     from terraflow.eo.samples.preprocess import preprocess, read_report  # noqa: PLC0415
     from terraflow.storage import Storage  # noqa: PLC0415
 
-    config = ProjectConfig.model_validate({
-        "name": "map-speed",
-        "data": {"files": str(scene.image), "bands": {band: band for band in BANDS}},
-        "labels": {"source": str(scene.points)},
-        "features": {"composites": "whole", "statistics": []},
-        "validation": {"block_size_px": 64},
-        "model": {"name": name},
-    })  # fmt: skip
+    config = ProjectConfig.model_validate(
+        {
+            "name": "map-speed",
+            "data": {"files": str(scene.image), "bands": {band: band for band in BANDS}},
+            "labels": {"source": str(scene.points)},
+            "features": {"composites": "whole", "statistics": []},
+            "validation": {"block_size_px": 64},
+            "model": {"name": name},
+        }
+    )
     storage = Storage(settings.load())
     hooks = Hooks()
     prepared = preprocess(config, hooks, ingest(config, storage), storage)
@@ -173,8 +188,9 @@ def map_plain(scene: Scene, folder: Path) -> float:
                 window = rasterio.windows.Window(0, row, image.width, min(512, image.height - row))
                 pixels = image.read(window=window)
                 flat = pixels.reshape(len(pixels), -1).T
-                out.write(forest.predict(flat).reshape(pixels.shape[1:]).astype("uint8"), 1,
-                          window=window)  # fmt: skip
+                out.write(
+                    forest.predict(flat).reshape(pixels.shape[1:]).astype("uint8"), 1, window=window
+                )
     return time.monotonic() - began
 
 
@@ -189,19 +205,45 @@ def train_orfeo(scene: Scene, folder: Path) -> None:
     table["class"] = names.astype(int)
     table.drop(columns="class_name").to_file(folder / "training.shp")
     subprocess.run(
-        ["otbcli_TrainVectorClassifier", "-io.vd", str(folder / "training.shp"), "-io.out",
-         str(folder / "orfeo.model"), "-feat", *(f"value_{i}" for i in range(len(BANDS))),
-         "-cfield", "class", "-classifier", "rf", "-classifier.rf.nbtrees", str(TREES),
-         "-classifier.rf.max", str(DEPTH)], stdout=subprocess.DEVNULL, check=True)  # fmt: skip
+        [
+            "otbcli_TrainVectorClassifier",
+            "-io.vd",
+            str(folder / "training.shp"),
+            "-io.out",
+            str(folder / "orfeo.model"),
+            "-feat",
+            *(f"value_{i}" for i in range(len(BANDS))),
+            "-cfield",
+            "class",
+            "-classifier",
+            "rf",
+            "-classifier.rf.nbtrees",
+            str(TREES),
+            "-classifier.rf.max",
+            str(DEPTH),
+        ],
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
 
 
 def map_orfeo(scene: Scene, folder: Path) -> float:
     """Map with Orfeo ToolBox; return seconds."""
     began = time.monotonic()
     subprocess.run(
-        ["otbcli_ImageClassifier", "-in", str(scene.image), "-model", str(folder / "orfeo.model"),
-         "-out", str(map_path("orfeo", folder)), "uint8"], stdout=subprocess.DEVNULL, check=True,
-    )  # fmt: skip
+        [
+            "otbcli_ImageClassifier",
+            "-in",
+            str(scene.image),
+            "-model",
+            str(folder / "orfeo.model"),
+            "-out",
+            str(map_path("orfeo", folder)),
+            "uint8",
+        ],
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
     return time.monotonic() - began
 
 
@@ -228,9 +270,11 @@ def accuracy(path: Path, scene: Scene) -> float:
 def do(name: str, step: str, scene: Scene, folder: Path) -> dict[str, float]:
     """Do one step here; return its seconds, and the peak memory of what maps."""
     others = {
-        ("plain_loop", "train"): train_plain, ("plain_loop", "map"): map_plain,
-        ("orfeo", "train"): train_orfeo, ("orfeo", "map"): map_orfeo,
-    }  # fmt: skip
+        ("plain_loop", "train"): train_plain,
+        ("plain_loop", "map"): map_plain,
+        ("orfeo", "train"): train_orfeo,
+        ("orfeo", "map"): map_orfeo,
+    }
     began = time.monotonic()
     if work := others.get((name, step)):
         seconds = work(scene, folder)

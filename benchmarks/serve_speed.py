@@ -116,10 +116,12 @@ def serve(name: str, model: Path) -> Iterator[str]:
     }[name]
     server = subprocess.Popen(
         [sys.executable, "-m", *command],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
         # where mlflow looks for uvicorn
         env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
-    )  # fmt: skip
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(url, server)

@@ -138,9 +138,12 @@ def test_model_of_a_project_is_served_where_the_project_is_not(
     rows = make_samples()[FEATURES].head(20).astype("float64")
     done = subprocess.run(
         [sys.executable, "-c", ASK, made.model],
-        input=rows.to_json(), capture_output=True, text=True, check=True,
+        input=rows.to_json(),
+        capture_output=True,
+        text=True,
+        check=True,
         env=os.environ | {"MLFLOW_TRACKING_URI": tracked_settings.mlflow_url},
-    )  # fmt: skip
+    )
     answer, module = done.stdout.splitlines()[-2:]
     loaded = load_model(made.model, tracked_settings, hooks_of(own))
     assert json.loads(answer) == loaded.estimator.predict(rows).tolist()

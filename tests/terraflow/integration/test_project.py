@@ -133,11 +133,16 @@ def test_files_without_a_catalogue_are_mapped(stack: Stack, trained: str, tmp_pa
         text.replace('name = "land-cover"', 'name = "from-files"')
         .replace('source = "simulated"', f'source = "{labels}"')
         .replace('catalogue = "simulated"', f"name_pattern = '{pattern}'")
-        .replace("[data.bands]", "[data.scaling]\n"
-                 + "".join(f"{b} = {{ scale = 0.0001, offset = -0.1, nodata = 0 }}\n"
-                           for b in ("blue", "green", "red", "nir", "swir16"))
-                 + "[data.bands]")
-    )  # fmt: skip
+        .replace(
+            "[data.bands]",
+            "[data.scaling]\n"
+            + "".join(
+                f"{b} = {{ scale = 0.0001, offset = -0.1, nodata = 0 }}\n"
+                for b in ("blue", "green", "red", "nir", "swir16")
+            )
+            + "[data.bands]",
+        )
+    )
     said = stack.ok("ingest", "--config", str(config), "--files", f"{scenes}/*.tif")
     assert "6 items, 36 images copied now" in said
     items = re.search(r"Collection: (\S+)", said)
@@ -155,9 +160,11 @@ def export_scenes(stack: Stack, folder: Path) -> tuple[Path, Path]:
 
     user = stack.credentials()
     store = boto3.client(
-        "s3", endpoint_url=stack.url("minio"), aws_access_key_id=user["minio user"],
+        "s3",
+        endpoint_url=stack.url("minio"),
+        aws_access_key_id=user["minio user"],
         aws_secret_access_key=user["minio password"],
-    )  # fmt: skip
+    )
     listed = store.list_objects_v2(Bucket="eo-data", Prefix="simulated-")["Contents"]
     (folder / "scenes").mkdir()
     labels = folder / "labels.gpkg"

@@ -71,14 +71,20 @@ def compute_own(functions: Sequence[FeatureFunction], cube: xr.Dataset) -> dict[
             if not isinstance(name, str) or not name:
                 raise ConfigError(f"{told} returned the name {name!r}; write a text that names it.")
             if name in found:
-                raise ConfigError(f"{told} returned {name}, which another function returned, too; "
-                                  "give each feature a name of its own.")  # fmt: skip
+                raise ConfigError(
+                    f"{told} returned {name}, which another function returned, too; "
+                    "give each feature a name of its own."
+                )
             found[name] = _checked(values, shape, f"{told} returned {name} as")
     return found
 
 
-def own_names(functions: Sequence[FeatureFunction], times: npt.ArrayLike, series: Sequence[str],
-              taken: Sequence[str]) -> list[str]:  # fmt: skip
+def own_names(
+    functions: Sequence[FeatureFunction],
+    times: npt.ArrayLike,
+    series: Sequence[str],
+    taken: Sequence[str],
+) -> list[str]:
     """Name the features of functions, by trying them on a few made-up pixels.
 
     Parameters

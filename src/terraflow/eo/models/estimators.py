@@ -98,15 +98,21 @@ KINDS = {
     "lightgbm": Kind(
         "lightgbm:LGBMClassifier",
         defaults={
-            "n_estimators": 150, "learning_rate": 0.05, "num_leaves": 15, "colsample_bytree": 0.5,
-            "subsample": 0.8, "subsample_freq": 1,
+            "n_estimators": 150,
+            "learning_rate": 0.05,
+            "num_leaves": 15,
+            "colsample_bytree": 0.5,
+            "subsample": 0.8,
+            "subsample_freq": 1,
         },
         fixed={"n_jobs": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1},
         search=_search_lightgbm,
         decided=("class_weight",),
         further=("extra_trees", "feature_fraction_bynode", "max_bin", "path_smooth"),
         trusted=(
-            "collections.OrderedDict", "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier",
+            "collections.OrderedDict",
+            "lightgbm.basic.Booster",
+            "lightgbm.sklearn.LGBMClassifier",
         ),
     ),
     "mlp": Kind(
@@ -124,4 +130,4 @@ KINDS = {
             "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
         ),
     ),
-}  # fmt: skip
+}

@@ -46,8 +46,12 @@ class Tally:
 
     def add(self, other: Tally) -> None:
         """Take in another window."""
-        for mine, more in ((self.clear, other.clear), (self.seen, other.seen),
-                           (self.values, other.values), (self.outside, other.outside)):  # fmt: skip
+        for mine, more in (
+            (self.clear, other.clear),
+            (self.seen, other.seen),
+            (self.values, other.values),
+            (self.outside, other.outside),
+        ):
             for key, number in more.items():
                 mine[key] = mine.get(key, 0) + number
         for key, value in other.low.items():

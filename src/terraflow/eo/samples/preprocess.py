@@ -267,8 +267,11 @@ def _report(source: FeatureSource, sampled: _Sampled, digest: str) -> DataReport
         outside_range={name: n / tally.values[name] for name, n in tally.outside.items()},
         label_counts=dict(sorted(sampled.label_counts.items())),
         incomplete=sampled.incomplete,
-        grid={"crs": str(geobox.crs), "transform": list(geobox.affine)[:6],
-              "shape": list(geobox.shape)},
+        grid={
+            "crs": str(geobox.crs),
+            "transform": list(geobox.affine)[:6],
+            "shape": list(geobox.shape),
+        },
         data_digest=digest,
         simulated=any(item.properties.get(SIMULATED) for item in source.items),
-    )  # fmt: skip
+    )

@@ -40,10 +40,12 @@ def map_figure(
     axes = figure.subplots()
     west, south, east, north = bounds or (-0.5, len(numbers) - 0.5, numbers.shape[1] - 0.5, -0.5)
     axes.imshow(
-        numbers, cmap=ListedColormap(palette), interpolation="nearest",
+        numbers,
+        cmap=ListedColormap(palette),
+        interpolation="nearest",
         norm=BoundaryNorm(np.arange(len(palette) + 1) - 0.5, len(palette)),
         extent=(west, east, south, north),
-    )  # fmt: skip
+    )
     labels = ("easting", "northing") if bounds else ("column", "row")
     axes.set(title=f"{title}\n{note}", xlabel=labels[0], ylabel=labels[1])
     axes.ticklabel_format(useOffset=False, style="plain")

@@ -63,8 +63,9 @@ def test_map_item_extensions_are_declared_with_their_required_fields(
     properties = document["properties"]
     assert properties["processing:level"] == "L4"
     assert properties["processing:expression"] == {
-        "format": "mlflow-model", "expression": "models:/land-cover/3",
-    }  # fmt: skip
+        "format": "mlflow-model",
+        "expression": "models:/land-cover/3",
+    }
     item = pystac.Item.from_dict(document)
     projection = ProjectionExtension.ext(item)
     assert projection.code == "EPSG:32633"

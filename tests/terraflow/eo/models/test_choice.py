@@ -32,8 +32,9 @@ def test_choose_model_twice_gives_the_same_probabilities_to_the_last_bit(name: s
     answers = []
     for _ in range(2):
         with one_thread():
-            model = fit(choice(name, **SMALL[name]).make(), samples[FEATURES],
-                        samples["class_name"])  # fmt: skip
+            model = fit(
+                choice(name, **SMALL[name]).make(), samples[FEATURES], samples["class_name"]
+            )
         answers.append(model.predict_proba(samples[FEATURES]))
     assert list(model.classes_) == CLASSES
     assert (answers[0] == answers[1]).all()
@@ -44,8 +45,7 @@ def test_choose_model_twice_gives_the_same_probabilities_to_the_last_bit(name: s
 def test_choose_model_float64_gives_the_classes_of_float32(name: str) -> None:
     samples = make_samples()
     with one_thread():
-        model = fit(choice(name, **SMALL[name]).make(), samples[FEATURES],
-                    samples["class_name"])  # fmt: skip
+        model = fit(choice(name, **SMALL[name]).make(), samples[FEATURES], samples["class_name"])
     answers = [model.predict(samples[FEATURES].astype(kind)) for kind in ("float32", "float64")]
     assert (answers[0] == answers[1]).all()
 
@@ -80,15 +80,18 @@ def test_choose_model_unknown_name_tells_the_nearest(name: str, expected: str) -
 @pytest.mark.parametrize(
     ("name", "key", "expected"),
     [
-        ("random_forest", "n_estimator", "random_forest has no parameter 'n_estimator'; the "
-         "nearest are n_estimators"),
+        (
+            "random_forest",
+            "n_estimator",
+            "random_forest has no parameter 'n_estimator'; the nearest are n_estimators",
+        ),
         ("lightgbm", "num_leafs", "nearest are num_leaves"),
         ("mlp", "alfa", "nearest are alpha"),
         ("mlp", "class_weight", "it can't weight classes"),
         ("random_forest", "random_state", "random_state can't be set: .* the seed by `seed`"),
         ("lightgbm", "n_jobs", "n_jobs can't be set"),
     ],
-)  # fmt: skip
+)
 def test_choose_model_unfit_parameter_is_refused(name: str, key: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         choice(name, **{key: 1}).make()

@@ -43,9 +43,12 @@ def load_model(uri: str, settings: Settings) -> LoadedModel:
 
 def told(one: ProjectConfig) -> ModelInfo:
     return ModelInfo(
-        levels=CLASSES, features=FEATURES, periods=["2024-04"], seed=one.seed,
+        levels=CLASSES,
+        features=FEATURES,
+        periods=["2024-04"],
+        seed=one.seed,
         config=one.model_dump(mode="json"),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("name", KINDS)

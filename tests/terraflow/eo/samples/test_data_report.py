@@ -85,10 +85,16 @@ def test_check_data_class_without_a_pixel_is_refused() -> None:
 
 def test_data_report_of_before_names_its_counts_as_today() -> None:
     older = {
-        "features": ["red_all"], "periods": ["all"], "clear_share": {"all": 1.0},
-        "value_range": {"red": [0.1, 0.2]}, "outside_range": {}, "class_sizes": {"water": 7},
-        "grid": {"crs": "EPSG:32633"}, "data_digest": "feed", "simulated": False,
-    }  # fmt: skip
+        "features": ["red_all"],
+        "periods": ["all"],
+        "clear_share": {"all": 1.0},
+        "value_range": {"red": [0.1, 0.2]},
+        "outside_range": {},
+        "class_sizes": {"water": 7},
+        "grid": {"crs": "EPSG:32633"},
+        "data_digest": "feed",
+        "simulated": False,
+    }
     report = DataReport.model_validate(older)
     assert report.label_counts == {"water": 7}
     assert DataReport.model_validate(report.to_dict()) == report

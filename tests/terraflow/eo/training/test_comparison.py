@@ -29,10 +29,15 @@ def table(block: list[int], reference: str, challenger: str, champion: str) -> p
 
 def held_out(places: list[int], reference: str, predicted: str) -> pd.DataFrame:
     """Pixels of two a block, at x = place."""
-    return pd.DataFrame({
-        "x": np.array(places, float), "y": 0.5, "block": np.array(places) // 2,
-        "class_name": list(reference), "predicted": list(predicted),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "x": np.array(places, float),
+            "y": 0.5,
+            "block": np.array(places) // 2,
+            "class_name": list(reference),
+            "predicted": list(predicted),
+        }
+    )
 
 
 def test_compare_equal_predictions_differ_by_exactly_nothing() -> None:
@@ -83,8 +88,10 @@ def test_compare_scores_resamples_as_scikit_learn_does(seed: int, blocks: int) -
     for row in times:
         drawn = pixels.loc[pixels.index.repeat(row[pixels["block"]])]
         options = {"average": "macro", "labels": sorted(set(drawn["class_name"]))}
-        scores = [f1_score(drawn["class_name"], drawn[who], zero_division=0, **options)
-                  for who in ("challenger", "champion")]  # fmt: skip
+        scores = [
+            f1_score(drawn["class_name"], drawn[who], zero_division=0, **options)
+            for who in ("challenger", "champion")
+        ]
         differences.append(scores[0] - scores[1])
     expected = np.quantile(differences, [0.025, 0.975])
     assert (found.low, found.high) == pytest.approx(tuple(expected), abs=1e-12)
@@ -95,9 +102,11 @@ def test_pair_joins_pixels_and_keeps_the_challengers_blocks() -> None:
     champion["block"] += 90
     found = pair(challenger, champion)
     assert found.to_dict("list") == {
-        "block": [0, 0, 1], "class_name": ["a", "b", "b"],
-        "challenger": ["a", "a", "b"], "champion": ["b", "a", "b"],
-    }  # fmt: skip
+        "block": [0, 0, 1],
+        "class_name": ["a", "b", "b"],
+        "challenger": ["a", "a", "b"],
+        "champion": ["b", "a", "b"],
+    }
 
 
 def test_pair_rounding_errors_of_coordinates_do_not_matter() -> None:

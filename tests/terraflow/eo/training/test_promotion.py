@@ -25,10 +25,15 @@ TRUTH = "ab" * 20
 def predictions(predicted: str, reference: str = TRUTH) -> pd.DataFrame:
     """Twenty blocks of two pixels."""
     places = np.arange(len(predicted))
-    return pd.DataFrame({
-        "x": places + 0.5, "y": 0.5, "block": places // 2,
-        "class_name": list(reference), "predicted": list(predicted),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "x": places + 0.5,
+            "y": 0.5,
+            "block": places // 2,
+            "class_name": list(reference),
+            "predicted": list(predicted),
+        }
+    )
 
 
 @dataclass

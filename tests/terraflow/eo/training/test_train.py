@@ -38,9 +38,10 @@ FOREST = {"name": "random_forest", "parameters": {"n_estimators": 10}}
 
 def project(experiment: str, **model: Any) -> ProjectConfig:
     return make_project(
-        name=experiment, model=FOREST | model,
+        name=experiment,
+        model=FOREST | model,
         validation={"folds": 3, "resamples": 200},
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,10 @@ def test_train_metrics_have_intervals_and_agree_with_the_held_out_predictions(
 def test_train_lineage_names_samples_items_and_labels(trained: Trained) -> None:
     inputs = {one.dataset.name: one for one in trained.run.inputs.dataset_inputs}
     assert set(inputs) == {
-        "train-once samples (simulated)", "train-once items", "train-once labels"
-    }  # fmt: skip
+        "train-once samples (simulated)",
+        "train-once items",
+        "train-once labels",
+    }
     samples = inputs["train-once samples (simulated)"]
     assert samples.dataset.digest == trained.run.data.tags["data_digest"]
     assert json.loads(samples.dataset.source) == {"uri": trained.prepared.samples}
@@ -186,9 +189,10 @@ def test_train_tuned_logs_the_trials_and_keeps_the_parameters_that_it_found(
     run = mlflow.get_run(result.run_id)
     assert run.data.params["tuned_trials"] == "3"
     trials = mlflow.search_runs(
-        [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'",
+        [run.info.experiment_id],
+        f"tags.`mlflow.parentRunId` = '{result.run_id}'",
         output_format="list",
-    )  # fmt: skip
+    )
     best = max(trial.data.metrics["macro_f1"] for trial in trials)
     assert result.scores["macro_f1"][0] <= best  # which the folds that are scored had no part in
     assert run.data.metrics["corrected_macro_f1"] <= best
@@ -215,11 +219,11 @@ def test_train_gap_leaves_neighbours_of_test_pixels_out(run_train: Train) -> Non
     values = {"folds": 2, "resamples": 200}
     plain, apart = (
         run_train(
-            make_project(name="train-gap", validation=values | {"gap_px": gap_px},
-                         model=FOREST), samples
+            make_project(name="train-gap", validation=values | {"gap_px": gap_px}, model=FOREST),
+            samples,
         )
         for gap_px in (0, 4)
-    )  # fmt: skip
+    )
     assert plain.scores != apart.scores
     assert mlflow.get_run(apart.run_id).data.params["gap_px"] == "4"
     assert "it was tested with a gap of 4 px, the champion with one of 0 px" in apart.reason
@@ -242,7 +246,7 @@ def test_train_gap_too_wide_is_refused(run_train: Train) -> None:
         ({}, {"noise": float("nan")}, DataError, "Feature noise is NaN or infinite in 240 of 240"),
         ({}, {"class_name": ["x"] * 2 + ["y", "z"] * 119}, DataError, "There are 2 samples of x"),
     ],
-)  # fmt: skip
+)
 def test_train_bad_input_leaves_no_run(
     run_train: Train,
     model: dict[str, Any],

@@ -122,8 +122,14 @@ def test_choose_by_fold_of_equal_trials_seldom_beats_a_champion_that_is_their_eq
         best = macro_f1(by_fold.sum(axis=1)).argmax()
         honest = trials[choose_by_fold(by_fold, macro_f1)[fold], np.arange(len(block))]
         for how, challenger in (("best", trials[best]), ("halves", honest)):
-            pixels = pd.DataFrame({"block": block, "class_name": truth, "challenger": challenger,
-                                   "champion": champion})  # fmt: skip
+            pixels = pd.DataFrame(
+                {
+                    "block": block,
+                    "class_name": truth,
+                    "challenger": challenger,
+                    "champion": champion,
+                }
+            )
             won[how] += compare(pixels, Classification(), resamples=200).better
     assert won["best"] / runs > 0.25
     assert won["halves"] / runs < 0.08  # 4.2 % of 3000

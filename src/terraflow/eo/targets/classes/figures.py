@@ -68,11 +68,16 @@ def curves_figure(
         area = average_precision_score(reference == name, scores)
         axes.plot(producers, users, color=colour, label=f"{name} ({area:.2f})")
     axes.set(
-        xlim=(0, 1), ylim=(0, 1.02), xlabel="producer's accuracy (recall)",
-        ylabel="user's accuracy (precision)", title=f"Each class against the rest\n{note}",
-    )  # fmt: skip
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+        xlabel="producer's accuracy (recall)",
+        ylabel="user's accuracy (precision)",
+        title=f"Each class against the rest\n{note}",
+    )
     axes.legend(
-        title="class (average precision)", loc="center left", bbox_to_anchor=(1.01, 0.5),
+        title="class (average precision)",
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
         frameon=False,
-    )  # fmt: skip
+    )
     return figure

@@ -49,8 +49,9 @@ def test_scores_over_all_blocks_agree_with_scikit_learn(
     options = {"labels": labels, "average": "macro", "zero_division": 0}
     assert scores["macro_f1"] == pytest.approx(f1_score(reference, predicted, **options))
     for name, function in {
-        "users_accuracy": precision_score, "producers_accuracy": recall_score
-    }.items():  # fmt: skip
+        "users_accuracy": precision_score,
+        "producers_accuracy": recall_score,
+    }.items():
         expected = function(reference, predicted, labels=[0, 1, 2], average=None, zero_division=0)
         assert np.nan_to_num(scores[name]) == pytest.approx(expected)
 

@@ -95,8 +95,10 @@ def test_polygons_have_class_and_area_of_every_patch() -> None:
     assert frame.crs.to_epsg() == 32633
     rows = sorted(zip(frame["class_name"], frame["class_number"], frame["area_m2"], strict=True))
     assert rows == [
-        ("forest", 1, 101 * PIXEL_M2), ("water", 2, PIXEL_M2), ("water", 2, 6 * PIXEL_M2),
-    ]  # fmt: skip
+        ("forest", 1, 101 * PIXEL_M2),
+        ("water", 2, PIXEL_M2),
+        ("water", 2, 6 * PIXEL_M2),
+    ]
     assert frame.geometry.is_valid.all()
     assert frame.total_bounds.tolist() == [15, 46 - 90, 15 + 120, 46]
 
