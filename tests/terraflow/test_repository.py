@@ -168,3 +168,12 @@ def test_docs_tell_every_key_of_the_project() -> None:
         section = getattr(field.annotation, "model_fields", {})
         keys |= set(section)
     assert keys - told == set()
+
+
+def test_notebooks_import_the_public_names_and_the_project_only() -> None:
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = json.loads(path.read_text())["cells"]
+        code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+        ours = re.findall(r"^(?:from|import) ((?:terraflow|land_cover)\S*)", code, re.MULTILINE)
+        assert set(ours) <= {"terraflow.eo", "land_cover.project"}, path
+        assert ours

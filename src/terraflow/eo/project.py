@@ -11,7 +11,8 @@ from terraflow import config as configuration
 from terraflow import settings
 from terraflow.eo.built_in import DEFAULT
 from terraflow.eo.config.project_file import ProjectConfig, load_config
-from terraflow.eo.features.recipe import FeatureFunction
+from terraflow.eo.config.sections import Model
+from terraflow.eo.features.recipe import FeatureFunction, FeatureRecipe
 from terraflow.eo.hooks import Hooks, ModelFactory
 from terraflow.eo.targets.target import Target
 from terraflow.errors import ConfigError, TerraFlowError, error_place, first_line
@@ -100,6 +101,16 @@ class OpenProject:
     def hooks(self) -> Hooks:
         """The project's own features, models and target."""
         return self.project.hooks
+
+    @property
+    def recipe(self) -> FeatureRecipe:
+        """How features are made of items."""
+        return FeatureRecipe.of(self.config, self.hooks.features)
+
+    def with_model(self, name: str, **parameters: Any) -> OpenProject:
+        """Choose another model: by its name, with its parameters."""
+        model = Model(name=name, parameters=parameters)
+        return replace(self, config=self.config.model_copy(update={"model": model}))
 
     @property
     def champion(self) -> str:

@@ -251,14 +251,20 @@ def check(name: str, project: OpenProject, options: Inputs) -> None:
                 look(project, options)
 
 
-def run_up_to(name: str, project: OpenProject, options: Inputs) -> dict[str, Any]:
+def run_up_to(name: str, project: OpenProject, options: Inputs | None = None) -> dict[str, Any]:
     """Bring the steps before one up to date, then run it, and tell how long each took.
+
+    Parameters
+    ----------
+    options : mapping, optional
+        Of the step, by the names in its row: items, model, tune, ...
 
     Raises
     ------
     ConfigError
         There is no such step, or an option is wrong: told before any work.
     """
+    options = options or {}
     check(name, project, options)
     chain = _chain(name, options)
     value: dict[str, Any] = dict(options)

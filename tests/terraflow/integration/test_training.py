@@ -47,6 +47,7 @@ class_weight = "balanced"
 block_size_px = 17
 whole_polygons = false
 """
+CLASSES = 'classes = { 2 = "forest", 3 = "grassland", 4 = "shrubland", 8 = "artificial_surface" }'
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "slovenia"
 
 
@@ -283,7 +284,7 @@ def test_train_labels_outside_the_images_gives_both_extents(
         ),
         (
             (
-                'classes = { 2 = "forest", 3 = "grassland", 4 = "shrubland", 8 = "artificial_surface" }',
+                CLASSES,
                 'classes = { 2 = "forest" }',
             ),
             "1 class(es) (forest); at least 2 classes are needed",
