@@ -1,0 +1,215 @@
+"""Following a DAG run, against a server that answers as Airflow's API does."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from terraflow.credentials import read_secrets
+from terraflow.errors import ServiceError
+from terraflow.orchestration import dag_runs
+from terraflow.orchestration.dag_runs import run_dag
+from terraflow.settings import Settings
+
+RUN = "/api/v2/dags/training/dagRuns/manual__1"
+
+
+class Airflow:
+    """What the server knows: it counts requests, and gives answers by the number of the look."""
+
+    def __init__(self) -> None:
+        self.password = ""
+        self.known_after = 0
+        self.states = ["queued", "running", "success"]
+        self.tasks: list[list[dict[str, Any]]] = [[], [task("ingest", "running")]]
+        self.log: list[Any] = []
+        self.import_errors: list[dict[str, str]] = []
+        self.lose = 0  # connections to be cut
+        self.conf: Any = None
+        self.looks = 0
+        self.asked: list[str] = []
+
+    def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        """Give status and document."""
+        if path == "/auth/token":
+            right = body == {"username": "admin", "password": self.password}
+            return (201, {"access_token": "t0ken"}) if right else (401, {"detail": "no"})
+        if method == "POST":
+            self.conf = body["conf"]
+        elif path == f"{RUN}/taskInstances":
+            self.looks += 1
+        elif path == "/api/v2/dags":
+            self.known_after -= 1
+        look = min(max(self.looks - path.endswith("taskInstances"), 0), len(self.states) - 1)
+        documents: dict[str, Any] = {
+            "/api/v2/dags": {"dags": [{"dag_id": "training"}] if self.known_after < 0 else []},
+            "/api/v2/importErrors": {"import_errors": self.import_errors},
+            "/api/v2/dags/training/dagRuns": {"dag_run_id": "manual__1"},
+            RUN: {"state": self.states[look]},
+            f"{RUN}/taskInstances": {"task_instances": self.tasks[min(look, len(self.tasks) - 1)]},
+            f"{RUN}/taskInstances/train/xcomEntries/return_value": {
+                "value": {"model": "models:/x/1"}
+            },
+            f"{RUN}/taskInstances/ingest/logs/1": {"content": self.log},
+        }
+        return (200, documents[path]) if path in documents else (404, {"detail": "Not found"})
+
+
+def task(name: str, state: str, duration: float | None = None) -> dict[str, Any]:
+    return {
+        "task_id": name,
+        "state": state,
+        "start_date": "2026-01-01",
+        "duration": duration,
+        "try_number": 1,
+    }
+
+
+@pytest.fixture
+def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Airflow, int]]:
+    known = Airflow()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.reply("GET")
+
+        def do_POST(self) -> None:
+            self.reply("POST")
+
+        def reply(self, method: str) -> None:
+            size = int(self.headers.get("Content-Length", 0))
+            body = json.loads(self.rfile.read(size)) if size else None
+            path = self.path.partition("?")[0]
+            known.asked.append(f"{method} {path}")
+            if known.lose and method == "GET" and path == RUN:
+                known.lose -= 1
+                self.connection.close()
+                return
+            if path != "/auth/token":
+                assert self.headers["Authorization"] == "Bearer t0ken"
+            status, document = known.answer(method, path, body)
+            data = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(dag_runs, "POLL_S", 0.01)
+    yield known, server.server_address[1]
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def stack(airflow: tuple[Airflow, int], settings: Settings) -> Settings:
+    known, port = airflow
+    changed = settings.model_copy(
+        update={"airflow": settings.airflow.model_copy(update={"port": port})}
+    )
+    known.password = read_secrets(changed)["airflow_password"]
+    return changed
+
+
+def test_run_dag_prints_each_state_once_and_gives_the_result(
+    airflow: tuple[Airflow, int], stack: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known, port = airflow
+    known.states = ["queued", "running", "running", "success"]
+    done = [task("ingest", "success", 1.25), task("train", "success", 7.0)]
+    known.tasks = [[], [task("ingest", "running")], [task("ingest", "running")], done]
+    result = run_dag(stack, "training", {"tune": 3}, result_task="train")
+    assert result == {"model": "models:/x/1"}
+    assert known.conf == {"tune": 3}
+    assert capsys.readouterr().out.splitlines() == [
+        f"DAG run manual__1: http://127.0.0.1:{port}/dags/training/runs/manual__1",
+        "  ingest: running",
+        "  ingest: success after 1.2 s",
+        "  train: success after 7.0 s",
+    ]
+
+
+def test_run_dag_waits_for_a_dag_that_is_not_parsed_yet(
+    airflow: tuple[Airflow, int], stack: Settings
+) -> None:
+    airflow[0].known_after = 2
+    assert run_dag(stack, "training", {}, result_task="train")
+
+
+def test_run_dag_unknown_dag_is_a_sentence(
+    airflow: tuple[Airflow, int], stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    airflow[0].known_after = 10**6
+    monkeypatch.setattr(dag_runs, "PARSE_S", 0.05)
+    with pytest.raises(ServiceError, match="does not know the DAG training after 0 s"):
+        run_dag(stack, "training", {}, result_task="train")
+
+
+def test_run_dag_that_cant_be_imported_gives_the_last_line_of_why(
+    airflow: tuple[Airflow, int], stack: Settings
+) -> None:
+    airflow[0].known_after = 10**6
+    trace = "Traceback ...\nNameError: name 'x' is not defined\n"
+    airflow[0].import_errors = [{"filename": "dags/training.py", "stack_trace": trace}]
+    with pytest.raises(ServiceError, match=r"training\.py can't be imported by Airflow: NameError"):
+        run_dag(stack, "training", {}, result_task="train")
+
+
+def test_run_dag_failed_task_gives_the_end_of_its_log(
+    airflow: tuple[Airflow, int], stack: Settings
+) -> None:
+    known = airflow[0]
+    known.states = ["running", "failed"]
+    known.tasks = [[task("ingest", "running")], [task("ingest", "failed", 2.0)]]
+    detail = [{"exc_type": "AirflowFailException", "exc_value": "No item of x"}]
+    known.log = [
+        *({"event": f"line {number}"} for number in range(40)),
+        {"event": "Task failed", "error_detail": detail},
+    ]
+    with pytest.raises(ServiceError) as caught:
+        run_dag(stack, "training", {}, result_task="train")
+    said = str(caught.value).splitlines()
+    assert said[0].startswith("Task ingest failed; the end of its log")
+    assert said[-1].strip() == "Task failed AirflowFailException: No item of x"
+    assert len(said) == 1 + dag_runs.LOG_LINES
+
+
+def test_run_dag_that_fails_before_any_task_names_the_scheduler(
+    airflow: tuple[Airflow, int], stack: Settings
+) -> None:
+    known = airflow[0]
+    known.states, known.tasks = ["failed"], [[]]
+    with pytest.raises(ServiceError, match=r"before any task did.*airflow-scheduler"):
+        run_dag(stack, "training", {}, result_task="train")
+
+
+def test_run_dag_wrong_password_is_a_sentence(
+    airflow: tuple[Airflow, int], stack: Settings
+) -> None:
+    airflow[0].password = "another"
+    with pytest.raises(ServiceError, match="refused the login of admin with status 401"):
+        run_dag(stack, "training", {}, result_task="train")
+
+
+def test_run_dag_goes_on_after_a_lost_connection(
+    airflow: tuple[Airflow, int], stack: Settings
+) -> None:
+    airflow[0].lose = 2
+    assert run_dag(stack, "training", {}, result_task="train") == {"model": "models:/x/1"}
+
+
+def test_run_dag_without_airflow_says_how_to_start_it(settings: Settings) -> None:
+    closed = settings.model_copy(
+        update={"airflow": settings.airflow.model_copy(update={"port": 1})}
+    )
+    with pytest.raises(ServiceError, match=r"Airflow does not answer at .*; start the stack with"):
+        run_dag(closed, "training", {}, result_task="train")
