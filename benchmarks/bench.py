@@ -115,17 +115,33 @@ def map_figures(folder: Path) -> list[Figure]:
     if "orfeo" in runs:
         better = runs[default]["accuracy"] - runs["orfeo"]["accuracy"]
         figures += [
-            Figure(f"map, {default} / orfeo", [measured["ratio_default_to_orfeo"]], "", "more",
-                   bound=10, portable=True),
-            Figure(f"map accuracy, {default} - orfeo", [round(better, 4)], "", "more", bound=0,
-                   portable=True),
-        ]  # fmt: skip
+            Figure(
+                f"map, {default} / orfeo",
+                [measured["ratio_default_to_orfeo"]],
+                "",
+                "more",
+                bound=10,
+                portable=True,
+            ),
+            Figure(
+                f"map accuracy, {default} - orfeo",
+                [round(better, 4)],
+                "",
+                "more",
+                bound=0,
+                portable=True,
+            ),
+        ]
     return [
         *figures,
         Figure(f"map memory, default ({default})", [measured["peak_mb_default"]], "MB", bound=1500),
-        Figure("map, time for 4 x the pixels", [measured["time_ratio_4x_pixels"]], bound=4.2,
-               portable=True),
-    ]  # fmt: skip
+        Figure(
+            "map, time for 4 x the pixels",
+            [measured["time_ratio_4x_pixels"]],
+            bound=4.2,
+            portable=True,
+        ),
+    ]
 
 
 def serve_figures(folder: Path) -> list[Figure]:
@@ -135,8 +151,9 @@ def serve_figures(folder: Path) -> list[Figure]:
     for rows in measured["terraflow"]:
         ratio = measured["ratio_rows_per_s"][rows]
         bound = {"10000": 3.0}.get(rows, 1.0)
-        figures.append(Figure(f"serve {rows} rows, ours / mlflow", [ratio], "", "more", bound,
-                              portable=True))  # fmt: skip
+        figures.append(
+            Figure(f"serve {rows} rows, ours / mlflow", [ratio], "", "more", bound, portable=True)
+        )
         for name in ("terraflow", "mlflow"):
             run = measured[name][rows]
             figures += [
@@ -148,8 +165,10 @@ def serve_figures(folder: Path) -> list[Figure]:
 
 
 PARTS: dict[str, Callable[[Path], list[Figure]]] = {
-    "stack": stack_figures, "map": map_figures, "serve": serve_figures,
-}  # fmt: skip
+    "stack": stack_figures,
+    "map": map_figures,
+    "serve": serve_figures,
+}
 
 
 def run(parts: list[str], folder: Path) -> list[Figure]:
@@ -224,9 +243,15 @@ def show(figures: list[Figure], verdicts: dict[str, str]) -> None:
     for figure in figures:
         span = f"{min(figure.values):.4g} .. {max(figure.values):.4g}"
         bound = "" if figure.bound is None else f"{sign[figure.better]} {figure.bound:g}"
-        rows.append((figure.name, f"{figure.value:.4g} {figure.unit}".strip(),
-                     span if len(figure.values) > 1 else "", bound,
-                     verdicts[figure.name]))  # fmt: skip
+        rows.append(
+            (
+                figure.name,
+                f"{figure.value:.4g} {figure.unit}".strip(),
+                span if len(figure.values) > 1 else "",
+                bound,
+                verdicts[figure.name],
+            )
+        )
     table(("figure", "median", "range", "bound", "verdict"), rows)
 
 
@@ -248,8 +273,9 @@ def describe_machine() -> dict[str, Any]:
 
 def _committed() -> dict[str, Any]:
     """Read the results of the last commit."""
-    shown = subprocess.run(["git", "show", f"HEAD:{RESULTS}"], cwd=ROOT, capture_output=True,
-                           check=False)  # fmt: skip
+    shown = subprocess.run(
+        ["git", "show", f"HEAD:{RESULTS}"], cwd=ROOT, capture_output=True, check=False
+    )
     return dict(json.loads(shown.stdout)) if shown.returncode == 0 else {}
 
 

@@ -45,10 +45,13 @@ def make_stack(folder: Path, side: int) -> None:
     transform = from_origin(WEST_M, NORTH_M, PIXEL_M, PIXEL_M)
     for t, date in enumerate(DATES):
         item = pystac.Item(
-            f"S{t}", None, None, date,
+            f"S{t}",
+            None,
+            None,
+            date,
             {"proj:code": CRS, "proj:shape": [side, side], "proj:transform": list(transform)[:6]},
             stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
-        )  # fmt: skip
+        )
         clear = np.where(np.roll(noise, 7919 * t) < 230, 4, 9).astype("uint8")
         images = {
             band: (spectra[t, b][grid] + np.roll(noise, 104_729 * (b + 10 * t))).astype("uint16")
@@ -58,10 +61,23 @@ def make_stack(folder: Path, side: int) -> None:
             path = folder / item.id / f"{name}.tif"
             path.parent.mkdir(parents=True, exist_ok=True)
             with rasterio.open(
-                path, "w", driver="GTiff", width=side, height=side, count=1, dtype=image.dtype,
-                crs=CRS, transform=transform, nodata=0, tiled=True, blockxsize=512,
-                blockysize=512, compress="deflate", zlevel=1, num_threads=2,
-            ) as file:  # fmt: skip
+                path,
+                "w",
+                driver="GTiff",
+                width=side,
+                height=side,
+                count=1,
+                dtype=image.dtype,
+                crs=CRS,
+                transform=transform,
+                nodata=0,
+                tiled=True,
+                blockxsize=512,
+                blockysize=512,
+                compress="deflate",
+                zlevel=1,
+                num_threads=2,
+            ) as file:
                 file.write(image, 1)
             raster = {"nodata": 0, "data_type": str(image.dtype)}
             if name != "scl":
@@ -76,10 +92,14 @@ def _write_labels(path: Path, classes: np.ndarray, random: np.random.Generator) 
     rows, columns = np.nonzero(random.random(classes.shape) < 0.05)
     step = PARCEL_PX * PIXEL_M
     boxes = [
-        box(WEST_M + x * step + 30, NORTH_M - (y + 1) * step + 30,
-            WEST_M + (x + 1) * step - 30, NORTH_M - y * step - 30)
+        box(
+            WEST_M + x * step + 30,
+            NORTH_M - (y + 1) * step + 30,
+            WEST_M + (x + 1) * step - 30,
+            NORTH_M - y * step - 30,
+        )
         for y, x in zip(rows, columns, strict=True)
-    ]  # fmt: skip
+    ]
     names = [f"class {number}" for number in classes[rows, columns]]
     gpd.GeoDataFrame({"class_name": names}, geometry=boxes, crs=CRS).to_file(path)
 
@@ -112,16 +132,24 @@ def main() -> None:
         with ProcessPoolExecutor(1) as pool:
             pool.submit(make_stack, folder, options.side).result()
     os.environ |= {"TERRAFLOW_STORE": "local", "TERRAFLOW_VAR": str(folder / "var")}
-    from terraflow.eo.samples.preprocess import preprocess  # noqa: PLC0415 - reads the environment above
+    # late, as all that reads the environment above
+    from terraflow.eo.hooks import Hooks  # noqa: PLC0415
+    from terraflow.eo.images.collection import Images  # noqa: PLC0415
+    from terraflow.eo.samples.preprocess import preprocess  # noqa: PLC0415
 
     storage = Storage(settings.load())
     began = time.monotonic()
-    selection = {"items": str(folder / "items.json"), "labels": str(folder / "labels.gpkg")}
-    preprocess(project_of(folder), selection, storage)
+    images = Images(items=str(folder / "items.json"), labels=str(folder / "labels.gpkg"))
+    preprocess(project_of(folder), Hooks(), images, storage)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    figures = {"side_px": options.side, "bands": len(BANDS), "dates": len(DATES),
-               "seconds": round(time.monotonic() - began, 1), "peak_mb": round(peak / 1e6),
-               "processors": os.cpu_count()}  # fmt: skip
+    figures = {
+        "side_px": options.side,
+        "bands": len(BANDS),
+        "dates": len(DATES),
+        "seconds": round(time.monotonic() - began, 1),
+        "peak_mb": round(peak / 1e6),
+        "processors": os.cpu_count(),
+    }
     say(json.dumps(figures))
 
 

@@ -56,11 +56,13 @@ def measure(folder: Path, side: int) -> dict[str, Any]:
     ratio = runs[default]["mpx_per_s"] / orfeo["mpx_per_s"] if orfeo else None
     times = runs[default]["seconds"] / quarter["seconds"] * 4 * (side // 2) ** 2 / side**2
     return {
-        "side": side, "runs": runs, "default": default,
+        "side": side,
+        "runs": runs,
+        "default": default,
         "ratio_default_to_orfeo": ratio and round(ratio, 2),
         "time_ratio_4x_pixels": round(times, 2),
         "peak_mb_default": runs[default]["peak_mb"],
-    }  # fmt: skip
+    }
 
 
 def installed(name: str) -> bool:
@@ -78,16 +80,27 @@ def run(name: str, folder: Path, side: int) -> dict[str, float]:
     maps = [_step(name, "map", folder, side) for _ in range(RUNS if name == Model().name else 1)]
     seconds = median(one["seconds"] for one in maps)
     return {
-        "seconds": round(seconds, 2), "mpx_per_s": round(side**2 / seconds / 1e6, 3),
+        "seconds": round(seconds, 2),
+        "mpx_per_s": round(side**2 / seconds / 1e6, 3),
         "peak_mb": max(one["peak_mb"] for one in maps),
         "accuracy": round(accuracy(map_path(name, folder), scene), 4),
-    }  # fmt: skip
+    }
 
 
 def _step(name: str, step: str, folder: Path, side: int) -> dict[str, float]:
     """Do one step in a process; return its seconds and peak memory."""
-    command = [sys.executable, __file__, "--folder", str(folder.parent), "--side", str(side),
-               "--only", name, "--step", step]  # fmt: skip
+    command = [
+        sys.executable,
+        __file__,
+        "--folder",
+        str(folder.parent),
+        "--side",
+        str(side),
+        "--only",
+        name,
+        "--step",
+        step,
+    ]
     environment = os.environ | {"TERRAFLOW_STORE": "local", "TERRAFLOW_VAR": str(folder / "var")}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -105,45 +118,56 @@ def train_ours(name: str, scene: Scene, folder: Path) -> None:
 
     from terraflow import settings  # noqa: PLC0415
     from terraflow.eo.config.project_file import ProjectConfig  # noqa: PLC0415
+    from terraflow.eo.hooks import Hooks  # noqa: PLC0415
     from terraflow.eo.images.ingest import ingest  # noqa: PLC0415
-    from terraflow.eo.models.estimators import fit, make_classifier, one_thread  # noqa: PLC0415
-    from terraflow.eo.models.model import LoadedModel  # noqa: PLC0415
+    from terraflow.eo.models.choice import choose_model, fit, one_thread  # noqa: PLC0415
+    from terraflow.eo.models.model import LoadedModel, ModelInfo  # noqa: PLC0415
     from terraflow.eo.samples.draw import NOT_FEATURES  # noqa: PLC0415
     from terraflow.eo.samples.preprocess import preprocess, read_report  # noqa: PLC0415
     from terraflow.storage import Storage  # noqa: PLC0415
 
-    project = ProjectConfig.model_validate({
-        "name": "map-speed",
-        "data": {"files": str(scene.image), "bands": {band: band for band in BANDS}},
-        "labels": {"source": str(scene.points)},
-        "features": {"composites": "whole", "statistics": []},
-        "validation": {"block_size_px": 64},
-        "model": {"name": name},
-    })  # fmt: skip
+    config = ProjectConfig.model_validate(
+        {
+            "name": "map-speed",
+            "data": {"files": str(scene.image), "bands": {band: band for band in BANDS}},
+            "labels": {"source": str(scene.points)},
+            "features": {"composites": "whole", "statistics": []},
+            "validation": {"block_size_px": 64},
+            "model": {"name": name},
+        }
+    )
     storage = Storage(settings.load())
-    prepared = preprocess(project, ingest(project, storage), storage)
-    samples = pd.read_parquet(prepared["samples"])
-    features = samples.drop(columns=[name for name in NOT_FEATURES if name in samples])
+    hooks = Hooks()
+    prepared = preprocess(config, hooks, ingest(config, storage), storage)
+    samples = pd.read_parquet(prepared.samples)
+    others = {*NOT_FEATURES, hooks.target.column}
+    features = samples.drop(columns=[name for name in others if name in samples])
+    reference = samples[hooks.target.column]
     with one_thread():
-        classifier = fit(make_classifier(project), features, samples["class_name"])
-    loaded = LoadedModel(
-        classifier=classifier, classes=sorted(samples["class_name"].unique()),
-        features=list(features.columns), periods=read_report(prepared["report"], storage).periods,
-        project=project, metadata={}, uri=f"models:/map-speed/{name}", run_id="", version="1",
-    )  # fmt: skip
-    joblib.dump((loaded, prepared["items"]), folder / f"{name}.model")
+        choice = choose_model(config.model, hooks.models, seed=config.seed)
+        estimator = fit(choice.make(), features, reference)
+    info = ModelInfo(
+        levels=hooks.target.levels(reference),
+        features=list(features.columns),
+        periods=read_report(prepared.report, storage).periods,
+        config=config.model_dump(mode="json"),
+        seed=config.seed,
+    )
+    uri = f"models:/map-speed/{name}"
+    loaded = LoadedModel(estimator, info, config, hooks, uri, run_id="", version="1")
+    joblib.dump((loaded, prepared.items), folder / f"{name}.model")
 
 
 def map_ours(name: str, _: Scene, folder: Path) -> float:
-    """Map by `predict`, from plain file to COG; return seconds."""
+    """Map by `make_map`, from plain file to COG; return seconds."""
     from terraflow import settings  # noqa: PLC0415
-    from terraflow.eo.maps.map import predict  # noqa: PLC0415
+    from terraflow.eo.maps.map import make_map  # noqa: PLC0415
     from terraflow.storage import Storage  # noqa: PLC0415
 
     loaded, items = joblib.load(folder / f"{name}.model")
     storage = Storage(settings.load())
     began = time.monotonic()
-    predict(loaded, items, storage, output=str(map_path(name, folder)))
+    make_map(loaded, items, storage, output=str(map_path(name, folder)))
     return time.monotonic() - began
 
 
@@ -164,8 +188,9 @@ def map_plain(scene: Scene, folder: Path) -> float:
                 window = rasterio.windows.Window(0, row, image.width, min(512, image.height - row))
                 pixels = image.read(window=window)
                 flat = pixels.reshape(len(pixels), -1).T
-                out.write(forest.predict(flat).reshape(pixels.shape[1:]).astype("uint8"), 1,
-                          window=window)  # fmt: skip
+                out.write(
+                    forest.predict(flat).reshape(pixels.shape[1:]).astype("uint8"), 1, window=window
+                )
     return time.monotonic() - began
 
 
@@ -180,19 +205,45 @@ def train_orfeo(scene: Scene, folder: Path) -> None:
     table["class"] = names.astype(int)
     table.drop(columns="class_name").to_file(folder / "training.shp")
     subprocess.run(
-        ["otbcli_TrainVectorClassifier", "-io.vd", str(folder / "training.shp"), "-io.out",
-         str(folder / "orfeo.model"), "-feat", *(f"value_{i}" for i in range(len(BANDS))),
-         "-cfield", "class", "-classifier", "rf", "-classifier.rf.nbtrees", str(TREES),
-         "-classifier.rf.max", str(DEPTH)], stdout=subprocess.DEVNULL, check=True)  # fmt: skip
+        [
+            "otbcli_TrainVectorClassifier",
+            "-io.vd",
+            str(folder / "training.shp"),
+            "-io.out",
+            str(folder / "orfeo.model"),
+            "-feat",
+            *(f"value_{i}" for i in range(len(BANDS))),
+            "-cfield",
+            "class",
+            "-classifier",
+            "rf",
+            "-classifier.rf.nbtrees",
+            str(TREES),
+            "-classifier.rf.max",
+            str(DEPTH),
+        ],
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
 
 
 def map_orfeo(scene: Scene, folder: Path) -> float:
     """Map with Orfeo ToolBox; return seconds."""
     began = time.monotonic()
     subprocess.run(
-        ["otbcli_ImageClassifier", "-in", str(scene.image), "-model", str(folder / "orfeo.model"),
-         "-out", str(map_path("orfeo", folder)), "uint8"], stdout=subprocess.DEVNULL, check=True,
-    )  # fmt: skip
+        [
+            "otbcli_ImageClassifier",
+            "-in",
+            str(scene.image),
+            "-model",
+            str(folder / "orfeo.model"),
+            "-out",
+            str(map_path("orfeo", folder)),
+            "uint8",
+        ],
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
     return time.monotonic() - began
 
 
@@ -219,9 +270,11 @@ def accuracy(path: Path, scene: Scene) -> float:
 def do(name: str, step: str, scene: Scene, folder: Path) -> dict[str, float]:
     """Do one step here; return its seconds, and the peak memory of what maps."""
     others = {
-        ("plain_loop", "train"): train_plain, ("plain_loop", "map"): map_plain,
-        ("orfeo", "train"): train_orfeo, ("orfeo", "map"): map_orfeo,
-    }  # fmt: skip
+        ("plain_loop", "train"): train_plain,
+        ("plain_loop", "map"): map_plain,
+        ("orfeo", "train"): train_orfeo,
+        ("orfeo", "map"): map_orfeo,
+    }
     began = time.monotonic()
     if work := others.get((name, step)):
         seconds = work(scene, folder)

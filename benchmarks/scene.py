@@ -13,13 +13,30 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 __all__ = [
-    "BANDS", "CLASSES", "CRS", "NORTH_M", "PIXEL_M", "WEST_M", "Scene", "make_scene",
-]  # fmt: skip
+    "BANDS",
+    "CLASSES",
+    "CRS",
+    "NORTH_M",
+    "PIXEL_M",
+    "WEST_M",
+    "Scene",
+    "make_scene",
+]
 
 CRS, WEST_M, NORTH_M, PIXEL_M = "EPSG:32633", 500_000, 5_100_000, 10
 CLASSES, PARCEL_PX, TRAINING_PX = 8, 40, 20_000
-BANDS = ("coastal", "blue", "green", "red", "rededge071", "rededge075", "rededge078", "nir",
-         "swir16", "swir22")  # fmt: skip
+BANDS = (
+    "coastal",
+    "blue",
+    "green",
+    "red",
+    "rededge071",
+    "rededge075",
+    "rededge078",
+    "nir",
+    "swir16",
+    "swir22",
+)
 STRIP_PX = 512
 
 
@@ -60,16 +77,23 @@ def _write(scene: Scene, random: np.random.Generator) -> None:
     spectra = 1500 + random.normal(0, 110, (CLASSES + 1, len(BANDS)))
     spread = random.normal(0, 60, (parcels, parcels, len(BANDS)))
     grid = {
-        "driver": "GTiff", "width": side, "height": side, "crs": CRS, "tiled": True,
-        "transform": from_origin(WEST_M, NORTH_M, PIXEL_M, PIXEL_M), "compress": "deflate",
-        "zlevel": 1, "num_threads": 2,
-    }  # fmt: skip
+        "driver": "GTiff",
+        "width": side,
+        "height": side,
+        "crs": CRS,
+        "tiled": True,
+        "transform": from_origin(WEST_M, NORTH_M, PIXEL_M, PIXEL_M),
+        "compress": "deflate",
+        "zlevel": 1,
+        "num_threads": 2,
+    }
     columns = np.arange(side) // PARCEL_PX
     with (
-        rasterio.open(scene.image, "w", count=len(BANDS), dtype="uint16", nodata=0,
-                      interleave="band", **grid) as image,
+        rasterio.open(
+            scene.image, "w", count=len(BANDS), dtype="uint16", nodata=0, interleave="band", **grid
+        ) as image,
         rasterio.open(scene.truth, "w", count=1, dtype="uint8", **grid) as truth,
-    ):  # fmt: skip
+    ):
         image.descriptions = BANDS
         for top in range(0, side, STRIP_PX):
             rows = np.arange(top, min(top + STRIP_PX, side)) // PARCEL_PX
@@ -79,8 +103,9 @@ def _write(scene: Scene, random: np.random.Generator) -> None:
             for band in range(len(BANDS)):
                 mean = spectra[of_parcel, band] + spread[..., band][np.ix_(rows, columns)]
                 noise = random.normal(0, 110, mean.shape)
-                image.write(np.clip(mean + noise, 1, 65535).astype("uint16"), band + 1,
-                            window=window)  # fmt: skip
+                image.write(
+                    np.clip(mean + noise, 1, 65535).astype("uint16"), band + 1, window=window
+                )
     _write_points(scene, classes, random)
 
 

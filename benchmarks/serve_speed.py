@@ -3,7 +3,7 @@
     python benchmarks/serve_speed.py --folder /tmp/bench [--model random_forest mlp]
 
 Both serve the same model, turn by turn, on free ports of the loopback interface. The model is the
-project's classifier, fitted to random values of as many features and classes as the project has,
+project's model, fitted to random values of as many features and classes as the project has,
 and logged as `train` logs it.
 """
 
@@ -32,8 +32,10 @@ import pandas as pd
 from terraflow.eo.config.project_file import ProjectConfig, load_config
 from terraflow.eo.features.composites import span
 from terraflow.eo.features.pixel import feature_names
-from terraflow.eo.models.estimators import fit, make_classifier, one_thread
-from terraflow.eo.models.model import log_classifier
+from terraflow.eo.hooks import record_hooks
+from terraflow.eo.models.choice import choose_model, fit, one_thread
+from terraflow.eo.models.model import ModelInfo, log_model
+from terraflow.eo.project import Project, find_project
 
 #: Rows a request, and requests a turn.
 LOADS = ((1, 200), (100, 100), (10_000, 10))
@@ -53,11 +55,12 @@ def measure(folder: Path, model: str = "") -> dict[str, Any]:
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    project = load_config()
-    if model and model != project.model.name:
-        chosen = project.model.model_copy(update={"name": model, "parameters": {}})
-        project = project.model_copy(update={"model": chosen})
-    path, names = save_model(project, folder)
+    project = find_project()
+    config = load_config(project=project.name)
+    if model and model != config.model.name:
+        chosen = config.model.model_copy(update={"name": model, "parameters": {}})
+        config = config.model_copy(update={"model": chosen})
+    path, names = save_model(project, config, folder)
     turns: dict[str, list[Figures]] = {name: [] for name in SERVERS}
     for _ in range(TURNS):
         for name, figures in turns.items():
@@ -68,26 +71,36 @@ def measure(folder: Path, model: str = "") -> dict[str, Any]:
     ratios = {
         rows: round(ours[rows]["rows_per_s"] / theirs[rows]["rows_per_s"], 2) for rows in ours
     }
-    return {"model": project.model.name, **told, "ratio_rows_per_s": ratios}
+    return {"model": config.model.name, **told, "ratio_rows_per_s": ratios}
 
 
-def save_model(project: ProjectConfig, folder: Path) -> tuple[Path, list[str]]:
-    """Fit and log the project's classifier; return where it lies and its features."""
-    periods = span([project.data.start, project.data.end], project.features.composites)
-    names = feature_names(list(project.data.bands), project.features, periods)
+def save_model(project: Project, config: ProjectConfig, folder: Path) -> tuple[Path, list[str]]:
+    """Fit and log the project's model; return where it lies and its features."""
+    hooks = project.hooks
+    periods = span([config.data.start, config.data.end], config.features.composites)
+    names = feature_names(list(config.data.bands), config.features, periods)
     random = np.random.default_rng(0)
-    classes = np.repeat(list(project.map.colours), project.labels.samples_per_class)
+    classes = np.repeat(list(config.map.colours), config.labels.samples_per_class)
     values = pd.DataFrame(random.random((len(classes), len(names)), "float32"), columns=names)
     with one_thread():
-        classifier = fit(make_classifier(project), values, pd.Series(classes))
+        choice = choose_model(config.model, hooks.models, seed=config.seed)
+        estimator = fit(choice.make(), values, pd.Series(classes))
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     found = mlflow.get_experiment_by_name("serve")
     number = found.experiment_id if found else mlflow.create_experiment("serve", folder.as_uri())
     with mlflow.start_run(experiment_id=number):
-        info = log_classifier(classifier, values, project, {})
-    path = folder / f"serve_{project.model.name}"
+        info = ModelInfo(
+            levels=sorted(config.map.colours),
+            features=names,
+            periods=periods,
+            config=config.model_dump(mode="json"),
+            seed=config.seed,
+            hooks=record_hooks(hooks, config.model.name),
+        )
+        logged = log_model(estimator, values, choice, info, package=hooks.package)
+    path = folder / f"serve_{config.model.name}"
     shutil.rmtree(path, ignore_errors=True)  # of an earlier run, maybe with other parameters
-    mlflow.artifacts.download_artifacts(info.model_uri, dst_path=str(path))
+    mlflow.artifacts.download_artifacts(logged.model_uri, dst_path=str(path))
     return path, names
 
 
@@ -103,10 +116,12 @@ def serve(name: str, model: Path) -> Iterator[str]:
     }[name]
     server = subprocess.Popen(
         [sys.executable, "-m", *command],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
         # where mlflow looks for uvicorn
         env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
-    )  # fmt: skip
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(url, server)

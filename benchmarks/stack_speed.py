@@ -67,8 +67,13 @@ class Naive:
     def start(self) -> None:
         """Start them and return at once."""
         with (self.folder / "honcho.log").open("wb") as log:
-            self.honcho = subprocess.Popen([BIN / "honcho", "start"], stdout=log, stderr=log,
-                                           start_new_session=True, **self._where)  # fmt: skip
+            self.honcho = subprocess.Popen(
+                [BIN / "honcho", "start"],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **self._where,
+            )
 
     @property
     def pid(self) -> int:
@@ -85,8 +90,13 @@ class Naive:
         return {"cwd": self.folder, "env": self.environment, "stdin": subprocess.DEVNULL}
 
     def _run(self, *command: str) -> None:
-        subprocess.run([BIN / command[0], *command[1:]], check=True, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, **self._where)  # fmt: skip
+        subprocess.run(
+            [BIN / command[0], *command[1:]],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **self._where,
+        )
 
 
 class TerraFlow:
@@ -95,9 +105,10 @@ class TerraFlow:
     def __init__(self, folder: Path, ports: dict[str, int]) -> None:
         self.var = folder / "var"
         self.environment = _environment() | {
-            "TERRAFLOW_VAR": str(self.var), "TERRAFLOW_ARTIFACTS": str(folder / "artifacts"),
+            "TERRAFLOW_VAR": str(self.var),
+            "TERRAFLOW_ARTIFACTS": str(folder / "artifacts"),
             **{f"TERRAFLOW_{name.upper()}_PORT": str(port) for name, port in ports.items()},
-        }  # fmt: skip
+        }
         self.run(["setup"])
 
     def start(self) -> None:
@@ -125,8 +136,13 @@ class TerraFlow:
         return time.monotonic() - began
 
     def _start(self, words: list[str]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([BIN / "invoke", *words], cwd=ROOT, env=self.environment,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # fmt: skip
+        return subprocess.Popen(
+            [BIN / "invoke", *words],
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
 
 
 def measure(folder: Path, runs: int = 3) -> dict[str, Any]:
@@ -192,8 +208,11 @@ def _watch(stack: Naive | TerraFlow, figures: dict[str, float]) -> None:
 def _healthy(ports: dict[str, int], began: float) -> bool:
     """Ask every health endpoint; Airflow's components for a heartbeat since the start."""
     at = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
-    for url in (at["minio"] + "/minio/health/ready", at["mlflow"] + "/health",
-                at["jupyter"] + "/api"):  # fmt: skip
+    for url in (
+        at["minio"] + "/minio/health/ready",
+        at["mlflow"] + "/health",
+        at["jupyter"] + "/api",
+    ):
         if not probes.answers(url):
             return False
     health = probes.get_json(at["airflow"] + "/api/v2/monitor/health") or {}

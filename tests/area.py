@@ -28,9 +28,17 @@ def write_raster(
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(
-        path, "w", driver="GTiff", width=data.shape[1], height=data.shape[0], count=1,
-        dtype=data.dtype, crs=crs, transform=TRANSFORM, nodata=nodata,
-    ) as file:  # fmt: skip
+        path,
+        "w",
+        driver="GTiff",
+        width=data.shape[1],
+        height=data.shape[0],
+        count=1,
+        dtype=data.dtype,
+        crs=crs,
+        transform=TRANSFORM,
+        nodata=nodata,
+    ) as file:
         file.write(data, 1)
 
 
@@ -54,11 +62,17 @@ class Area:
         write_raster(folder / "red.tif", red, 0)
         write_raster(folder / "mask.tif", mask)
         item = pystac.Item(
-            day, None, None, datetime.fromisoformat(day).replace(tzinfo=UTC),
-            {"proj:code": CRS, "proj:shape": list(red.shape),
-             "proj:transform": list(TRANSFORM)[:6]},
+            day,
+            None,
+            None,
+            datetime.fromisoformat(day).replace(tzinfo=UTC),
+            {
+                "proj:code": CRS,
+                "proj:shape": list(red.shape),
+                "proj:transform": list(TRANSFORM)[:6],
+            },
             stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
-        )  # fmt: skip
+        )
         extra = {"raster:bands": [{"scale": scale, "offset": offset, "nodata": 0}]}
         item.add_asset("B04", pystac.Asset(str(folder / "red.tif"), extra_fields=extra))
         item.add_asset("mask", pystac.Asset(str(folder / "mask.tif")))

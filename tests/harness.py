@@ -17,8 +17,14 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-PORTS = ("AIRFLOW_PORT", "MLFLOW_PORT", "JUPYTER_PORT", "MINIO_PORT", "MINIO_CONSOLE_PORT",
-         "SERVING_PORT")  # fmt: skip
+PORTS = (
+    "AIRFLOW_PORT",
+    "MLFLOW_PORT",
+    "JUPYTER_PORT",
+    "MINIO_PORT",
+    "MINIO_CONSOLE_PORT",
+    "SERVING_PORT",
+)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:

@@ -163,9 +163,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, data, headers | fault.headers, truncate=fault.truncate)
 
     def _send(
-        self, status: int, data: bytes, headers: dict[str, str] | None = None, *,
+        self,
+        status: int,
+        data: bytes,
+        headers: dict[str, str] | None = None,
+        *,
         truncate: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
@@ -196,7 +200,10 @@ class _Handler(BaseHTTPRequestHandler):
         root = f"{self.owner.url}/stac"
         geojson, plain = "application/geo+json", "application/json"
         return {
-            "type": "Catalog", "stac_version": "1.0.0", "id": "test-api", "description": "A test.",
+            "type": "Catalog",
+            "stac_version": "1.0.0",
+            "id": "test-api",
+            "description": "A test.",
             "conformsTo": CONFORMANCE,
             "links": [
                 {"rel": "self", "href": root, "type": plain},
@@ -205,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
                 {"rel": "search", "href": f"{root}/search", "type": geojson, "method": "GET"},
                 {"rel": "search", "href": f"{root}/search", "type": geojson, "method": "POST"},
             ],
-        }  # fmt: skip
+        }
 
     def _collection(self, name: str) -> dict[str, Any]:
         root = f"{self.owner.url}/stac"
@@ -243,7 +250,11 @@ class _Handler(BaseHTTPRequestHandler):
         page["features"] = chosen[first : first + size]
         if first + size < len(chosen):
             page["links"] = [
-                {"rel": "next", "href": f"{self.owner.url}/stac/search", "method": "POST",
-                 "body": query | {"token": first + size}}
-            ]  # fmt: skip
+                {
+                    "rel": "next",
+                    "href": f"{self.owner.url}/stac/search",
+                    "method": "POST",
+                    "body": query | {"token": first + size},
+                }
+            ]
         return page

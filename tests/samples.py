@@ -57,8 +57,13 @@ def write_samples(
 ) -> Prepared:
     """Write them into the store; return what `preprocess` returns."""
     root = join(storage.settings.data_uri, config.name)
-    names = {"items": "collection.json", "labels": "labels.gpkg", "samples": "samples.parquet",
-             "population": "population.parquet", "report": "report.json"}  # fmt: skip
+    names = {
+        "items": "collection.json",
+        "labels": "labels.gpkg",
+        "samples": "samples.parquet",
+        "population": "population.parquet",
+        "report": "report.json",
+    }
     prepared = Prepared(**{key: join(root, name) for key, name in names.items()})
     storage.write(prepared.items, b'{"type": "Collection", "terraflow:digest": "feed"}')
     points = gpd.points_from_xy(samples["x"], samples["y"])

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from terraflow.eo.features.composites import percentile, statistic
+from terraflow.eo import percentile, statistic
 
 __all__ = ["phenology"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from land_cover.models import trees_and_network
-from terraflow.eo.project import Project
+from terraflow.eo import Project
 
 __all__ = ["PROJECT"]
 

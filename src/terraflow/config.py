@@ -109,7 +109,13 @@ def _is_project(folder: Path) -> bool:
 
 
 def config_dir() -> Path:
-    """Folder of the configuration files, config/ unless TERRAFLOW_CONFIG_DIR names another."""
+    """Folder of the configuration files, config/ unless TERRAFLOW_CONFIG_DIR names another.
+
+    Raises
+    ------
+    ConfigError
+        There is no project.
+    """
     return Path(os.environ.get("TERRAFLOW_CONFIG_DIR") or project_root() / "config").resolve()
 
 
@@ -147,7 +153,13 @@ def export(variables: Mapping[str, str]) -> None:
 
 
 def file_layers(name: str) -> list[Layer]:
-    """Read config/NAME and config/local/NAME, lowest precedence first; either may be missing."""
+    """Read config/NAME and config/local/NAME, lowest precedence first; either may be missing.
+
+    Raises
+    ------
+    ConfigError
+        A file is no TOML, or can't be read.
+    """
     folder = config_dir()
     paths = [folder / name, folder / "local" / name]
     return [Layer(str(path), read_toml(path), {}) for path in paths if path.exists()]
@@ -254,20 +266,10 @@ def _merge(
 
 def _problem(item: Any, origin: dict[tuple[str, ...], Layer], model: type[BaseModel]) -> str:
     location = tuple(str(part) for part in item["loc"])
-    layer = None
-    for end in range(len(location), 0, -1):
-        if layer := origin.get(location[:end]):
-            break
-    key = ".".join(location)
-    if layer:
-        key = next(
-            (
-                layer.names[location[:end]]
-                for end in range(len(location), 0, -1)
-                if location[:end] in layer.names
-            ),
-            key,
-        )
+    prefixes = [location[:end] for end in range(len(location), 0, -1)]
+    layer = next((origin[prefix] for prefix in prefixes if prefix in origin), None)
+    names = layer.names if layer else {}
+    key = next((names[prefix] for prefix in prefixes if prefix in names), ".".join(location))
     source = layer.source if layer else "configuration"
     if item["type"] == "extra_forbidden":
         known = _fields(model, location[:-1])
@@ -280,11 +282,9 @@ def _problem(item: Any, origin: dict[tuple[str, ...], Layer], model: type[BaseMo
     message = message[:1].lower() + message[1:]
     if isinstance(item["input"], dict):  # a whole section: the message names its keys
         return f"{source}: {key}: {message}"
-    return (
-        f"{source}: {key} = {item['input']!r} is wrong: {message}"
-        if key
-        else (f"{source}: {message}")
-    )
+    if not key:
+        return f"{source}: {message}"
+    return f"{source}: {key} = {item['input']!r} is wrong: {message}"
 
 
 def _fields(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:

@@ -36,9 +36,13 @@ def progress(total: int, label: str, unit: str = "") -> tqdm[NoReturn]:
 
     terminal = sys.stderr.isatty()
     return tqdm(
-        total=total, desc=label, unit=f" {unit}" if unit else "it", file=sys.stderr,
-        mininterval=0.1 if terminal else 10, dynamic_ncols=terminal,
-    )  # fmt: skip
+        total=total,
+        desc=label,
+        unit=f" {unit}" if unit else "it",
+        file=sys.stderr,
+        mininterval=0.1 if terminal else 10,
+        dynamic_ncols=terminal,
+    )
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +66,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     ConfigError
         The file is missing, unreadable or no TOML.
     """
+    import tomllib  # noqa: PLC0415 - a supervisor, which imports this module, reads none
+
     try:
         with path.open("rb") as file:
             return tomllib.load(file)

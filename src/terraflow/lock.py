@@ -34,6 +34,16 @@ class Lock:
         ----------
         inherit : bool
             Keep it over exec.
+
+        Returns
+        -------
+        bool
+            Whether it is held now.
+
+        Raises
+        ------
+        StorageError
+            Its folder can't be written.
         """
         make_dir(self.path.parent)
         file = open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+")  # noqa: SIM115
@@ -48,7 +58,13 @@ class Lock:
         return True
 
     def wait(self) -> None:
-        """Take the lock as soon as it is free."""
+        """Take the lock as soon as it is free.
+
+        Raises
+        ------
+        StorageError
+            Its folder can't be written.
+        """
         while not self.acquire():
             with self.path.open("r+") as file:
                 fcntl.flock(file, fcntl.LOCK_SH)

@@ -191,7 +191,13 @@ class Settings(_Section):
         return variables
 
     def save(self) -> None:
-        """Write the settings of the starting stack for the tasks that use it."""
+        """Write the settings of the starting stack for the tasks that use it.
+
+        Raises
+        ------
+        StorageError
+            The file can't be written.
+        """
         write_private(self.run_dir / "settings.json", self.model_dump_json(indent=1))
 
 

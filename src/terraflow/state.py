@@ -45,7 +45,13 @@ class ServiceState:
     reason: str = ""
 
     def write(self, run_dir: Path) -> None:
-        """Replace the service's file."""
+        """Replace the service's file.
+
+        Raises
+        ------
+        StorageError
+            It can't be written.
+        """
         write_private(run_dir / f"{self.service}.json", json.dumps(asdict(self)))
 
 

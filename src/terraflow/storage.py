@@ -139,6 +139,11 @@ class Storage:
         -------
         str
             URI of the file named `last`.
+
+        Raises
+        ------
+        StorageError
+            A file can't be written; the last one then is not there.
         """
         paths = [p for p in sorted(folder.rglob("*")) if p.is_file() and p != folder / last]
         for path in [*paths, folder / last]:
@@ -150,6 +155,11 @@ class Storage:
         """Give a temporary folder beside the store's state, removed at the end.
 
         Those of processes that were killed are removed at the next one's beginning.
+
+        Raises
+        ------
+        StorageError
+            The disk is full, or the folder can't be written.
         """
         folder = self.settings.var / "tmp"
         try:

@@ -82,8 +82,16 @@ def test_phenology_gaps_are_bridged_by_the_clear_dates_around_them() -> None:
 
 
 def test_phenology_years_are_taken_together_by_medians_and_mean_days() -> None:
-    dates = ["2022-04-01", "2022-05-11", "2022-06-18", "2022-10-08",
-             "2023-04-01", "2023-05-11", "2023-06-20", "2023-06-22"]  # fmt: skip
+    dates = [
+        "2022-04-01",
+        "2022-05-11",
+        "2022-06-18",
+        "2022-10-08",
+        "2023-04-01",
+        "2023-05-11",
+        "2023-06-20",
+        "2023-06-22",
+    ]
     values = [0.1, 0.5, 0.7, 0.2, 0.1, 0.3, 0.9, 0.1]
     # medians 0.1, 0.4, 0.7, 0.2; the peak's days are 169, 171 and 173
     assert told(dates, values) == pytest.approx([131, 171, 0.6], abs=1e-3)

@@ -89,8 +89,11 @@ def test_trees_and_network_stored_by_skops_holds_no_other_types() -> None:
 def test_trees_and_network_stored_by_mlflow_predicts_the_same(tmp_path: Path) -> None:
     model, probabilities = fitted()
     mlflow.sklearn.save_model(
-        model, tmp_path / "model", serialization_format="skops", skops_trusted_types=TRUSTED,
+        model,
+        tmp_path / "model",
+        serialization_format="skops",
+        skops_trusted_types=TRUSTED,
         pip_requirements=[],
-    )  # fmt: skip
+    )
     loaded = mlflow.sklearn.load_model(str(tmp_path / "model"))
     assert (loaded.predict_proba(make_samples()[FEATURES]) == probabilities).all()

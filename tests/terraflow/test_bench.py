@@ -18,9 +18,15 @@ def last(figure: Figure, machine: dict[str, Any] = HERE) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("better", "old", "new", "marked"),
-    [("less", 1.0, 1.21, True), ("less", 1.0, 1.19, False), ("less", 1.0, 0.5, False),
-     ("more", 1.0, 0.79, True), ("more", 1.0, 0.81, False), ("more", 1.0, 2.0, False)],
-)  # fmt: skip
+    [
+        ("less", 1.0, 1.21, True),
+        ("less", 1.0, 1.19, False),
+        ("less", 1.0, 0.5, False),
+        ("more", 1.0, 0.79, True),
+        ("more", 1.0, 0.81, False),
+        ("more", 1.0, 2.0, False),
+    ],
+)
 def test_compare_marks_what_got_worse_by_more_than_a_fifth(
     better: Any, old: float, new: float, marked: bool
 ) -> None:

@@ -56,8 +56,9 @@ def test_load_reports_every_bad_key_with_its_source(
     lines = str(caught.value).splitlines()
     assert len(lines) == 5
     file = str(config_dir / "terraflow.toml")
-    assert any(file in line and "stor is not a known key (did you mean store?)" in line
-               for line in lines)  # fmt: skip
+    assert any(
+        file in line and "stor is not a known key (did you mean store?)" in line for line in lines
+    )
     assert any(file in line and "mlflow.port" in line and "'many'" in line for line in lines)
     assert any(file in line and "airflow.port" in line and "70000" in line for line in lines)
     assert any(line.startswith("shell: TERRAFLOW_JUPYTER_PORT") for line in lines)

@@ -10,13 +10,13 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+from terraflow.eo.built_in import BUILT_IN, DEFAULT
 from terraflow.eo.config.digests import code_closure, code_digest, value_digest
 from terraflow.eo.config.record import Record
 from terraflow.eo.features.own import function_name
 from terraflow.eo.features.recipe import FeatureFunction
-from terraflow.eo.targets.classes.classification import Classification
 from terraflow.eo.targets.target import Target
-from terraflow.errors import DataError
+from terraflow.errors import ConfigError, DataError
 
 __all__ = [
     "HookRecord",
@@ -28,10 +28,8 @@ __all__ = [
     "record_hooks",
 ]
 
-#: A project's own model: a class of scikit-learn's API, or a function that makes one.
+#: A project's own model: an estimator type of scikit-learn's API, or a function that makes one.
 ModelFactory = Callable[..., Any]
-#: Targets that are part of TerraFlow, by their names in records.
-BUILT_IN = {Classification.name: Classification}
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Hooks:
     features : sequence of callable
         Functions that compute features of a pixel; see `features.own`.
     models : mapping
-        Name to a class of scikit-learn's API.
+        Name to an estimator type of scikit-learn's API, or to a function that makes one.
     target : Target
     package : str
         The project's package, which is kept with its models; "" where it is not known.
@@ -51,7 +49,7 @@ class Hooks:
 
     features: Sequence[FeatureFunction] = ()
     models: Mapping[str, ModelFactory] = field(default_factory=dict)
-    target: Target = field(default_factory=Classification)
+    target: Target = field(default_factory=DEFAULT)
     package: str = ""
 
 
@@ -61,16 +59,16 @@ class HookRecord(Record):
     Attributes
     ----------
     target : str
-        Name of a built-in target, or module:class of the project's own.
+        Name of a built-in target, or module:name of the project's own.
     features : list of str
         Functions, as module:name.
     model : str
-        Class or function that made the estimator, as module:name, where it is the project's own.
+        What made the estimator, as module:name, where it is the project's own.
     digest : str
         Digest of the code of features and target, which decide what a map holds.
     """
 
-    target: str = Classification.name
+    target: str = DEFAULT.name
     features: list[str] = []
     model: str = ""
     digest: str = ""
@@ -88,6 +86,11 @@ def record_hooks(hooks: Hooks, model: str) -> HookRecord:
     ----------
     model : str
         What [model] names.
+
+    Raises
+    ------
+    ConfigError
+        One is not to be found by its name.
     """
     own = hooks.models.get(model)
     target = hooks.target
@@ -95,7 +98,7 @@ def record_hooks(hooks: Hooks, model: str) -> HookRecord:
     return HookRecord(
         target=target.name if built_in else function_name(type(target)),
         features=[function_name(function) for function in hooks.features],
-        model=function_name(own) if own else "",
+        model=function_name(own) if own and _module_of(own) else "",
         digest=hooks_digest(hooks),
     )
 
@@ -104,13 +107,18 @@ def hooks_digest(hooks: Hooks) -> str:
     """Digest features and target: which, in order, and their code with what it imports.
 
     Of what they import, the modules of their own package count; "" stands for no hooks.
+
+    Raises
+    ------
+    ConfigError
+        One is not to be found by its name, as one that is defined in another function.
     """
     own: list[Any] = [*hooks.features]
     if type(hooks.target) not in BUILT_IN.values():
         own.append(type(hooks.target))
     if not own:
         return ""
-    modules = {name for hook in own for name in code_closure(hook.__module__)}
+    modules = {name for hook in own for name in code_closure(_module_of(hook))}
     return value_digest(
         [[function_name(hook) for hook in own], code_digest(modules, whole_packages=False)]
     )
@@ -175,6 +183,17 @@ def find_hooks(record: HookRecord, here: Hooks, model: str) -> Hooks:
             "features would be others; train again, or go back to the commit that its run names."
         )
     return found
+
+
+def _module_of(hook: Any) -> str:
+    """Name the module of a hook, from which others can import it."""
+    name = function_name(hook)
+    if "<" in name or name.startswith("__main__:") or not hasattr(hook, "__module__"):
+        raise ConfigError(
+            f"{name} is no function of a module, by whose name a model could find it again; define "
+            "it at the top level of a module of the project."
+        )
+    return str(hook.__module__)
 
 
 def _top(name: str) -> str:

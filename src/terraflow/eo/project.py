@@ -9,12 +9,13 @@ from typing import Any
 
 from terraflow import config as configuration
 from terraflow import settings
+from terraflow.eo.built_in import DEFAULT
 from terraflow.eo.config.project_file import ProjectConfig, load_config
-from terraflow.eo.features.recipe import FeatureFunction
+from terraflow.eo.config.sections import Model
+from terraflow.eo.features.recipe import FeatureFunction, FeatureRecipe
 from terraflow.eo.hooks import Hooks, ModelFactory
-from terraflow.eo.targets.classes.classification import Classification
 from terraflow.eo.targets.target import Target
-from terraflow.errors import ConfigError
+from terraflow.errors import ConfigError, TerraFlowError, error_place, first_line
 from terraflow.storage import Storage
 
 __all__ = ["Inputs", "OpenProject", "Project", "StepFunction", "find_project", "open_project"]
@@ -36,7 +37,7 @@ class Project:
         Functions that compute features of a pixel: a Dataset of clear observations, dims (time, y,
         x), to a dict of name to array (y, x).
     models : mapping
-        Name to a class of scikit-learn's API, beside mlp, random_forest and lightgbm.
+        Name to an estimator type of scikit-learn's API, beside mlp, random_forest and lightgbm.
     target : Target
         What is learnt.
     steps : mapping
@@ -49,9 +50,31 @@ class Project:
     name: str
     features: Sequence[FeatureFunction] = ()
     models: Mapping[str, ModelFactory] = field(default_factory=dict)
-    target: Target = field(default_factory=Classification)
+    target: Target = field(default_factory=DEFAULT)
     steps: Mapping[str, StepFunction] = field(default_factory=dict)
     package: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no project: the sentence is for whoever writes one."""
+        wrong = [f for f in self.features if not callable(f)] if _is_list(self.features) else None
+        if wrong is None or wrong:
+            shown = self.features if wrong is None else wrong[0]
+            raise ConfigError(
+                f"Project(features=...) holds {shown!r:.80}; a tuple of functions is expected, as "
+                "(phenology,)."
+            )
+        for key in ("models", "steps"):
+            values = getattr(self, key)
+            if not isinstance(values, Mapping) or not all(map(callable, values.values())):
+                raise ConfigError(
+                    f"Project({key}=...) is {values!r:.80}; a dict of names to functions or types "
+                    "is expected."
+                )
+        if not isinstance(self.target, Target):
+            raise ConfigError(
+                f"Project(target=...) is {self.target!r:.80}; an instance of a Target is expected, "
+                "as MyTarget()."
+            )
 
     @property
     def hooks(self) -> Hooks:
@@ -80,9 +103,23 @@ class OpenProject:
         return self.project.hooks
 
     @property
+    def recipe(self) -> FeatureRecipe:
+        """How features are made of items."""
+        return FeatureRecipe.of(self.config, self.hooks.features)
+
+    def with_model(self, name: str, **parameters: Any) -> OpenProject:
+        """Choose another model: by its name, with its parameters."""
+        model = Model(name=name, parameters=parameters)
+        return replace(self, config=self.config.model_copy(update={"model": model}))
+
+    @property
     def champion(self) -> str:
         """URI of the registered model that promotion chose."""
         return f"models:/{self.config.name}@champion"
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def find_project() -> Project:
@@ -102,10 +139,18 @@ def find_project() -> Project:
         )
     try:
         project = resolve_name(name)
+    except TerraFlowError:
+        raise
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"Project {name}, which {path} names, can't be imported: {error}; correct the name, or "
-            "install the project, as `pip install --editable .` does."
+            f"Project {name}, which {path} names, can't be imported: {first_line(error)}"
+            f"{error_place(error)}; correct the name, or install the project, as "
+            "`pip install --editable .` does."
+        ) from error
+    except Exception as error:
+        raise ConfigError(
+            f"Project {name}, which {path} names, can't be imported: {type(error).__name__}: "
+            f"{first_line(error)}{error_place(error)}; correct it."
         ) from error
     if not isinstance(project, Project):
         raise ConfigError(

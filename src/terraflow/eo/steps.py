@@ -7,7 +7,6 @@ the outputs `show(project, outputs) -> exit code`. Importing this module imports
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from terraflow.config import user_path
 from terraflow.console import say
-from terraflow.errors import ConfigError, TerraFlowError
+from terraflow.errors import ConfigError, TerraFlowError, error_place, first_line, nearest
 
 if TYPE_CHECKING:
     from terraflow.eo.project import Inputs, OpenProject
@@ -150,7 +149,7 @@ STEPS = {
         Step(
             "report",
             "terraflow.eo.maps.report",
-            "Write what is read of a map: for classes polygons, a picture and areas.",
+            "Write a map's picture and tables, and polygons where it has any.",
             (CONFIG, MAP),
             after="ingest",
             unless="map",
@@ -192,7 +191,7 @@ def find_step(name: str, project: OpenProject) -> Callable[[OpenProject, Inputs]
         return own[name]
     if name not in STEPS:
         known = [*STEPS, *own]
-        near = difflib.get_close_matches(name, known, n=2) or sorted(known)
+        near = nearest(name, known) or sorted(known)
         raise ConfigError(f"Step {name!r} is not known; write one of {', '.join(near)}.")
     function: Callable[[OpenProject, Inputs], Any] = import_module(STEPS[name].module).step
     return function
@@ -223,7 +222,8 @@ def run_step(name: str, project: OpenProject, inputs: Inputs) -> dict[str, Any]:
         if not own:
             raise
         raise ConfigError(
-            f"{told} failed with {type(error).__name__}: {error}; correct it."
+            f"{told} failed with {type(error).__name__}: {first_line(error)}{error_place(error)}; "
+            "correct it."
         ) from error
     if hasattr(outputs, "to_dict"):
         outputs = outputs.to_dict()
@@ -251,14 +251,20 @@ def check(name: str, project: OpenProject, options: Inputs) -> None:
                 look(project, options)
 
 
-def run_up_to(name: str, project: OpenProject, options: Inputs) -> dict[str, Any]:
+def run_up_to(name: str, project: OpenProject, options: Inputs | None = None) -> dict[str, Any]:
     """Bring the steps before one up to date, then run it, and tell how long each took.
+
+    Parameters
+    ----------
+    options : mapping, optional
+        Of the step, by the names in its row: items, model, tune, ...
 
     Raises
     ------
     ConfigError
         There is no such step, or an option is wrong: told before any work.
     """
+    options = options or {}
     check(name, project, options)
     chain = _chain(name, options)
     value: dict[str, Any] = dict(options)

@@ -38,8 +38,9 @@ def run_dag(settings: Settings, dag_id: str, conf: dict[str, Any], *, result_tas
         with httpx.Client(base_url=settings.airflow_url, timeout=30, trust_env=False) as client:
             _log_in(client, settings)
             _await_dag(client, dag_id)
-            started = _call(client, "POST", f"/dags/{dag_id}/dagRuns",
-                            json={"logical_date": None, "conf": conf})  # fmt: skip
+            started = _call(
+                client, "POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf}
+            )
             run_id = started["dag_run_id"]
             say(f"DAG run {run_id}: {settings.airflow_url}/dags/{dag_id}/runs/{run_id}")
             return _follow(client, f"/dags/{dag_id}/dagRuns/{run_id}", result_task)
@@ -110,9 +111,12 @@ def _follow(client: httpx.Client, path: str, result_task: str) -> Any:
                 took = f" after {task['duration']:.1f} s" if task["duration"] else ""
                 say(f"  {task['task_id']}: {task['state']}{took}")
         if state == "success":
-            entry = _call(client, "GET",
-                          f"{path}/taskInstances/{result_task}/xcomEntries/return_value",
-                          params={"deserialize": "false", "stringify": "false"})  # fmt: skip
+            entry = _call(
+                client,
+                "GET",
+                f"{path}/taskInstances/{result_task}/xcomEntries/return_value",
+                params={"deserialize": "false", "stringify": "false"},
+            )
             return entry["value"]
         if state == "failed":
             failed = next((t for t in tasks if t["state"] == "failed"), None)

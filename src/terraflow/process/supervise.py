@@ -51,9 +51,8 @@ def main(arguments: list[str]) -> int:
         if key.startswith("TERRAFLOW_")
     }
     services = {
-        name: [word.format_map(values) for word in command]
-        for name, *command in split(arguments)
-    }  # fmt: skip
+        name: [word.format_map(values) for word in command] for name, *command in split(arguments)
+    }
     try:
         return _supervise(services, values, above)
     except BecomeService as service:
@@ -100,11 +99,18 @@ def _supervise(services: dict[str, list[str]], values: dict[str, str], above: in
     selector = selectors.DefaultSelector()
     supervisors = []
     for name, command in services.items():
-        supervisors.append(Supervisor(
-            name, command, var, after=values.get("after_" + name.replace("-", "_"), "").split(),
-            manager_pid=starters[-1] if starters else os.getpid(), selector=selector,
-            echo=values.get("echo") != "0", label=f"{name}: " if len(services) > 1 else "",
-        ))  # fmt: skip
+        supervisors.append(
+            Supervisor(
+                name,
+                command,
+                var,
+                after=values.get("after_" + name.replace("-", "_"), "").split(),
+                manager_pid=starters[-1] if starters else os.getpid(),
+                selector=selector,
+                echo=values.get("echo") != "0",
+                label=f"{name}: " if len(services) > 1 else "",
+            )
+        )
         supervisors[-1].announce()
     start = _choose_start(supervisors)
     _run(supervisors, start, selector, lambda: starters != lineage(above) or 1 in starters)
@@ -131,9 +137,11 @@ def _choose_start(supervisors: list[Supervisor]) -> Start:
 
 
 def _run(
-    supervisors: list[Supervisor], start: Start, selector: selectors.BaseSelector,
+    supervisors: list[Supervisor],
+    start: Start,
+    selector: selectors.BaseSelector,
     orphaned: Callable[[], bool],
-) -> None:  # fmt: skip
+) -> None:
     """Let the supervisors take turns until all have ended."""
     signalled = _catch_signals(selector)
     turns = {supervisor: supervisor.run(start) for supervisor in supervisors}

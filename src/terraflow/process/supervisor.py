@@ -107,9 +107,17 @@ class Supervisor:
     """
 
     def __init__(
-        self, name: str, command: list[str], var: Path, *, after: list[str], manager_pid: int,
-        selector: selectors.BaseSelector, echo: bool, label: str = "",
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        command: list[str],
+        var: Path,
+        *,
+        after: list[str],
+        manager_pid: int,
+        selector: selectors.BaseSelector,
+        echo: bool,
+        label: str = "",
+    ) -> None:
         self.name, self.command, self.after = name, command, after
         self.run_dir = var / "run"
         self.output = Output(var / "log" / f"{name}.log", echo=echo, label=label)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from terraflow import config, probes
 from terraflow.console import command, say, stop_on_sigterm
 from terraflow.credentials import store_environment
-from terraflow.errors import ConfigError, ServiceError
+from terraflow.errors import ConfigError, ServiceError, first_line
 from terraflow.settings import Settings, resolve_ports
 from terraflow.stack.environment import environment
 from terraflow.stack.ports import check_port
@@ -98,7 +98,7 @@ def predict(settings: Settings, path: str) -> list[str]:
     Returns
     -------
     list of str
-        A class name a row.
+        A prediction for each row.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def ask(settings: Settings, table: DataFrame) -> list[str]:
     Returns
     -------
     list of str
-        A class name a row.
+        A prediction for each row.
 
     Raises
     ------
@@ -143,9 +143,12 @@ def _ask(settings: Settings, body: bytes, content_type: str, name: str) -> list[
         raise ServiceError(f"No model server answers; start one with `{serve}`.")
     try:
         answer = httpx.post(
-            f"{url}/invocations", content=body, headers={"Content-Type": content_type},
-            timeout=60, trust_env=False,
-        )  # fmt: skip
+            f"{url}/invocations",
+            content=body,
+            headers={"Content-Type": content_type},
+            timeout=60,
+            trust_env=False,
+        )
     except httpx.TransportError as error:
         raise ServiceError(
             f"The model server at {url} did not answer: {error}; see "
@@ -160,7 +163,7 @@ def _ask(settings: Settings, body: bytes, content_type: str, name: str) -> list[
         )
     document = answer.json()
     if note := document.get("note"):
-        print(note, file=sys.stderr)  # noqa: T201 - beside the class names, not among them
+        print(note, file=sys.stderr)  # noqa: T201 - beside the predictions, not among them
     return [str(value) for value in document["predictions"]]
 
 
@@ -187,7 +190,7 @@ def _find_model(settings: Settings, run_id: str, model_uri: str) -> tuple[str, d
     try:
         model = mlflow.models.Model.load(model_uri)
     except (MlflowException, OSError, ValueError) as error:
-        text = str(error).splitlines()[0]
+        text = first_line(error)
         hint = f"; run {run_id} logged no model named model" if run_id else ""
         raise ConfigError(
             f"Model {model_uri} can't be read: {text}{hint}; name a model that the registry page "

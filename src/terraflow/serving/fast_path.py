@@ -1,6 +1,6 @@
-"""The short way of a request whose model takes doubles alone: one array from JSON to the answer.
+"""The fast path of a request whose model takes doubles alone: one array from JSON to the answer.
 
-Whatever does not fit into it goes the general way of `scoring`, with the same answer.
+Whatever does not fit into it goes the general way of `server`, with the same answer.
 """
 
 from __future__ import annotations

@@ -162,9 +162,8 @@ def check_table(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     table.columns = columns
     if only_doubles(schema) and (numbers := as_doubles(table)) is not None:
         return numbers if columns == names else numbers[names]
-    return pd.DataFrame({
-        spec.name: _typed(table[spec.name], spec) for spec in schema.inputs if spec.name in columns
-    })  # fmt: skip
+    present = [spec for spec in schema.inputs if spec.name in columns]
+    return pd.DataFrame({spec.name: _typed(table[spec.name], spec) for spec in present})
 
 
 def _typed(column: pd.Series, spec: Any) -> pd.Series:

@@ -16,7 +16,13 @@ __all__ = ["check_port", "check_ports"]
 
 
 def check_ports(settings: Settings, services: Iterable[Service]) -> None:
-    """Raise `ServiceError` that names every taken port, its holder and how to change it."""
+    """See that the ports of some services are free.
+
+    Raises
+    ------
+    ServiceError
+        Some are taken; the message names each, its holder and how to change it.
+    """
     problems = []
     for service in services:
         for key in service.ports:
@@ -29,7 +35,20 @@ def check_ports(settings: Settings, services: Iterable[Service]) -> None:
 
 
 def check_port(settings: Settings, key: str, service: str) -> None:
-    """Raise `ServiceError` if the port of a settings key, such as "mlflow.port", is taken."""
+    """See that one port is free.
+
+    Parameters
+    ----------
+    key : str
+        Of the settings, such as "mlflow.port".
+    service : str
+        Named in the message.
+
+    Raises
+    ------
+    ServiceError
+        It is taken.
+    """
     port = dict(settings.ports())[key]
     if _is_taken(settings.host, port):
         section, name = key.split(".")

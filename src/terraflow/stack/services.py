@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from terraflow import probes
@@ -117,8 +118,6 @@ def is_ready(service: Service, settings: Settings, state: ServiceState | None) -
     heartbeat = next((v for k, v in component.items() if k.startswith("latest_") and v), None)
     if component.get("status") != "healthy" or not heartbeat:
         return False
-    from datetime import datetime  # noqa: PLC0415 - only where it is needed
-
     return datetime.fromisoformat(heartbeat).timestamp() >= state.started_at
 
 

@@ -272,12 +272,14 @@ def _temporary_minio(settings: Settings) -> Iterator[Settings]:
     with log.open("w") as output:
         process = subprocess.Popen(
             [
-                str(minio.find()), "server", "--quiet", "--address", address,
-                "--console-address", console, str(settings.var / "minio" / "data"),
+                *(str(minio.find()), "server", "--quiet", "--address", address),
+                *("--console-address", console, str(settings.var / "minio" / "data")),
             ],
-            env=environment(temporary), stdout=output, stderr=subprocess.STDOUT,
+            env=environment(temporary),
+            stdout=output,
+            stderr=subprocess.STDOUT,
             preexec_fn=die_with_parent,
-        )  # fmt: skip
+        )
     try:
         _await(lambda: probes.answers(f"http://{address}/minio/health/ready"), process, log)
         yield temporary

@@ -42,6 +42,12 @@ class ServiceStatus:
     url: str
     reason: str
 
+    def cells(self) -> tuple[str, ...]:
+        """Write it as a row of the table."""
+        memory = f"{self.memory_mb:.0f}" if self.pid else "-"
+        pid = str(self.pid or "-")
+        return self.service, self.state, pid, memory, str(self.restarts), self.url
+
 
 def status(settings: Settings) -> list[ServiceStatus]:
     """Look at every service: its processes, and whether it answers now."""
@@ -61,8 +67,8 @@ def status(settings: Settings) -> list[ServiceStatus]:
 
 def _row(name: str, state: ServiceState | None, ready: bool, url: str) -> ServiceStatus:
     if not state or state.phase == "stopped":
-        return ServiceStatus(name, "stopped", None, 0.0, state.restarts if state else 0, "",
-                             state.reason if state else "")  # fmt: skip
+        restarts, reason = (state.restarts, state.reason) if state else (0, "")
+        return ServiceStatus(name, "stopped", None, 0.0, restarts, "", reason)
     phase = {"running": "ready" if ready else "starting"}.get(state.phase, state.phase)
     memory = memory_mb(state.pid)
     return ServiceStatus(name, phase, state.pid, memory, state.restarts, url, state.reason)
@@ -96,21 +102,35 @@ def _pss(pid: int) -> int:
 
 
 def print_status(settings: Settings, *, as_json: bool, credentials: bool) -> None:
-    """Print the state of every service, as a table or as JSON."""
+    """Print the state of every service, as a table or as JSON.
+
+    Parameters
+    ----------
+    as_json : bool
+        For programs.
+    credentials : bool
+        Print how to log in, too.
+
+    Raises
+    ------
+    ConfigError
+        There are no credentials yet.
+    """
     rows = status(settings)
     secret = _credentials(settings) if credentials else {}
     if as_json:
         services = [asdict(row) for row in rows]
         document: dict[str, object] = {
-            "store": settings.store, "memory_mb": total_mb(settings), "services": services,
-        }  # fmt: skip
+            "store": settings.store,
+            "memory_mb": total_mb(settings),
+            "services": services,
+        }
         say(json.dumps(document | ({"credentials": secret} if credentials else {}), indent=1))
         return
     table(
         ("service", "state", "pid", "MB", "restarts", "URL"),
-        [(r.service, r.state, str(r.pid or "-"), f"{r.memory_mb:.0f}" if r.pid else "-",
-          str(r.restarts), r.url) for r in rows],
-    )  # fmt: skip
+        [row.cells() for row in rows],
+    )
     say(f"Memory in all: {total_mb(settings):.0f} MB. State in {settings.var}.")
     for row in rows:
         if row.reason and row.state != "waiting":
@@ -141,8 +161,11 @@ def print_logs(settings: Settings, service: str = "", *, follow: bool = False) -
         There is no log of that name.
     """
     found = {path.stem: path for path in sorted(settings.log_dir.glob("*.log"))}
-    wanted = {n: p for n, p in found.items() if not service or n == service
-              or n.startswith(f"{service}-")}  # fmt: skip
+    wanted = {
+        name: path
+        for name, path in found.items()
+        if not service or name == service or name.startswith(f"{service}-")
+    }
     if not wanted:
         raise ServiceError(
             f"There is no log of {service or 'any service'} in {settings.log_dir}; choose among "

@@ -192,9 +192,12 @@ def wait_until_ready(
     states = read_all(settings.run_dir)
     table(
         ("service", "seconds", "MB", "URL"),
-        [(s.name, f"{took[s.name]:.1f}", f"{memory_mb(states[s.name].pid):.0f}",
-          s.url(settings)) for s in services if s.name in took],
-    )  # fmt: skip
+        [
+            (s.name, f"{took[s.name]:.1f}", f"{memory_mb(states[s.name].pid):.0f}", s.url(settings))
+            for s in services
+            if s.name in took
+        ],
+    )
     say(f"All of it: {time.time() - began:.1f} s, {total_mb(settings):.0f} MB.")
     if failed:
         raise ServiceError(f"{', '.join(failed)} failed; the other services go on.")

@@ -27,7 +27,7 @@ def serve(c: Context, run_id: str = "", model: str = "", detach: bool = False) -
 
 @task(help={"input": "CSV or JSON with the model's columns"})
 def predict(c: Context, input: str) -> None:
-    """Ask the running model server and print class names."""
+    """Ask the running model server, and print a prediction for each row."""
     from terraflow import settings
     from terraflow.serving import client
 

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from requests.exceptions import RequestException
 
 from terraflow.console import command
-from terraflow.errors import StorageError
+from terraflow.errors import StorageError, first_line
 from terraflow.lock import Lock
 from terraflow.settings import Settings
 from terraflow.tracking import runs as tracking
@@ -40,7 +40,7 @@ def exclusive(settings: Settings) -> Iterator[None]:
         yield
     except (MlflowException, RequestException) as error:
         raise StorageError(
-            f"The model registry at {settings.mlflow_url} failed: {str(error).splitlines()[0]}; "
+            f"The model registry at {settings.mlflow_url} failed: {first_line(error)}; "
             f"look at `{command('logs', 'mlflow')}` and run it again."
         ) from error
     finally:
@@ -48,7 +48,13 @@ def exclusive(settings: Settings) -> Iterator[None]:
 
 
 def find_by_alias(name: str, alias: str) -> ModelVersion | None:
-    """Find the version of a registered model that an alias points at."""
+    """Find the version of a registered model that an alias points at.
+
+    Raises
+    ------
+    MlflowException
+        MLflow failed, other than by not knowing the name; `exclusive` makes a sentence of it.
+    """
     try:
         return mlflow.MlflowClient().get_model_version_by_alias(name, alias)
     except MlflowException as error:

@@ -28,7 +28,7 @@ from requests.exceptions import RequestException
 from terraflow import probes
 from terraflow.config import project_root
 from terraflow.console import command
-from terraflow.errors import ConfigError, ServiceError, StorageError
+from terraflow.errors import ConfigError, ServiceError, StorageError, first_line
 from terraflow.settings import Settings
 
 __all__ = [
@@ -99,7 +99,7 @@ def start_run(
     except (MlflowException, RequestException, OSError) as error:
         if run:
             _delete_artifacts(run)
-        text = str(error).splitlines()[0]
+        text = first_line(error)
         raise StorageError(
             f"MLflow at {settings.mlflow_url} could not store the run: {text}; look at "
             f"`{command('logs', 'mlflow')}` (is the disk full?) and run it again."
@@ -112,7 +112,13 @@ def start_run(
 
 @contextmanager
 def start_child_run(name: str, tags: Mapping[str, str]) -> Iterator[Run]:
-    """Open a run inside the active one, as for one trial of many; it ends FINISHED or FAILED."""
+    """Open a run inside the active one, as for one trial of many; it ends FINISHED or FAILED.
+
+    Raises
+    ------
+    MlflowException
+        MLflow failed; `start_run` around it makes a sentence of it.
+    """
     with mlflow.start_run(run_name=name, nested=True, tags=dict(tags) | _own_tags()) as run:
         yield run
 
@@ -128,9 +134,10 @@ def _delete_artifacts(run: Run) -> None:
     with suppress(MlflowException, RequestException, OSError):
         client = mlflow.MlflowClient()
         for model in mlflow.search_logged_models(
-            experiment_ids=[run.info.experiment_id], output_format="list",
+            experiment_ids=[run.info.experiment_id],
+            output_format="list",
             filter_string=f"source_run_id = '{run.info.run_id}'",
-        ):  # fmt: skip
+        ):
             get_artifact_repository(model.artifact_location).delete_artifacts("")
             client.delete_logged_model(model.model_id)
         get_artifact_repository(run.info.artifact_uri).delete_artifacts("")
@@ -231,6 +238,6 @@ def find_run(settings: Settings, run_id: str) -> Run:
 def _search(query: str, limit: int) -> list[Any]:
     client = mlflow.MlflowClient()
     ids = [e.experiment_id for e in client.search_experiments(view_type=ViewType.ACTIVE_ONLY)]
-    return list(client.search_runs(
-        ids, query, max_results=limit, order_by=["attributes.start_time DESC"]
-    ))  # fmt: skip
+    return list(
+        client.search_runs(ids, query, max_results=limit, order_by=["attributes.start_time DESC"])
+    )

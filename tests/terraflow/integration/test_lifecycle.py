@@ -115,9 +115,12 @@ def test_store_s3_takes_any_endpoint(stack: Stack, new_stack: NewStack) -> None:
 
 def test_store_s3_with_wrong_keys_is_a_sentence(stack: Stack, new_stack: NewStack) -> None:
     client = new_stack(
-        "client", TERRAFLOW_STORE="s3", TERRAFLOW_S3_ENDPOINT=stack.url("minio"),
-        AWS_ACCESS_KEY_ID="nobody", AWS_SECRET_ACCESS_KEY="wrong-wrong",
-    )  # fmt: skip
+        "client",
+        TERRAFLOW_STORE="s3",
+        TERRAFLOW_S3_ENDPOINT=stack.url("minio"),
+        AWS_ACCESS_KEY_ID="nobody",
+        AWS_SECRET_ACCESS_KEY="wrong-wrong",
+    )
     assert "Bucket mlflow at http" in client.fails("setup")
 
 
@@ -303,8 +306,9 @@ def test_down_ends_a_foreground_serve_but_no_shell(new_stack: NewStack, tmp_path
     log = tmp_path / "serve.log"
     command = f"{sys.executable} -m invoke serve --model {uri}; echo the shell lives"
     with log.open("wb") as output:
-        shell = subprocess.Popen(["sh", "-c", command], cwd=ROOT, env=stack.environment,
-                                 stdout=output, stderr=output)  # fmt: skip
+        shell = subprocess.Popen(
+            ["sh", "-c", command], cwd=ROOT, env=stack.environment, stdout=output, stderr=output
+        )
     wait_for(lambda: "Press Ctrl+C" in log.read_text(), 90)
     stack.ok("down")
     shell.wait(10)
@@ -326,8 +330,9 @@ def test_down_during_setup_leaves_no_process(new_stack: NewStack, tmp_path: Path
 def test_honcho_start_runs_the_stack_with_restarts(new_stack: NewStack, tmp_path: Path) -> None:
     ports = {}
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(6)]
-    for name, sock in zip(("AIRFLOW", "MLFLOW", "JUPYTER", "MINIO", "MINIO_CONSOLE", "SERVING"),
-                          held, strict=True):  # fmt: skip
+    for name, sock in zip(
+        ("AIRFLOW", "MLFLOW", "JUPYTER", "MINIO", "MINIO_CONSOLE", "SERVING"), held, strict=True
+    ):
         ports[f"TERRAFLOW_{name}_PORT"] = str(sock.getsockname()[1])
         sock.close()
     stack = new_stack(bare=True, TERRAFLOW_STORE="local", **ports)
@@ -341,8 +346,12 @@ def test_honcho_start_runs_the_stack_with_restarts(new_stack: NewStack, tmp_path
     before = stack.services()
     for name in ("jupyter", "airflow-scheduler"):
         os.kill(before[name]["pid"], signal.SIGKILL)
-        wait_for(lambda name=name: stack.services()[name]["state"] == "ready"
-                 and stack.services()[name]["restarts"] == 1)  # fmt: skip
+        wait_for(
+            lambda name=name: (
+                stack.services()[name]["state"] == "ready"
+                and stack.services()[name]["restarts"] == 1
+            )
+        )
     after = stack.services()
     others = set(names) - {"jupyter", "airflow-scheduler"}
     assert {n: after[n]["pid"] for n in others} == {n: before[n]["pid"] for n in others}
@@ -384,8 +393,9 @@ def test_train_disk_full_fails_clearly_and_leaves_nothing_half_written(
 ) -> None:
     stack = new_stack(TERRAFLOW_STORE="local", TERRAFLOW_ARTIFACTS=str(small_disk / "artifacts"))
     config = stack.config / "land_cover.toml"
-    config.write_text(config.read_text().replace("samples_per_class = 1000",
-                                                 "samples_per_class = 500"))  # fmt: skip
+    config.write_text(
+        config.read_text().replace("samples_per_class = 1000", "samples_per_class = 500")
+    )
     stack.ok("up", "--detach", "--only", "mlflow")
     said = stack.fails("train", MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
     assert "could not store the run" in said.splitlines()[-1]
@@ -451,9 +461,12 @@ def test_make_with_too_old_a_python_is_one_line(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".venv", "var", ".git", "mlflow-*"))
     done = subprocess.run(
-        ["make", "status", f"PYTHON={old}"], cwd=copy, capture_output=True, text=True,
+        ["make", "status", f"PYTHON={old}"],
+        cwd=copy,
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode != 0
     wanted = f"TerraFlow needs Python 3.11, 3.12 or 3.13, but {old} is 3.9; name another"
     assert wanted in done.stderr

@@ -44,10 +44,20 @@ def test_notebook_runs_and_shows_pictures(
     notebook: Path, variables: dict[str, str], tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "jupyter", "execute", str(notebook),
-         f"--output={tmp_path / notebook.name}"],
-        cwd=notebook.parent, env=variables, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "jupyter",
+            "execute",
+            str(notebook),
+            f"--output={tmp_path / notebook.name}",
+        ],
+        cwd=notebook.parent,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     cells = json.loads((tmp_path / notebook.name).read_text())["cells"]
     shown = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]

@@ -118,10 +118,12 @@ def test_jupyter_refuses_without_token_and_lets_it_in(stack: Stack) -> None:
 def s3_client(stack: Stack, password: str | None = None):  # type: ignore[no-untyped-def]
     shown = stack.credentials()
     return boto3.client(
-        "s3", endpoint_url=stack.url("minio"), region_name="us-east-1",
+        "s3",
+        endpoint_url=stack.url("minio"),
+        region_name="us-east-1",
         aws_access_key_id=shown["minio user"],
         aws_secret_access_key=password or shown["minio password"],
-    )  # fmt: skip
+    )
 
 
 def test_minio_refuses_without_credentials_and_has_both_buckets(stack: Stack) -> None:

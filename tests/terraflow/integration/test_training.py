@@ -47,6 +47,7 @@ class_weight = "balanced"
 block_size_px = 17
 whole_polygons = false
 """
+CLASSES = 'classes = { 2 = "forest", 3 = "grassland", 4 = "shrubland", 8 = "artificial_surface" }'
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "slovenia"
 
 
@@ -104,9 +105,14 @@ def test_train_real_data_reaches_the_accuracy_over_blocks(run: Run, trained: str
 def test_train_logs_all_that_a_reader_needs(run: Run, stack: Stack) -> None:
     names = {entry.path for entry in mlflow.artifacts.list_artifacts(run_id=run.info.run_id)}
     assert {
-        "class_curves.png", "config.json", "confusion.png", "data_report.json", "importance.png",
-        "model_card.md", "predictions.parquet",
-    } <= names  # fmt: skip
+        "class_curves.png",
+        "config.json",
+        "confusion.png",
+        "data_report.json",
+        "importance.png",
+        "model_card.md",
+        "predictions.parquet",
+    } <= names
     assert {"code_commit", "lock_digest", "data_digest", "seed"} <= set(run.data.tags)
     assert {"f1_forest", "users_accuracy_forest", "macro_f1"} <= set(run.data.metrics)
     assert run.data.params["block_size_px"] == "17"
@@ -272,14 +278,21 @@ def test_train_labels_outside_the_images_gives_both_extents(
     ("change", "expected"),
     [
         (("catalog.json", "nowhere.json"), "nowhere.json can't be read ("),
-        (("2015-07-01", "2030-07-01", "2017-12-31", "2030-12-31"),
-         "its 68 items lie between 2015-07-11 and 2017-12-22"),
-        (('classes = { 2 = "forest", 3 = "grassland", 4 = "shrubland", 8 = "artificial_surface" }',
-          'classes = { 2 = "forest" }'), "1 class(es) (forest); at least 2 classes are needed"),
+        (
+            ("2015-07-01", "2030-07-01", "2017-12-31", "2030-12-31"),
+            "its 68 items lie between 2015-07-11 and 2017-12-22",
+        ),
+        (
+            (
+                CLASSES,
+                'classes = { 2 = "forest" }',
+            ),
+            "1 class(es) (forest); at least 2 classes are needed",
+        ),
         (('asset = "cloud"', 'asset = "clouds"'), "68 of 68 items lack assets"),
         (("clear = [0]", "clear = [77]"), "None of the 101 x 100 pixels is clear"),
     ],
-)  # fmt: skip
+)
 def test_train_bad_input_is_one_sentence_and_leaves_no_run(
     change: tuple[str, ...], expected: str, stack: Stack, config: Path, run: Run
 ) -> None:

@@ -50,13 +50,21 @@ class Pair:
         supervisor = ["-c", code] if code else ["-m", "terraflow.process.supervise"]
         with (folder / "terminal").open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *supervisor, "one", "sample", "one", *words, "+",
-                 "two", "sample", "two"],
-                env=os.environ | {"TERRAFLOW_RESOLVED": "1", "TERRAFLOW_VAR": str(self.var),
-                                  "PYTHONPATH": str(folder), "PYTHONUNBUFFERED": "1",
-                                  "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"},
+                [
+                    *(sys.executable, *supervisor),
+                    *("one", "sample", "one", *words),
+                    *("+", "two", "sample", "two"),
+                ],
+                env=os.environ
+                | {
+                    "TERRAFLOW_RESOLVED": "1",
+                    "TERRAFLOW_VAR": str(self.var),
+                    "PYTHONPATH": str(folder),
+                    "PYTHONUNBUFFERED": "1",
+                    "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+                },
                 stdout=output,
-            )  # fmt: skip
+            )
 
     def state(self, name: str) -> ServiceState:
         state = read_state(self.var / "run", name)

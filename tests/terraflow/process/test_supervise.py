@@ -25,11 +25,18 @@ class Supervised:
     def __init__(self, var: Path, code: str, *options: str) -> None:
         self.var = var
         self.process = subprocess.Popen(
-            [*SUPERVISE, *options, "sample", sys.executable, "-c",
-             code.replace("{", "{{").replace("}", "}}")],
+            [
+                *SUPERVISE,
+                *options,
+                "sample",
+                sys.executable,
+                "-c",
+                code.replace("{", "{{").replace("}", "}}"),
+            ],
             env=os.environ | {"TERRAFLOW_RESOLVED": "1", "TERRAFLOW_VAR": str(var)},
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     @property
     def state(self) -> ServiceState | None:

@@ -152,9 +152,13 @@ def load(estimator: Any, folder: Path, target: str = "text", **options: Any) -> 
     estimator.fit(values, wanted)
     signature = mlflow.models.infer_signature(values, estimator.predict(values))
     mlflow.sklearn.save_model(
-        estimator, folder / "model", signature=signature, pip_requirements=[],
-        serialization_format="cloudpickle", **options,
-    )  # fmt: skip
+        estimator,
+        folder / "model",
+        signature=signature,
+        pip_requirements=[],
+        serialization_format="cloudpickle",
+        **options,
+    )
     return mlflow.pyfunc.load_model(str(folder / "model"))
 
 

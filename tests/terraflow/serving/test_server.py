@@ -11,11 +11,13 @@ from mlflow.types import ColSpec, DataType, Schema
 
 from terraflow.serving.server import InputError, check_table, parse_table
 
-SCHEMA = Schema([
-    ColSpec(DataType.double, "ndvi"),
-    ColSpec(DataType.long, "count"),
-    ColSpec(DataType.string, "name", required=False),
-])  # fmt: skip
+SCHEMA = Schema(
+    [
+        ColSpec(DataType.double, "ndvi"),
+        ColSpec(DataType.long, "count"),
+        ColSpec(DataType.string, "name", required=False),
+    ]
+)
 
 
 def test_check_table_orders_columns_and_gives_types() -> None:

@@ -11,8 +11,16 @@ from terraflow import probes
 from terraflow.errors import ConfigError
 from terraflow.process import supervise
 from terraflow.settings import Settings
+from terraflow.stack import services
 from terraflow.stack.environment import environment
-from terraflow.stack.services import SERVICES, is_ready, select
+from terraflow.stack.services import (
+    SERVICES,
+    is_ready,
+    model_server_url,
+    record_model_server,
+    recorded_model_server,
+    select,
+)
 from terraflow.state import ServiceState
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,23 +61,6 @@ def test_services_of_one_line_are_one_console_script() -> None:
         assert len({words[1] for words in commands}) == 1
 
 
-def test_environment_holds_no_secret_and_no_foreign_variable(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "sqlite:////elsewhere.db")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "somebody's")
-    variables = environment(with_store(settings, "minio"))
-    assert "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" not in variables
-    assert not [key for key in variables if re.search("PASSWORD|SECRET|TOKEN", key)]
-
-
-def test_environment_with_s3_keeps_the_users_credentials(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_PROFILE", "mine")
-    assert environment(with_store(settings, "s3"))["AWS_PROFILE"] == "mine"
-
-
 def test_select_adds_what_a_service_needs(settings: Settings) -> None:
     names = [s.name for s in select(with_store(settings, "minio"), ["mlflow"])]
     assert names == ["minio", "mlflow"]
@@ -108,3 +99,25 @@ def test_is_ready_believes_no_heartbeat_from_before_the_start(
 def test_is_ready_service_in_its_pause_is_not_ready(settings: Settings) -> None:
     state = ServiceState("mlflow", "restarting", None, 1, 1)
     assert not is_ready(SERVICES["mlflow"], settings, state)
+
+
+def test_model_server_is_told_only_while_it_runs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert recorded_model_server(settings) == ""
+    record_model_server(settings, "http://127.0.0.1:5002")
+    assert recorded_model_server(settings) == ""  # left by one that was killed
+    monkeypatch.setattr(services, "manager_pid", lambda _run_dir, _name: 1)
+    assert recorded_model_server(settings) == "http://127.0.0.1:5002"
+
+
+@pytest.mark.parametrize(("answers", "expected"), [(True, "http://127.0.0.1:5002"), (False, "")])
+def test_model_server_url_is_one_that_answers(
+    answers: bool, expected: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_model_server(settings, "http://127.0.0.1:5002")
+    monkeypatch.setattr(services, "manager_pid", lambda _run_dir, _name: 1)
+    asked: list[str] = []
+    monkeypatch.setattr(probes, "answers", lambda url: asked.append(url) or answers)
+    assert model_server_url(settings) == expected
+    assert asked == ["http://127.0.0.1:5002/health"]

@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from invoke.context import Context
+
+from terraflow.config import project_root
+from terraflow.eo import steps
+from terraflow.eo.steps import STEPS
+from terraflow.orchestration import dag_runs
+from terraflow.tasks import namespace
+from terraflow.tasks.steps import STEP_TASKS
 
 ROOT = Path(__file__).resolve().parents[3]
+OWN = """
+from terraflow.eo.project import Project
+
+def export(project, inputs):
+    return {"archive": f"of {project.config.name}"}
+
+def broken(project, inputs):
+    raise ValueError("no archive")
+
+PROJECT = Project("land_cover", steps={"export": export, "broken": broken})
+"""
 
 
-def refused(*words: str) -> str:
+def invoke(*words: str, cwd: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `invoke WORDS`."""
+    return subprocess.run(
+        [sys.executable, "-m", "invoke", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | variables,
+    )
+
+
+def refused(*words: str, **more: Any) -> str:
     """Run `invoke WORDS`, which must end with a sentence."""
-    done = subprocess.run(
-        [sys.executable, "-m", "invoke", *words], cwd=ROOT, capture_output=True, text=True,
-        timeout=60, check=False,
-    )  # fmt: skip
+    done = invoke(*words, **more)
     assert done.returncode == 1, done.stderr
     assert "ingest ..." not in done.stdout
     [sentence] = done.stderr.splitlines()
@@ -54,3 +86,167 @@ def test_train_unknown_name_is_told_before_ingest(
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
     assert expected in refused("train")
+
+
+def test_tasks_every_step_has_one() -> None:
+    assert set(STEPS) == set(STEP_TASKS) <= set(namespace.task_names)
+
+
+def test_tasks_former_names_of_steps_still_work() -> None:
+    aliases = {alias: row.name for row in STEPS.values() for alias in row.aliases}
+    assert aliases["explain"] == "origin"
+    for alias, name in aliases.items():
+        assert namespace[alias] is namespace[name] is STEP_TASKS[name]
+    old, new = (refused(name, "nowhere.tif") for name in ("explain", "origin"))
+    assert old == new
+    assert "nowhere.tif can't be read" in new
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_task_help_follows_the_row(name: str) -> None:
+    row = STEPS[name]
+    done = invoke("--help", name)
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    assert row.summary in told
+    for option in row.options:
+        flag = f"--{option.name.replace('_', '-')}"
+        assert re.search(rf"{flag}(=STRING| |$)", told), flag
+        assert option.help in told
+    flags = set(re.findall(r"--([a-z-]+)", done.stdout.partition("Options:")[2]))
+    known = {option.name.replace("_", "-") for option in row.options}
+    assert flags - {"airflow"} == known
+    assert ("airflow" in flags) == bool(row.dag)
+
+
+def test_task_required_option_may_be_given_by_name() -> None:
+    assert refused("origin", "--file", "nowhere.tif") == refused("origin", "nowhere.tif")
+    done = invoke("reproduce")
+    assert done.returncode != 0
+    assert "'file'" in done.stderr
+
+
+@pytest.fixture
+def dag_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any], str]]:
+    """DAGs that were asked for, instead of being run."""
+    calls: list[tuple[str, dict[str, Any], str]] = []
+
+    def run_dag(_: Any, dag_id: str, conf: dict[str, Any], *, result_task: str) -> dict[str, Any]:
+        calls.append((dag_id, conf, result_task))
+        return {"run_id": "1"}
+
+    monkeypatch.setattr(dag_runs, "run_dag", run_dag)
+    monkeypatch.setattr(steps, "show", lambda *_: 0)
+    monkeypatch.setattr(steps, "check", lambda *_: None)
+    return calls
+
+
+def test_train_airflow_passes_the_options_that_are_given(
+    dag_calls: list[tuple[str, dict[str, Any], str]], config_dir: Path
+) -> None:
+    train = STEP_TASKS["train"]
+    config = str(config_dir / "land_cover.toml")
+    train(Context(), config="", items="", tune="", airflow=True)
+    train(Context(), config=config, items="s3://b/items.json", tune="5", airflow=True)
+    assert dag_calls == [
+        ("land_cover_training", {"config": ""}, "train"),
+        (
+            "land_cover_training",
+            {"config": config, "items": "s3://b/items.json", "tune": 5},
+            "train",
+        ),
+    ]
+
+
+def test_train_airflow_wrong_option_runs_no_dag(
+    dag_calls: list[tuple[str, dict[str, Any], str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.undo()
+    calls: list[Any] = []
+    monkeypatch.setattr(dag_runs, "run_dag", lambda *words, **_: calls.append(words))
+    with pytest.raises(SystemExit) as ended:
+        STEP_TASKS["train"](Context(), config="", items="", tune="-1", airflow=True)
+    assert ended.value.code == 1
+    assert "--tune -1 is no number of trials" in capsys.readouterr().err
+    assert calls == dag_calls == []
+
+
+@pytest.fixture
+def own_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A folder whose project has steps of its own: what `invoke` needs to run there."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text('[tool.terraflow]\nproject = "owned:PROJECT"\n')
+    (folder / "owned.py").write_text(OWN)
+    for name in ("Procfile", "tasks.py"):
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    paths = os.environ.get("PYTHONPATH", "")
+    monkeypatch.delenv("TERRAFLOW_ROOT", raising=False)
+    return {"cwd": folder, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT / 'src'}{os.pathsep}{paths}"}
+
+
+def test_step_of_the_project_runs_by_its_name(own_project: dict[str, Any]) -> None:
+    done = invoke("step", "export", **own_project)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "archive: of land-cover\n"
+
+
+def test_step_of_the_project_that_fails_is_a_sentence(own_project: dict[str, Any]) -> None:
+    said = refused("step", "broken", **own_project)
+    assert "Step broken (owned:broken) failed with ValueError: no archive" in said
+
+
+def test_step_unknown_name_tells_the_nearest(own_project: dict[str, Any]) -> None:
+    said = refused("step", "exprot", **own_project)
+    assert said == "Step 'exprot' is not known; write one of export, promote, reproduce."
+    assert "write one of train" in refused("step", "trian")
+
+
+TRAINED = {
+    "run_id": "abc",
+    "url": "http://localhost/run",
+    "model": "models:/land-cover/2",
+    "scores": {"overall_accuracy": [0.9, 0.8, 1.0], "macro_f1": [0.8, 0.7, 0.9]},
+    "at_random": {"overall_accuracy": 0.95, "macro_f1": 0.91},
+    "headline": ["overall_accuracy", "macro_f1"],
+    "simulated": False,
+    "promoted": True,
+    "reason": "Better.",
+}
+
+
+@pytest.mark.parametrize(
+    ("started_by", "hints"),
+    [
+        ({}, ["invoke serve --run-id abc", "invoke map --model models:/land-cover/2"]),
+        (
+            {"TERRAFLOW_STARTED_BY": "make"},
+            ['make serve ARGS="--run-id abc"', 'make map ARGS="--model models:/land-cover/2"'],
+        ),
+        (
+            {"PIXI_PROJECT_ROOT": "/x", "INIT_CWD": "/x"},
+            ["pixi run serve --run-id abc", "pixi run map --model models:/land-cover/2"],
+        ),
+    ],
+)
+def test_train_show_names_the_next_commands_as_the_user_types_them(
+    started_by: dict[str, str],
+    hints: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from terraflow.eo.project import open_project
+
+    assert project_root() == ROOT
+    project = open_project()
+    for name in ("TERRAFLOW_STARTED_BY", "PIXI_PROJECT_ROOT", "INIT_CWD"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in started_by.items():
+        monkeypatch.setenv(name, value)
+    assert steps.show("train", project, TRAINED) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == [f"Serve it: {hints[0]}", f"Map with it: {hints[1]}"]
+    assert "Over random folds, which is optimistic: 0.950 and 0.910" in lines
+    assert "Better. It is the champion now." in lines

@@ -108,7 +108,7 @@ class Grid(Section):
     resolution : float or None
         Size of a square pixel in the units of the CRS.
     resampling : str
-        Of bands, by GDAL's names; masks and classes always take the nearest.
+        Of bands, by GDAL's names; masks and labels always take the nearest.
     """
 
     crs: str | None = None
@@ -122,9 +122,9 @@ class CloudMask(Section):
     Attributes
     ----------
     asset : str
-        Key of the asset with classes, flags or a mask.
+        Key of the asset with codes, flags or a mask.
     clear : list of int or None
-        Values that are clear, as Sentinel-2's scene classification has them.
+        Codes that are clear, as of Sentinel-2's scene layer (SCL).
     cloudy_bits : list of int or None
         Bits (0 is the lowest) any of which makes a pixel unclear, as in Landsat's QA_PIXEL.
     """

@@ -61,6 +61,11 @@ class Labels(Section):
     shrink: float = Field(0, ge=0)
     samples_per_class: int | None = Field(None, ge=1)
 
+    @property
+    def most_of_each(self) -> int | None:
+        """Most pixels of each stratum, as a class is one."""
+        return self.samples_per_class
+
     @model_validator(mode="before")
     @classmethod
     def _renamed(cls, values: Any) -> Any:
@@ -136,6 +141,11 @@ class Checks(Section):
     min_samples_per_class: int | None = Field(None, ge=1)
     value_range: dict[str, tuple[float, float]] = {}
     max_outside_range: float = Field(0.01, ge=0, le=1)
+
+    @property
+    def min_samples(self) -> int | None:
+        """Least number of labelled pixels of each stratum, as a class is one."""
+        return self.min_samples_per_class
 
 
 class Model(Section):

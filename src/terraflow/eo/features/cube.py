@@ -57,9 +57,14 @@ def load_clear(
     logging.getLogger("odc.loader").setLevel(logging.CRITICAL)
     # items may differ in type and nodata, and end inside the grid: all of that becomes NaN
     loaded = _load(
-        items, list(dict.fromkeys(bands.values())), geobox, chunk_px,
-        resampling=recipe.grid.resampling, dtype="float32", nodata=float("nan"),
-    )  # fmt: skip
+        items,
+        list(dict.fromkeys(bands.values())),
+        geobox,
+        chunk_px,
+        resampling=recipe.grid.resampling,
+        dtype="float32",
+        nodata=float("nan"),
+    )
     scaled = {
         name: _scaled(loaded[asset], items, asset, recipe.scaling.get(name, Scaling()))
         for name, asset in bands.items()
@@ -67,9 +72,14 @@ def load_clear(
     observed = next(iter(scaled.values())).notnull()
     if mask:
         flags = _load(
-            items, [mask.asset], geobox, chunk_px,
-            resampling="nearest", dtype="int32", nodata=UNSEEN,
-        )[mask.asset]  # fmt: skip
+            items,
+            [mask.asset],
+            geobox,
+            chunk_px,
+            resampling="nearest",
+            dtype="int32",
+            nodata=UNSEEN,
+        )[mask.asset]
         observed = observed & (flags != UNSEEN)
         clear = clear_pixels(flags, mask)
         scaled = {name: values.where(clear) for name, values in scaled.items()}
@@ -77,12 +87,12 @@ def load_clear(
 
 
 def clear_pixels(mask: xr.DataArray, rule: CloudMask) -> xr.DataArray:
-    """Tell clear pixels by a list of classes or by bit flags.
+    """Tell clear pixels by a list of codes or by bit flags.
 
     Parameters
     ----------
     mask : DataArray, shape (time, y, x), integer
-        Sentinel-2's scene classification, Landsat's QA_PIXEL, or a plain mask; -1 is nodata.
+        Sentinel-2's scene layer (SCL), Landsat's QA_PIXEL, or a plain mask; -1 is nodata.
 
     Returns
     -------
@@ -120,9 +130,14 @@ def _load(
     items: Sequence[pystac.Item], assets: list[str], geobox: GeoBox, chunk_px: int, **options: Any
 ) -> xr.Dataset:
     loaded = odc.stac.load(
-        items, bands=assets, geobox=geobox, groupby="id", fail_on_error=True,
-        chunks={"time": 1, "x": chunk_px, "y": chunk_px}, **options,
-    )  # fmt: skip
+        items,
+        bands=assets,
+        geobox=geobox,
+        groupby="id",
+        fail_on_error=True,
+        chunks={"time": 1, "x": chunk_px, "y": chunk_px},
+        **options,
+    )
     degrees = {"latitude": "y", "longitude": "x"}
     return loaded.rename({name: to for name, to in degrees.items() if name in loaded.dims})
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 import spyndex
 import xarray as xr
 
-from terraflow.errors import ConfigError
+from terraflow.errors import ConfigError, nearest
 
 __all__ = ["add_indices", "check_indices"]
 
@@ -92,6 +91,5 @@ def _constants(over: dict[str, float]) -> dict[str, float]:
 
 
 def _nearest(name: str) -> str:
-    folded = {known.lower(): known for known in spyndex.indices}
-    near = [folded[n] for n in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
+    near = nearest(name, spyndex.indices)
     return f"did you mean {', '.join(near)}?" if near else "spyndex lists what there is."

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from terraflow.eo.features.recipe import FeatureFunction
-from terraflow.errors import ConfigError, TerraFlowError
+from terraflow.errors import ConfigError, TerraFlowError, error_place, first_line
 
 __all__ = ["compute_own", "function_name", "own_names"]
 
@@ -32,8 +32,8 @@ def compute_own(functions: Sequence[FeatureFunction], cube: xr.Dataset) -> dict[
     Parameters
     ----------
     functions : sequence of callable
-        Each gets a copy of the cube and returns a dict of name to array of shape (y, x), numbers,
-        NaN where nothing can be told.
+        Each gets the cube, which it can't write to, and returns a dict of name to array of shape
+        (y, x), numbers, NaN where nothing can be told.
     cube : Dataset
         Bands, and indices by their names in lower case; dims (time, y, x), float32, NaN where not
         clear.
@@ -53,13 +53,14 @@ def compute_own(functions: Sequence[FeatureFunction], cube: xr.Dataset) -> dict[
     for function in functions:
         told = f"Feature function {function_name(function)}"
         try:
-            returned = function(cube.copy(deep=True))  # one may write into its cube
+            returned = function(_read_only(cube))
         except TerraFlowError:
             raise
         except Exception as error:
             raise ConfigError(
-                f"{told} failed with {type(error).__name__}: {_line(error)}; it got a cube of "
-                f"{', '.join(map(str, cube.data_vars))} with dims {_dims(cube)}; correct it."
+                f"{told} failed with {type(error).__name__}: {first_line(error)}"
+                f"{error_place(error)}; it got a cube of {', '.join(map(str, cube.data_vars))} "
+                f"with dims {_dims(cube)}; correct it."
             ) from error
         if not hasattr(returned, "items"):
             raise ConfigError(
@@ -70,14 +71,20 @@ def compute_own(functions: Sequence[FeatureFunction], cube: xr.Dataset) -> dict[
             if not isinstance(name, str) or not name:
                 raise ConfigError(f"{told} returned the name {name!r}; write a text that names it.")
             if name in found:
-                raise ConfigError(f"{told} returned {name}, which another function returned, too; "
-                                  "give each feature a name of its own.")  # fmt: skip
+                raise ConfigError(
+                    f"{told} returned {name}, which another function returned, too; "
+                    "give each feature a name of its own."
+                )
             found[name] = _checked(values, shape, f"{told} returned {name} as")
     return found
 
 
-def own_names(functions: Sequence[FeatureFunction], times: npt.ArrayLike, series: Sequence[str],
-              taken: Sequence[str]) -> list[str]:  # fmt: skip
+def own_names(
+    functions: Sequence[FeatureFunction],
+    times: npt.ArrayLike,
+    series: Sequence[str],
+    taken: Sequence[str],
+) -> list[str]:
     """Name the features of functions, by trying them on a few made-up pixels.
 
     Parameters
@@ -113,6 +120,8 @@ def own_names(functions: Sequence[FeatureFunction], times: npt.ArrayLike, series
 def _checked(values: object, shape: tuple[int, int], told: str) -> Image:
     if isinstance(values, xr.DataArray) and set(values.dims) == {"y", "x"}:
         values = values.transpose("y", "x").values
+    if isinstance(values, np.ma.MaskedArray):
+        values = np.ma.filled(values.astype("float32"), np.nan)
     try:
         array = np.asarray(values)
     except ValueError:
@@ -131,6 +140,14 @@ def _checked(values: object, shape: tuple[int, int], told: str) -> Image:
     return array.astype("float32")
 
 
+def _read_only(cube: xr.Dataset) -> xr.Dataset:
+    """Give the cube without a copy, so that no function changes what the next one gets."""
+    views = {name: values.values.view() for name, values in cube.data_vars.items()}
+    for view in views.values():
+        view.flags.writeable = False
+    return cube.copy(data=views)
+
+
 def _describe(value: object) -> str:
     shape = getattr(value, "shape", None)
     return f"{type(value).__name__} of shape {tuple(shape)}" if shape else type(value).__name__
@@ -138,7 +155,3 @@ def _describe(value: object) -> str:
 
 def _dims(cube: xr.Dataset) -> str:
     return ", ".join(f"{name} {size}" for name, size in cube.sizes.items())
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0].rstrip(".")

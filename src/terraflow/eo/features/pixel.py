@@ -43,8 +43,12 @@ def feature_names(bands: Sequence[str], features: Features, periods: Sequence[st
     series = series_names(bands, features)
     plain = [f"{name}_{what}" for name in series for what in (*periods, *features.statistics)]
     plain += features.layers
-    around = [f"{name}_{what}{side}" for side in features.neighbourhood for name in plain
-              for what in ("mean", "std")]  # fmt: skip
+    around = [
+        f"{name}_{what}{side}"
+        for side in features.neighbourhood
+        for name in plain
+        for what in ("mean", "std")
+    ]
     return plain + around
 
 
@@ -168,10 +172,15 @@ def read_layer(name: str, uri: str, geobox: GeoBox) -> Image:
             if file.crs is None:
                 raise DataError(f"Layer {name}, {uri}, has no CRS; add one, as gdal_edit does.")
             with WarpedVRT(
-                file, crs=str(geobox.crs), transform=geobox.affine, width=geobox.width,
-                height=geobox.height, resampling=Resampling.bilinear, dtype="float32",
+                file,
+                crs=str(geobox.crs),
+                transform=geobox.affine,
+                width=geobox.width,
+                height=geobox.height,
+                resampling=Resampling.bilinear,
+                dtype="float32",
                 nodata=np.nan,
-            ) as warped:  # fmt: skip
+            ) as warped:
                 values: Image = warped.read(1)
     except (rasterio.errors.RasterioError, OSError) as error:
         raise DataError(

@@ -120,9 +120,14 @@ def write_clip(
                     data = data[::-1]
                 copy.write(data, 1, window=Window(0, top, window.width, rows))
         rasterio.shutil.copy(
-            raw, cog, driver="COG", compress="DEFLATE", predictor="YES", num_threads=1,
+            raw,
+            cog,
+            driver="COG",
+            compress="DEFLATE",
+            predictor="YES",
+            num_threads=1,
             overviews="NONE",  # whoever warps to a coarser grid would read one instead of pixels
-        )  # fmt: skip
+        )
         raw.unlink()
     return True
 
@@ -188,8 +193,10 @@ def _check(file: DatasetReader, image: Image) -> None:
     if file.crs is None:
         raise DataError(f"{name} has no CRS; write it into the file with `rio edit-info --crs`.")
     if file.transform.is_identity:
-        raise DataError(f"{name} does not tell its grid; write it into the file with `rio "
-                        "edit-info --transform`.")  # fmt: skip
+        raise DataError(
+            f"{name} does not tell its grid; write it into the file with `rio "
+            "edit-info --transform`."
+        )
     if file.transform.b or file.transform.d or file.transform.a < 0:
         raise DataError(f"{name} has a rotated or mirrored grid; warp it with `rio warp` first.")
 
@@ -235,11 +242,19 @@ def _profile(file: DatasetReader, image: Image, window: Window) -> dict[str, Any
     if _south_up(file):
         transform = transform * Affine(1, 0, 0, 0, -1, window.height)
     return {
-        "driver": "GTiff", "count": 1, "dtype": dtype, "nodata": nodata, "crs": file.crs,
-        "width": window.width, "height": window.height,
+        "driver": "GTiff",
+        "count": 1,
+        "dtype": dtype,
+        "nodata": nodata,
+        "crs": file.crs,
+        "width": window.width,
+        "height": window.height,
         "transform": transform,
-        "tiled": True, "blockxsize": 512, "blockysize": 512, "bigtiff": "IF_SAFER",
-    }  # fmt: skip
+        "tiled": True,
+        "blockxsize": 512,
+        "blockysize": 512,
+        "bigtiff": "IF_SAFER",
+    }
 
 
 def _fits(value: float, dtype: str) -> bool:

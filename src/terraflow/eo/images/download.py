@@ -205,9 +205,11 @@ class Downloader:
             return self._diagnose_s3(href)
         try:
             with requests.get(
-                self.sign(href), headers={"Range": "bytes=0-0"}, stream=True,
+                self.sign(href),
+                headers={"Range": "bytes=0-0"},
+                stream=True,
                 timeout=self.timeout_s,
-            ) as answer:  # fmt: skip
+            ) as answer:
                 status, wait = answer.status_code, answer.headers.get("Retry-After", "")
         except requests.RequestException as error:
             return _Fault(temporary=True, reason=f"no answer, {type(error).__name__}")

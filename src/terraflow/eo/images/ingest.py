@@ -41,8 +41,14 @@ EXTENSIONS = [
 ]
 #: Of a source's properties and extensions what the copies tell for themselves.
 REPLACED = (
-    "proj:", "raster:", "file:", "earthsearch:boa_offset", "/projection/", "/raster/", "/file/"
-)  # fmt: skip
+    "proj:",
+    "raster:",
+    "file:",
+    "earthsearch:boa_offset",
+    "/projection/",
+    "/raster/",
+    "/file/",
+)
 
 
 def ingest(config: ProjectConfig, storage: Storage) -> Images:

@@ -130,9 +130,14 @@ def _item_of_file(scene: str, date: datetime | None, band: str, path: str) -> py
                     f"{path} has no CRS; write it into the file with `rio edit-info --crs`."
                 )
             item: pystac.Item = rio_stac.create_stac_item(
-                file, input_datetime=date or EPOCH, id=scene, asset_name=band, asset_href=path,
-                properties={} if date else {UNDATED: True}, with_eo=True,
-            )  # fmt: skip
+                file,
+                input_datetime=date or EPOCH,
+                id=scene,
+                asset_name=band,
+                asset_href=path,
+                properties={} if date else {UNDATED: True},
+                with_eo=True,
+            )
     except RasterioError as error:
         raise DataError(
             f"{path} is no raster that can be read ({error}); correct [data] files, or fetch the "

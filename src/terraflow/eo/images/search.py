@@ -25,9 +25,12 @@ __all__ = ["find_items", "read_catalogue", "sign"]
 
 #: Of requests for metadata; urllib3 honours Retry-After by itself.
 RETRY = Retry(
-    total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
+    total=4,
+    backoff_factor=0.5,
+    status_forcelist=(429, 500, 502, 503, 504),
+    allowed_methods=None,
     raise_on_status=False,
-)  # fmt: skip
+)
 TIMEOUT_S = (10, 60)  # to connect, to answer
 #: Of an item collection; more are an API's, to be searched instead.
 MAX_PAGES = 1000
@@ -138,9 +141,15 @@ class _Source:
 
 
 _READ_ERRORS = (
-    APIError, StorageError, pystac.STACError, pystac.STACTypeError, ValueError, KeyError, TypeError,
+    APIError,
+    StorageError,
+    pystac.STACError,
+    pystac.STACTypeError,
+    ValueError,
+    KeyError,
+    TypeError,
     AttributeError,
-)  # fmt: skip
+)
 
 
 def _items_of(document: dict[str, Any], uri: str, source: _Source) -> list[pystac.Item]:
@@ -221,9 +230,10 @@ def _of_collection(items: list[pystac.Item], name: str, catalogue: str) -> list[
         known = sorted({item.collection_id for item in items if item.collection_id})
         raise DataError(
             f"{catalogue} has no collection {name}; set [data] collection to one of "
-            f"{', '.join(known)}." if known else
-            f"{catalogue} has no collections; remove [data] collection = {name!r}."
-        )  # fmt: skip
+            f"{', '.join(known)}."
+            if known
+            else f"{catalogue} has no collections; remove [data] collection = {name!r}."
+        )
     return chosen
 
 

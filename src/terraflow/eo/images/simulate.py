@@ -203,17 +203,31 @@ def _item(identifier: str, date: datetime, *, cloud_cover: float) -> pystac.Item
 
 
 def _add_asset(
-    item: pystac.Item, folder: Path, band: str, pixels: npt.NDArray[np.generic], gsd: int, *,
+    item: pystac.Item,
+    folder: Path,
+    band: str,
+    pixels: npt.NDArray[np.generic],
+    gsd: int,
+    *,
     scaled: bool,
-) -> None:  # fmt: skip
+) -> None:
     step = int(gsd / PIXEL_M)
     data = pixels[::step, ::step]
     path = folder / item.id / f"{band}.tif"
     transform = from_origin(WEST_M, NORTH_M, gsd, gsd)
     with rasterio.open(
-        path, "w", driver="COG", width=data.shape[1], height=data.shape[0], count=1,
-        dtype=data.dtype, crs=CRS, transform=transform, nodata=NODATA, compress="deflate",
-    ) as file:  # fmt: skip
+        path,
+        "w",
+        driver="COG",
+        width=data.shape[1],
+        height=data.shape[0],
+        count=1,
+        dtype=data.dtype,
+        crs=CRS,
+        transform=transform,
+        nodata=NODATA,
+        compress="deflate",
+    ) as file:
         file.write(data, 1)
     raster = {"nodata": NODATA, "data_type": str(data.dtype), "spatial_resolution": gsd}
     if scaled:

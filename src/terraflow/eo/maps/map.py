@@ -34,8 +34,7 @@ class Mapped(Record):
     Attributes
     ----------
     map : str
-        URI of a COG; its bands are those of the target. For classes: class (uint8, 1 to n; 0 is
-        nodata) and confidence (1 to 100 per cent: the probability of that class; 0 is nodata).
+        URI of a COG, whose bands the target describes.
     item : str
         URI of its STAC item.
     """

@@ -118,9 +118,15 @@ def write_cog(source: Path, target: Path, resampling: str) -> None:
     https://gdal.org/en/stable/drivers/raster/cog.html
     """
     rasterio.shutil.copy(
-        source, target, driver="COG", compress="deflate", blocksize=BLOCK_PX,
-        overview_resampling=resampling, bigtiff="IF_SAFER", num_threads="ALL_CPUS",
-    )  # fmt: skip
+        source,
+        target,
+        driver="COG",
+        compress="deflate",
+        blocksize=BLOCK_PX,
+        overview_resampling=resampling,
+        bigtiff="IF_SAFER",
+        num_threads="ALL_CPUS",
+    )
     _unmark_alpha(target)
 
 

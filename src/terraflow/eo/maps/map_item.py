@@ -73,9 +73,14 @@ def map_item(
     if any(each.properties.get(UNDATED) for each in items):
         item.properties[UNDATED] = True  # start and end mean nothing then
     item.add_asset("map", _map_asset(uri, model))
-    item.add_asset("model", pystac.Asset(
-        origin.model, "The model, in MLflow's registry", roles=["mlm:model"],
-    ))  # fmt: skip
+    item.add_asset(
+        "model",
+        pystac.Asset(
+            origin.model,
+            "The model, in MLflow's registry",
+            roles=["mlm:model"],
+        ),
+    )
     item.add_links(_links(origin, items, settings))
     item.set_self_href(uri.removesuffix(".tif") + ".json")
     return item

@@ -8,10 +8,10 @@ from typing import Any
 import pystac
 
 import terraflow
+from terraflow.eo.built_in import DEFAULT
 from terraflow.eo.config.digests import value_digest
 from terraflow.eo.config.record import Record
 from terraflow.eo.models.model import LoadedModel
-from terraflow.eo.targets.classes.classification import Classification
 from terraflow.tracking import runs
 
 __all__ = ["MapOrigin", "make_origin"]
@@ -53,7 +53,7 @@ class MapOrigin(Record):
     version: str
     map_code_commit: str = ""
     map_lock_digest: str = ""
-    target: str = Classification.name
+    target: str = DEFAULT.name
     hooks_digest: str = ""
     note: str = ""
 

@@ -59,14 +59,15 @@ def describe(info: MapInfo) -> list[tuple[str, str]]:
         for key, label in (LABELS | scores).items()
         if key in told or key not in OPTIONAL
     ]
-    names = info.bands[0].names.values()
-    values = ("classes", ", ".join(names)) if names else ("bands", ", ".join(_names(info)))
+    band = info.bands[0]
+    plural = band.name + ("es" if band.name.endswith("s") else "s")
+    values = (plural, ", ".join(band.names.values())) if band.names else ("bands", _names(info))
     grid = f"{info.shape[0]} rows x {info.shape[1]} columns, {info.crs.to_string()[:60]}"
     return [*rows, values, ("grid", grid)]
 
 
-def _names(info: MapInfo) -> list[str]:
-    return [f"{band.name} ({band.unit})" if band.unit else band.name for band in info.bands]
+def _names(info: MapInfo) -> str:
+    return ", ".join(f"{b.name} ({b.unit})" if b.unit else b.name for b in info.bands)
 
 
 def _number(text: str) -> str:

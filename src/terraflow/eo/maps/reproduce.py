@@ -32,7 +32,7 @@ class MapDifference:
     Attributes
     ----------
     pixels : int
-        Of which class or confidence differ.
+        Number of pixels of which a band differs.
     total : int
         Pixels of a map.
     row, column, band : int or str or None

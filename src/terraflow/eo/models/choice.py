@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pkgutil import resolve_name
@@ -21,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from terraflow.eo.config.sections import Model
 from terraflow.eo.hooks import ModelFactory
 from terraflow.eo.models.estimators import KINDS, Kind, Parameters
-from terraflow.errors import ConfigError
+from terraflow.errors import ConfigError, error_place, first_line, nearest
 
 __all__ = ["ModelChoice", "choose_model", "fit", "one_thread"]
 
@@ -69,8 +68,9 @@ class ModelChoice:
             A model of the project refuses its parameters.
         """
         values = self.parameters
-        if "hidden_layer_sizes" in values:  # TOML has lists, scikit-learn wants a tuple
-            values["hidden_layer_sizes"] = tuple(values["hidden_layer_sizes"])
+        for key, value in values.items():
+            if _leaf(key) == "hidden_layer_sizes":  # TOML has lists, scikit-learn wants a tuple
+                values[key] = tuple(value)
         factory = _factory(self.kind)
         seed = {"random_state": self.seed} if "random_state" in _known(self.kind) else {}
         try:
@@ -78,7 +78,8 @@ class ModelChoice:
         except Exception as error:
             raise ConfigError(
                 f"[model] {self.name} can't be made of {values or 'no parameters'}: "
-                f"{type(error).__name__}: {_line(error)}; correct [model.parameters], or the model."
+                f"{type(error).__name__}: {first_line(error)}{error_place(error)}; correct "
+                "[model.parameters], or the model."
             ) from error
         return make_pipeline(StandardScaler(), estimator) if self.kind.scaled else estimator
 
@@ -92,11 +93,11 @@ def choose_model(
     ----------
     model : Model
     own : mapping
-        Name to a class of scikit-learn's API, or to a function that makes one of parameters.
+        Name to an estimator type of scikit-learn's API, or to a function that makes one.
     seed : int
         Taken as `random_state` by models that know it.
     probabilities : bool
-        Whether a classifier is asked for, and not a regressor.
+        Whether the model has to tell probabilities, and not numbers.
 
     Raises
     ------
@@ -149,7 +150,8 @@ def fit(estimator: Any, features: pd.DataFrame, reference: pd.Series) -> Any:
                 "another [model] name."
             ) from error
         raise ConfigError(
-            f"{name} can't be fitted: {_line(error)}; correct the value in [model.parameters]."
+            f"{name} can't be fitted: {first_line(error)}{error_place(error)}; correct the value "
+            "in [model.parameters], or the model."
         ) from error
 
 
@@ -163,7 +165,7 @@ def _find(name: str, own: Mapping[str, ModelFactory]) -> Kind:
     if name in KINDS:
         return KINDS[name]
     if name not in own:
-        raise ConfigError(f"[model] name {name!r} is not known; {_nearest(name, [*KINDS, *own])}.")
+        raise ConfigError(f"[model] name {name!r} is not known; {_suggest(name, [*KINDS, *own])}.")
     search = getattr(own[name], "search", None)
     return Kind(own[name], defaults={}, fixed={}, search=search, trusted=None)
 
@@ -172,20 +174,22 @@ def _check_parameters(model: Model, kind: Kind) -> None:
     fixed = {"random_state", *kind.fixed}
     known = _known(kind) - fixed
     for key in model.parameters:
-        if key in fixed:
+        if key in fixed or _leaf(key) in ("random_state", "n_jobs"):  # of a member, too
             raise ConfigError(
                 f"[model.parameters] {key} can't be set: it is fixed so that the same seed gives "
                 "the same model; remove it, and change the seed by `seed`."
             )
-        if key == "class_weight" and key not in known:
-            raise ConfigError(
-                f"[model] {model.name} can't weight classes, so class_weight must go; balance "
-                "them by [labels] samples_per_class, or take random_forest or lightgbm."
-            )
+        if key in kind.refused:
+            raise ConfigError(f"[model] {model.name} has no {key}: {kind.refused[key]}.")
         if key not in known:
             raise ConfigError(
-                f"[model] {model.name} has no parameter {key!r}; {_nearest(key, known)}."
+                f"[model] {model.name} has no parameter {key!r}; {_suggest(key, known)}."
             )
+
+
+def _leaf(key: str) -> str:
+    """Name a parameter as the member of a pipeline or a vote does, to which it belongs."""
+    return key.rpartition("__")[2]
 
 
 def _check_sort(choice: ModelChoice, *, probabilities: bool) -> None:
@@ -199,7 +203,7 @@ def _check_sort(choice: ModelChoice, *, probabilities: bool) -> None:
         )
     wrong = is_regressor(estimator) if probabilities else is_classifier(estimator)
     if wrong:
-        sort = "a classifier" if probabilities else "a regressor"
+        sort = "one that tells probabilities" if probabilities else "one that predicts numbers"
         raise ConfigError(
             f"[model] {choice.name} made {type(estimator).__name__}, but the target of this "
             f"project needs {sort}; name another model."
@@ -230,11 +234,10 @@ def _factory(kind: Kind) -> Callable[..., Any]:
         ) from error
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    names: Sequence[str] = sorted(known)
-    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
-    return f"the nearest are {', '.join(close)}" if close else f"write one of {', '.join(names)}"
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0].rstrip(".")
+def _suggest(word: str, known: Collection[str]) -> str:
+    close = nearest(word, known)
+    return (
+        f"the nearest are {', '.join(close)}"
+        if close
+        else f"write one of {', '.join(sorted(known))}"
+    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ class Kind:
         Whether features are brought to mean 0 and standard deviation 1 first.
     further : tuple of str
         Parameters that the library takes beside those in its signature.
+    decided : tuple of str
+        Parameters that the search leaves out where it wants the library's default.
+    refused : dict
+        Parameters that users may expect, to what to do instead.
     trusted : tuple of str
         Types, beside skops' own, that a stored model holds; None finds them in the model.
     """
@@ -43,6 +47,8 @@ class Kind:
     search: Callable[[optuna.Trial], Parameters] | None
     scaled: bool = False
     further: tuple[str, ...] = ()
+    decided: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
     trusted: tuple[str, ...] | None = ()
 
 
@@ -86,19 +92,27 @@ KINDS = {
         defaults={"n_estimators": 200, "min_samples_leaf": 2},
         fixed={"n_jobs": 1},
         search=_search_forest,
+        decided=("class_weight",),
         trusted=("sklearn.tree._tree.Tree",),
     ),
     "lightgbm": Kind(
         "lightgbm:LGBMClassifier",
         defaults={
-            "n_estimators": 150, "learning_rate": 0.05, "num_leaves": 15, "colsample_bytree": 0.5,
-            "subsample": 0.8, "subsample_freq": 1,
+            "n_estimators": 150,
+            "learning_rate": 0.05,
+            "num_leaves": 15,
+            "colsample_bytree": 0.5,
+            "subsample": 0.8,
+            "subsample_freq": 1,
         },
         fixed={"n_jobs": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1},
         search=_search_lightgbm,
+        decided=("class_weight",),
         further=("extra_trees", "feature_fraction_bynode", "max_bin", "path_smooth"),
         trusted=(
-            "collections.OrderedDict", "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier",
+            "collections.OrderedDict",
+            "lightgbm.basic.Booster",
+            "lightgbm.sklearn.LGBMClassifier",
         ),
     ),
     "mlp": Kind(
@@ -106,10 +120,14 @@ KINDS = {
         defaults={"hidden_layer_sizes": [64], "alpha": 1.0, "max_iter": 300},
         fixed={},
         search=_search_mlp,
+        refused={
+            "class_weight": "it can't weight classes; balance them by [labels] samples_per_class, "
+            "or take random_forest or lightgbm"
+        },
         scaled=True,
         trusted=(
             "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
             "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
         ),
     ),
-}  # fmt: skip
+}

@@ -25,9 +25,8 @@ from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.eo.hooks import HookRecord, Hooks, code_folders, find_hooks
 from terraflow.eo.models.choice import ModelChoice
 from terraflow.eo.models.network import Network
-from terraflow.eo.targets.classes.classification import Classification
 from terraflow.eo.targets.target import Target
-from terraflow.errors import ConfigError, DataError
+from terraflow.errors import ConfigError, DataError, first_line
 from terraflow.settings import Settings
 from terraflow.tracking import runs
 
@@ -44,7 +43,7 @@ class ModelInfo(Record):
     Attributes
     ----------
     levels : list of str
-        What the columns of a prediction stand for, as the classes; nothing where it is a number.
+        What the columns of a prediction stand for; nothing where it is a number.
     features, periods : list of str
         Features in the model's order; periods of their composites.
     config : dict
@@ -77,6 +76,8 @@ class ModelInfo(Record):
         """Read version 0, which had other names and the configuration as text."""
         renamed = {"classes": "levels", "project": "config"}
         found = {renamed.get(key, key): value for key, value in dict(values).items()}
+        if set(renamed) & set(values):
+            found["record_version"] = 0
         if isinstance(found.get("config"), str):
             found["config"] = json.loads(found["config"])
         return found
@@ -191,7 +192,7 @@ def load_model(uri: str, settings: Settings, hooks: Hooks) -> LoadedModel:
         estimator = mlflow.sklearn.load_model(logged.model_uri)
     except (MlflowException, RequestException, OSError, ValueError, ImportError) as error:
         raise ConfigError(
-            f"Model {uri} can't be read: {str(error).splitlines()[0]}; name a model that the "
+            f"Model {uri} can't be read: {first_line(error)}; name a model that the "
             f"registry page of {settings.mlflow_url} lists."
         ) from error
     try:
@@ -261,8 +262,9 @@ def _predictor(
 ) -> tuple[Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]], int]:
     """Give what predicts (feature, pixel) as (band, pixel), and its chunk."""
     target, levels = model.target, model.info.levels
-    if isinstance(target, Classification) and (network := Network.of(model.estimator)):
-        return lambda pixels: target.encode_decided(*network.decide(pixels)), NETWORK_CHUNK_PX
+    encode = getattr(target, "encode_decided", None)  # of a target that takes a decision as such
+    if encode and (network := Network.of(model.estimator)):
+        return lambda pixels: encode(*network.decide(pixels)), NETWORK_CHUNK_PX
 
     def predict(pixels: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         table = pd.DataFrame(np.ascontiguousarray(pixels.T), columns=model.info.features)
@@ -291,5 +293,5 @@ def _registered_version(uri: str) -> str:
 def _problem(error: ValueError) -> str:
     details: Mapping[str, Any] = getattr(error, "errors", lambda: [{}])()[0]
     where = ".".join(map(str, details.get("loc", ())))
-    what = details.get("msg", str(error).splitlines()[0])
+    what = details.get("msg", first_line(error))
     return f"{where}: {what}" if where else str(what)

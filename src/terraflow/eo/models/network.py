@@ -81,4 +81,6 @@ class Network:
         number = values.argmax(axis=0)
         values -= values.max(axis=0)
         np.exp(values, out=values)
-        return number, 1 / values.sum(axis=0)
+        # newer stubs of numpy lose the type of a quotient
+        probability: Matrix = np.divide(1, values.sum(axis=0), dtype="float32")
+        return number, probability

@@ -1,4 +1,4 @@
-"""Drift of new pixels against those of the training: measures and their picture."""
+"""Drift of new pixels against those of the training: measures and their figure."""
 
 from __future__ import annotations
 
@@ -100,9 +100,11 @@ def _shares(
 
 
 def drift_figure(
-    drift: Drift, max_psi: float, predicted: Mapping[str, tuple[float, float]],
+    drift: Drift,
+    max_psi: float,
+    predicted: Mapping[str, tuple[float, float]],
     note: str,
-) -> Figure:  # fmt: skip
+) -> Figure:
     """Draw the index of the features that changed most, and what the model maps.
 
     Parameters
@@ -112,7 +114,7 @@ def drift_figure(
     max_psi : float
         Drawn as a line.
     predicted : dict
-        What the model maps, as the share (0-1) of each class, of training and of new pixels.
+        What the model maps, as `Target.summarise` tells, of training and of new pixels.
     note : str
         Second line of the title.
     """
@@ -129,9 +131,12 @@ def drift_figure(
     left.legend(loc="lower right")
     places = np.arange(len(predicted))
     for offset, label, colour, shares in zip(
-        (-0.2, 0.2), ("training", "new"), ("0.6", "C0"), zip(*predicted.values(), strict=True),
+        (-0.2, 0.2),
+        ("training", "new"),
+        ("0.6", "C0"),
+        zip(*predicted.values(), strict=True),
         strict=True,
-    ):  # fmt: skip
+    ):
         right.barh(places + offset, shares, 0.4, label=label, color=colour)
     right.set_yticks(places, list(predicted))
     right.invert_yaxis()

@@ -44,7 +44,7 @@ class Monitored(Record):
     psi, outside_per_feature, outside_range
         As in `Drift`.
     predicted : dict
-        What the model maps, as the share (0-1) of each class, of training and of new pixels.
+        What the model maps, as `Target.summarise` tells, of training and of new pixels.
     max_psi, max_outside_range : float
         Thresholds.
     """
@@ -92,7 +92,7 @@ def monitor(
     """Compare the features of new items with those that the model was trained on.
 
     Up to 20 000 random pixels of the items stand against as many of the area of the training.
-    Figures and a picture go into a run of the experiment NAME-monitoring.
+    Measures and a figure go into a run of the experiment NAME-monitoring.
 
     Parameters
     ----------
@@ -117,8 +117,12 @@ def monitor(
     drift = measure(training, new)
     before, now = _predicted(model, training), _predicted(model, new)
     name = f"{model.config.name}-monitoring"
-    tags = {"model": model.uri, "model_version": model.version, "model_run": model.run_id,
-            "items": items_uri}  # fmt: skip
+    tags = {
+        "model": model.uri,
+        "model_version": model.version,
+        "model_run": model.run_id,
+        "items": items_uri,
+    }
     with runs.start_run(storage.settings, name, name=name, tags=tags) as run:
         result = Monitored(
             run_id=run.info.run_id,
@@ -203,11 +207,16 @@ def show(project: OpenProject, outputs: Inputs) -> int:
             for name, values in result.predicted.items()
         ],
     )
-    say(f"\nGreatest PSI {drift.psi[worst[0]]:.3f} (threshold {result.max_psi:g}); any feature "
+    say(
+        f"\nGreatest PSI {drift.psi[worst[0]]:.3f} (threshold {result.max_psi:g}); any feature "
         f"outside the training's range at {drift.outside_range:.1%} of pixels (threshold "
-        f"{result.max_outside_range:.1%})")  # fmt: skip
-    say("Drifted: look at the map of these items before trusting it, or train with newer labels."
-        if result.drifted else "Stable.")  # fmt: skip
+        f"{result.max_outside_range:.1%})"
+    )
+    say(
+        "Drifted: look at the map of these items before trusting it, or train with newer labels."
+        if result.drifted
+        else "Stable."
+    )
     say(result.url)
     return result.exit_code
 
@@ -262,9 +271,9 @@ def _predicted(model: LoadedModel, pixels: pd.DataFrame) -> dict[str, float]:
 def _log(result: Monitored, note: str) -> None:
     drift = result.drift
     mlflow.set_tag("drifted", str(result.drifted).lower())
-    mlflow.log_params({
-        key: getattr(result, key) for key in ("max_psi", "max_outside_range", "pixels")
-    })  # fmt: skip
+    mlflow.log_params(
+        {key: getattr(result, key) for key in ("max_psi", "max_outside_range", "pixels")}
+    )
     metrics = {"max_psi": max(drift.psi.values()), "outside_range": drift.outside_range}
     metrics |= {f"psi_{runs.metric_name(name)}": value for name, value in drift.psi.items()}
     for name, (training, new) in result.predicted.items():

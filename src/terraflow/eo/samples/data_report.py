@@ -46,8 +46,12 @@ class Tally:
 
     def add(self, other: Tally) -> None:
         """Take in another window."""
-        for mine, more in ((self.clear, other.clear), (self.seen, other.seen),
-                           (self.values, other.values), (self.outside, other.outside)):  # fmt: skip
+        for mine, more in (
+            (self.clear, other.clear),
+            (self.seen, other.seen),
+            (self.values, other.values),
+            (self.outside, other.outside),
+        ):
             for key, number in more.items():
                 mine[key] = mine.get(key, 0) + number
         for key, value in other.low.items():
@@ -69,8 +73,10 @@ class DataReport(Record):
     outside_range : dict
         Band or index to share (0-1) of clear values outside [checks] value_range.
     label_counts : dict
-        Stratum, as a class, to the number of labelled pixels that have all features; 0 for one
+        Stratum to the number of labelled pixels that have all features; 0 for one
         whose labels lie in the images, but on no such pixel.
+    incomplete : int
+        Labelled pixels that lack a feature, and are left out.
     grid : dict
         crs, transform (six numbers, GDAL's pixel-to-world in rasterio's order) and shape (y, x).
     data_digest : str
@@ -84,6 +90,7 @@ class DataReport(Record):
     value_range: dict[str, tuple[float, float]]
     outside_range: dict[str, float]
     label_counts: dict[str, int]
+    incomplete: int = 0
     grid: dict[str, Any]
     data_digest: str
     simulated: bool
@@ -92,7 +99,8 @@ class DataReport(Record):
     @classmethod
     def _from_older(cls, values: Any) -> Any:
         renamed = {"class_sizes": "label_counts"}  # of version 0
-        return {renamed.get(key, key): value for key, value in dict(values).items()}
+        found = {renamed.get(key, key): value for key, value in dict(values).items()}
+        return found | ({"record_version": 0} if set(renamed) & set(values) else {})
 
 
 def count(cube: xr.Dataset, features: Features, checks: Checks) -> Tally:
@@ -138,8 +146,8 @@ def check_data(tally: Tally, label_counts: Mapping[str, int], limits: Checks) ->
         Some are not met; all are named with their numbers.
     """
     found = [
-        f"class {name} has labels in the images, but no pixel with all features (leave it out by "
-        "[labels] classes, or see whether clouds, [labels] shrink or small polygons are the cause)"
+        f"{name} has labels in the images, but no pixel with all features (leave it out in "
+        "[labels], or see whether clouds, [labels] shrink or small polygons are the cause)"
         for name, size in sorted(label_counts.items())
         if not size
     ]
@@ -150,9 +158,9 @@ def check_data(tally: Tally, label_counts: Mapping[str, int], limits: Checks) ->
             for period in sorted(tally.seen)
             if tally.clear[period] < least * tally.seen[period]
         ]
-    if (few := limits.min_samples_per_class) is not None:
+    if (few := limits.min_samples) is not None:
         found += [
-            f"class {name} has {size} labelled pixels, below min_samples_per_class {few}"
+            f"{name} has {size} labelled pixels, below min_samples_per_class {few}"
             for name, size in sorted(label_counts.items())
             if 0 < size < few
         ]

@@ -129,6 +129,8 @@ def show(project: OpenProject, outputs: Inputs) -> int:
     say()
     counts = [(name, str(count)) for name, count in report.label_counts.items()]
     table((target.column.removesuffix("_name").replace("_", " "), "labelled pixels"), counts)
+    if report.incomplete:
+        say(f"\n{report.incomplete} labelled pixels more lack a feature, and are left out.")
     say()
     table(("period", "clear"), [(k, f"{v:.0%}") for k, v in report.clear_share.items()])
     say(f"\n{len(report.features)} features. Samples: {outputs['samples']}")
@@ -148,6 +150,7 @@ class _Seen:
     labelled: tuple[pd.DataFrame, npt.NDArray[np.float64], npt.NDArray[np.object_]]
     anywhere: tuple[pd.DataFrame, npt.NDArray[np.float64]]
     label_counts: dict[str, int]
+    incomplete: int
     tally: Tally
 
 
@@ -158,16 +161,18 @@ class _Sampled:
     config: ProjectConfig
     tally: Tally = field(default_factory=Tally)
     label_counts: dict[str, int] = field(default_factory=dict)
+    incomplete: int = 0
     drawn: Draw = field(init=False)
     population: Draw = field(init=False)
 
     def __post_init__(self) -> None:
-        self.drawn = Draw(self.config.labels.samples_per_class)
+        self.drawn = Draw(self.config.labels.most_of_each)
         self.population = Draw(POPULATION)
 
     def add(self, seen: _Seen) -> None:
         """Take in a window."""
         self.tally.add(seen.tally)
+        self.incomplete += seen.incomplete
         for name, size in seen.label_counts.items():
             self.label_counts[name] = self.label_counts.get(name, 0) + size
         self.drawn.add(*seen.labelled)
@@ -220,6 +225,7 @@ class _Look:
             labelled=(labelled, random.random(len(labelled)), strata),
             anywhere=random_pixels(features, POPULATION, random),
             label_counts=counts,
+            incomplete=int(known.sum()) - len(labelled),
             tally=count(inner, config.features, config.checks),
         )
 
@@ -260,8 +266,12 @@ def _report(source: FeatureSource, sampled: _Sampled, digest: str) -> DataReport
         value_range={name: (tally.low[name], tally.high[name]) for name in tally.low},
         outside_range={name: n / tally.values[name] for name, n in tally.outside.items()},
         label_counts=dict(sorted(sampled.label_counts.items())),
-        grid={"crs": str(geobox.crs), "transform": list(geobox.affine)[:6],
-              "shape": list(geobox.shape)},
+        incomplete=sampled.incomplete,
+        grid={
+            "crs": str(geobox.crs),
+            "transform": list(geobox.affine)[:6],
+            "shape": list(geobox.shape),
+        },
         data_digest=digest,
         simulated=any(item.properties.get(SIMULATED) for item in source.items),
-    )  # fmt: skip
+    )

@@ -27,6 +27,7 @@ def model_card(
     *,
     target: Target,
     choice: ModelChoice,
+    used: Mapping[str, int],
     run_id: str,
     provenance: Mapping[str, str],
     tuning: Tuning | None = None,
@@ -37,6 +38,8 @@ def model_card(
     ----------
     config : ProjectConfig
         As the model was fitted, with tuned parameters.
+    used : dict
+        Stratum to the number of its samples.
     provenance : dict
         What is known of code_commit, lock_digest and data_digest.
 
@@ -54,7 +57,7 @@ def model_card(
         f"# Model {title}",
         _simulated(report),
         _purpose(card, report, choice),
-        _data(config, report, inputs, target),
+        _data(config, report, inputs, target, used),
         _validation(config, target, tuning),
         "## Scores\n\n" + card.scores,
         importance,
@@ -82,7 +85,13 @@ def _purpose(card: Card, report: DataReport, choice: ModelChoice) -> str:
     )
 
 
-def _data(config: ProjectConfig, report: DataReport, inputs: Prepared, target: Target) -> str:
+def _data(
+    config: ProjectConfig,
+    report: DataReport,
+    inputs: Prepared,
+    target: Target,
+    used: Mapping[str, int],
+) -> str:
     data, features, grid = config.data, config.features, report.grid
     rows, columns = grid["shape"]
     a, b, west, d, e, north = grid["transform"][:6]
@@ -105,15 +114,13 @@ def _data(config: ProjectConfig, report: DataReport, inputs: Prepared, target: T
         "Features": "; ".join(made),
     }
     shares = ((name, f"{share:.0%}") for name, share in report.clear_share.items())
-    counts = ((name, str(count)) for name, count in report.label_counts.items())
-    most = config.labels.samples_per_class
-    used = f", of which at most {most} of each were used" if most else ""
+    counts = ((name, f"{report.label_counts.get(name, 0)}", f"{n}") for name, n in used.items())
     return "\n\n".join(
         [
             "## Data",
             markdown_table(("", ""), facts.items()),
-            f"Labelled pixels that have all features{used}:",
-            markdown_table((target.column.replace("_", " "), "labelled"), counts),
+            "Labelled pixels that have all features, and how many of them were used:",
+            markdown_table((target.column.removesuffix("_name"), "labelled", "used"), counts),
             "Clear observations:",
             markdown_table(("period", "share"), shares),
             f"<details><summary>All {len(report.features)} features</summary>\n\n"

@@ -46,8 +46,8 @@ def compare(
 ) -> Difference:
     """Give the difference of two models' primary measure with its 95 % interval.
 
-    Blocks, not pixels, are resampled, because neighbouring pixels are alike; both models are
-    scored on the same resample, so that what makes a block hard for both cancels out.
+    Blocks, not pixels, are resampled, because of spatial autocorrelation; both models are scored
+    on the same resample, so that what makes a block hard for both cancels out.
 
     Parameters
     ----------

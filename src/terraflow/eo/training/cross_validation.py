@@ -152,15 +152,15 @@ def check_samples(
         if count < validation.folds:
             raise DataError(
                 f"There are {count} samples of {name}, fewer than the {validation.folds} folds; "
-                "add labels of it, merge or leave it out by [labels] classes, or lower "
-                "[validation] folds."
+                "add labels of it, merge it or leave it out in [labels], or lower [validation] "
+                "folds."
             )
     for name, count in groups["block"].nunique().sort_index().items():
         if count < 2:
             raise DataError(
                 f"All samples of {name} lie in one block, so that no model can be trained on it "
-                "and tested elsewhere; add labels of it in other places, merge or leave it out by "
-                "[labels] classes, or lower [validation] block_size_px."
+                "and tested elsewhere; add labels of it in other places, merge it or leave it out "
+                "in [labels], or lower [validation] block_size_px."
             )
 
 

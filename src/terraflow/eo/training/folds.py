@@ -39,7 +39,7 @@ def spatial_folds(
     """
     cut = StratifiedGroupKFold(validation.folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")
+        warnings.filterwarnings("ignore", "The least populated")
         return _folds(cut, pd.Series(strata), blocks)
 
 

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from terraflow.console import command
 from terraflow.eo.samples.data_report import DataReport
 from terraflow.eo.targets.parts import HeldOut
-from terraflow.errors import DataError
+from terraflow.errors import DataError, first_line
 from terraflow.settings import Settings
 from terraflow.tracking import runs
 
@@ -77,7 +77,7 @@ def _download(run_id: str, name: str, folder: str) -> Path:
         )
     except (MlflowException, OSError) as error:
         raise DataError(
-            f"Run {run_id} has no {name}: {str(error).splitlines()[0]}; take a run that "
+            f"Run {run_id} has no {name}: {first_line(error)}; take a run that "
             f"`{command('train')}` made."
         ) from error
     return Path(path)

@@ -13,8 +13,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from terraflow.console import command, say
+from terraflow.eo.built_in import DEFAULT
 from terraflow.eo.project import Inputs, OpenProject
-from terraflow.eo.targets.classes.classification import Classification
 from terraflow.eo.targets.parts import NotComparableError, measure_name
 from terraflow.eo.targets.target import Target
 from terraflow.eo.training.comparison import Difference, compare, pair
@@ -173,7 +173,7 @@ def _read_test(version: ModelVersion) -> _Test:
         read_predictions(run_id),
         simulated=run.data.tags.get("simulated") == "true",
         crs=report.grid["crs"],
-        target=run.data.tags.get("target", Classification.name),
+        target=run.data.tags.get("target", DEFAULT.name),
         trials=int(run.data.params.get("tuned_trials", 0)),
         gap_px=int(run.data.params.get("gap_px", 0)),
     )
@@ -186,7 +186,7 @@ def _pair(new: _Test, old: _Test, target: Target) -> pd.DataFrame:
         raise NotComparableError(f"its target is {new.target}, the champion's {old.target}")
     if new.crs != old.crs:
         raise NotComparableError(f"its grid is in {new.crs}, the champion's in {old.crs}")
-    if new.gap_px != old.gap_px:  # the narrower one flatters
+    if new.gap_px != old.gap_px:  # the scores of the narrower one are optimistic
         raise NotComparableError(
             f"it was tested with a gap of {new.gap_px} px, the champion with one of {old.gap_px} px"
         )

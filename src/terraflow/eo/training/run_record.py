@@ -70,6 +70,12 @@ class Samples:
         return self.target.strata(self.reference)
 
     @property
+    def used(self) -> dict[str, int]:
+        """Stratum to the number of its samples."""
+        names, counts = np.unique(self.strata.astype(str), return_counts=True)
+        return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+    @property
     def pixels(self) -> npt.NDArray[np.int64]:
         """Column and row of each sample in the grid, shape (sample, 2)."""
         x, y = self.table["x"].to_numpy(), self.table["y"].to_numpy()
@@ -148,6 +154,7 @@ def log_training(training: Training, run_id: str, storage: Storage) -> None:
         samples.inputs,
         target=samples.target,
         choice=training.choice,
+        used=samples.used,
         run_id=run_id,
         provenance=_provenance(samples),
         tuning=training.tuning,
@@ -232,7 +239,7 @@ def _metrics(training: Training) -> dict[str, float]:
     for told, score in evaluation.scores.items():
         name = runs.metric_name(told)
         metrics |= {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high}
-    for stratum, count in pd.Series(samples.strata).value_counts().items():
+    for stratum, count in samples.used.items():
         metrics[runs.metric_name(f"support_{stratum}")] = float(count)
     for name in samples.target.headline:
         metrics[f"random_{name}"] = evaluation.at_random[name]

@@ -41,7 +41,7 @@ def pool(by_block: Sums, times: int, seed: int) -> Iterator[Sums]:
 def with_intervals(by_block: Sums, measure: Measure, times: int, seed: int) -> dict[str, Score]:
     """Give each measure over all blocks together, and its 95 % interval.
 
-    Blocks, not pixels, are resampled, because neighbouring pixels are alike.
+    Blocks, not pixels, are resampled, because of spatial autocorrelation.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ def with_intervals(by_block: Sums, measure: Measure, times: int, seed: int) -> d
     Returns
     -------
     dict
-        Name to score; 0 where a measure is undefined, as the user's accuracy of a class that is
-        never predicted.
+        Name to score; 0 where a measure is undefined, as the precision of what is never
+        predicted.
 
     References
     ----------

@@ -126,9 +126,9 @@ def choose_by_fold(by_fold: Sums, primary: Primary) -> npt.NDArray[np.int64]:
     without the luck of the best of many, and no model is fitted again. Halves, because choices on
     all folds but one are nearly the same choice, and score high or low together. Of 3000 simulated
     champions, the best of 30 trials that are their equals replaced 28 % where all folds chose it,
-    7.5 % where all but one did, and 4.2 % by halves; without a search it were 3 %. Some optimism is
-    left: trials were proposed by scores of all folds, and the models that were scored on the other
-    half had seen this one in training.
+    7.5 % where all but one did, and 4.2 % by halves; without a search it would be 3 %. Some
+    optimism is left: trials were proposed by scores of all folds, and the models that were scored
+    on the other half had seen this one in training.
 
     Parameters
     ----------
@@ -193,6 +193,7 @@ def _pooled(by_block: Sums, counts: npt.NDArray[np.int64]) -> Sums:
 
 def _with_changes(choice: ModelChoice, changes: dict[str, Any]) -> ModelChoice:
     parameters = choice.chosen | changes
-    if changes and "class_weight" not in changes:  # no weights are a choice of the search, too
-        parameters.pop("class_weight", None)
+    for name in choice.kind.decided:  # to leave it out is a choice of the search, too
+        if changes and name not in changes:
+            parameters.pop(name, None)
     return choice.with_parameters(parameters)

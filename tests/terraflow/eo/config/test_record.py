@@ -22,8 +22,12 @@ class Note(Record):
 def test_record_keys_of_a_newer_version_are_left_aside() -> None:
     read = Note.model_validate({"uri": "a", "later": {"b": 1}, "record_version": 7})
     assert read.to_dict() == {
-        "record_version": 7, "uri": "a", "places": [], "day": None, "folder": None,
-    }  # fmt: skip
+        "record_version": 7,
+        "uri": "a",
+        "places": [],
+        "day": None,
+        "folder": None,
+    }
 
 
 def test_record_keys_that_an_older_version_lacked_take_their_defaults() -> None:
@@ -50,9 +54,12 @@ def test_record_to_dict_is_plain_json_that_reads_back() -> None:
     note = Note(uri="a", places=[(1, 2)], day=date(2024, 5, 1), folder=Path("/b"))
     plain = note.to_dict()
     assert plain == {
-        "record_version": 1, "uri": "a", "places": [[1.0, 2.0]], "day": "2024-05-01",
+        "record_version": 1,
+        "uri": "a",
+        "places": [[1.0, 2.0]],
+        "day": "2024-05-01",
         "folder": "/b",
-    }  # fmt: skip
+    }
     assert Note.model_validate(json.loads(json.dumps(plain))) == note
 
 

@@ -95,16 +95,26 @@ def add_image(
     path = area.folder / day / "image.tif"
     path.parent.mkdir(parents=True)
     with rasterio.open(
-        path, "w", driver="GTiff", width=values.shape[1], height=values.shape[0], count=1,
-        dtype=values.dtype, crs=CRS, transform=transform, nodata=nodata,
-    ) as file:  # fmt: skip
+        path,
+        "w",
+        driver="GTiff",
+        width=values.shape[1],
+        height=values.shape[0],
+        count=1,
+        dtype=values.dtype,
+        crs=CRS,
+        transform=transform,
+        nodata=nodata,
+    ) as file:
         file.write(values, 1)
     item = pystac.Item(
-        day, None, None, datetime.fromisoformat(day).replace(tzinfo=UTC),
-        {"proj:code": CRS, "proj:shape": list(values.shape),
-         "proj:transform": list(transform)[:6]},
+        day,
+        None,
+        None,
+        datetime.fromisoformat(day).replace(tzinfo=UTC),
+        {"proj:code": CRS, "proj:shape": list(values.shape), "proj:transform": list(transform)[:6]},
         stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
-    )  # fmt: skip
+    )
     item.add_asset("B04", pystac.Asset(str(path)))
     area.items.append(item)
 
@@ -170,5 +180,6 @@ def test_clear_pixels_reads_the_bits_of_qa_pixel() -> None:
 def test_clear_pixels_nodata_of_flags_is_not_clear() -> None:
     flags = xr.DataArray(np.array([-1, 64], "int32"), dims="x")
     assert clear_pixels(flags, CloudMask(asset="qa", cloudy_bits=[3])).values.tolist() == [
-        False, True,
-    ]  # fmt: skip
+        False,
+        True,
+    ]

@@ -9,10 +9,12 @@ from terraflow.errors import ConfigError
 
 
 def bands(**values: float) -> xr.Dataset:
-    return xr.Dataset({
-        name: (("time", "y", "x"), np.full((1, 1, 1), value, "float32"))
-        for name, value in values.items()
-    })  # fmt: skip
+    return xr.Dataset(
+        {
+            name: (("time", "y", "x"), np.full((1, 1, 1), value, "float32"))
+            for name, value in values.items()
+        }
+    )
 
 
 def test_add_indices_by_hand() -> None:

@@ -102,8 +102,11 @@ def without_its_band(data: xr.Dataset) -> dict[str, Any]:
         (nothing, r"returned NoneType; a dict of name to array of shape \(y, x\) is expected"),
         (number_for_a_name, r"returned the name 7; write a text"),
         (empty_name, r"returned the name ''; write a text"),
-        (failing, r"failed with ZeroDivisionError: no season; it got a cube of red, nir with dims"),
-        (without_its_band, r"failed with KeyError: .*swir.*; it got a cube of red, nir with dims"),
+        (
+            failing,
+            r"failed with ZeroDivisionError: no season \(test_own\.py, line \d+\); it got a cube",
+        ),
+        (without_its_band, r"failed with KeyError: .*swir.*; it got a cube of red, nir with"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -172,18 +175,37 @@ def test_compute_own_dataset_is_taken_as_a_dict() -> None:
     assert list(compute_own([reduced], cube())) == ["red_high", "nir_high"]
 
 
-def test_compute_own_function_that_writes_changes_no_other_cube() -> None:
-    def writes(data: xr.Dataset) -> dict[str, Any]:
-        data["red"].values[:] = -1
-        data["nir"] = data["nir"] * 0
+def test_compute_own_function_that_replaces_changes_no_other_cube() -> None:
+    def replaces(data: xr.Dataset) -> dict[str, Any]:
+        data["red"] = data["red"] * 0 - 1
         del data["time"]
         return {"written": data["red"].isel(time=0)}
 
     data = cube()
-    found = compute_own([writes, last], data)
+    found = compute_own([replaces, last], data)
     assert (found["written"] == -1).all()
     assert found["red_last"].tolist() == [[100, 101, 102], [110, 111, 112]]
     xr.testing.assert_identical(data, cube())
+
+
+def test_compute_own_function_that_writes_into_its_cube_is_refused() -> None:
+    def writes(data: xr.Dataset) -> dict[str, Any]:
+        data["red"].values[:] = -1
+        return {}
+
+    data = cube()
+    with pytest.raises(ConfigError, match=r"failed with ValueError: .*read-only"):
+        compute_own([writes], data)
+    xr.testing.assert_identical(data, cube())
+    assert data["red"].values.flags.writeable
+
+
+def test_compute_own_masked_values_are_nodata() -> None:
+    def masked(data: xr.Dataset) -> dict[str, Any]:
+        return {"masked": np.ma.masked_equal(data["red"].values[0].astype("int32"), 100)}
+
+    values = compute_own([masked], cube())["masked"]
+    assert np.isnan(values).sum() == (cube()["red"].values[0] == 100).sum()
 
 
 def test_own_names_are_in_order_and_cost_no_image() -> None:

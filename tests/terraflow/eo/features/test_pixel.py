@@ -35,8 +35,12 @@ def test_compute_features_by_hand() -> None:
     data = cube([0.1, 0.3, 0.2, 0.6], ["2024-04-01", "2024-04-11", "2024-04-21", "2024-06-01"])
     features = compute(data)
     assert list(features.feature.values) == [
-        "red_2024-04", "red_2024-05", "red_2024-06", "red_max", "red_std",
-    ]  # fmt: skip
+        "red_2024-04",
+        "red_2024-05",
+        "red_2024-06",
+        "red_max",
+        "red_std",
+    ]
     pixel = features.values[:, 1, 2]
     np.testing.assert_allclose(pixel, [0.2, 0.4, 0.6, 0.6, np.std([0.1, 0.3, 0.2, 0.6])], rtol=1e-5)
     assert features.dtype == "float32"
@@ -71,10 +75,19 @@ def test_compute_features_names_are_those_of_feature_names() -> None:
     found = compute_features(cube([0.1], ["2024-04-01"]), features, ["all"], layers)
     assert list(found.feature.values) == feature_names(["red"], features, ["all"])
     assert list(found.feature.values) == [
-        "red_all", "red_min", "red_p90", "height",
-        "red_all_mean3", "red_all_std3", "red_min_mean3", "red_min_std3",
-        "red_p90_mean3", "red_p90_std3", "height_mean3", "height_std3",
-    ]  # fmt: skip
+        "red_all",
+        "red_min",
+        "red_p90",
+        "height",
+        "red_all_mean3",
+        "red_all_std3",
+        "red_min_mean3",
+        "red_min_std3",
+        "red_p90_mean3",
+        "red_p90_std3",
+        "height_mean3",
+        "height_std3",
+    ]
 
 
 def test_neighbourhood_by_hand_leaves_missing_values_out() -> None:

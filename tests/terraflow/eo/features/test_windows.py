@@ -35,8 +35,9 @@ def test_feature_source_item_of_a_month_is_composited_by_its_beginning(
     area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
     item = area.items[0]
     item.properties |= {
-        "start_datetime": "2024-04-01T00:00:00Z", "end_datetime": "2024-04-30T23:59:59Z",
-    }  # fmt: skip
+        "start_datetime": "2024-04-01T00:00:00Z",
+        "end_datetime": "2024-04-30T23:59:59Z",
+    }
     item.datetime = None
     source = FeatureSource(area.items, RECIPE, storage)
     assert source.periods == ["2024-04"]

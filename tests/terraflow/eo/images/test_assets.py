@@ -101,10 +101,13 @@ def test_find_images_nodata_nan_as_text() -> None:
 
 @pytest.mark.parametrize(
     ("applied", "media", "offset"),
-    [(True, pystac.MediaType.COG, 0.0), (False, pystac.MediaType.COG, -0.1),
-     (True, pystac.MediaType.JPEG2000, -0.1)],
+    [
+        (True, pystac.MediaType.COG, 0.0),
+        (False, pystac.MediaType.COG, -0.1),
+        (True, pystac.MediaType.JPEG2000, -0.1),
+    ],
     ids=["subtracted", "not subtracted", "original file"],
-)  # fmt: skip
+)
 def test_find_images_earth_search_offset_is_not_subtracted_twice(
     applied: bool, media: str, offset: float
 ) -> None:

@@ -35,10 +35,16 @@ def clip(source: Path, bounds: tuple[float, float, float, float] | None = None) 
 def write_south_up(path: Path, data: Pixels) -> None:
     """Write a raster, given from north to south, with its southernmost row first."""
     with rasterio.open(
-        path, "w", driver="GTiff", width=data.shape[1], height=data.shape[0], count=1,
-        dtype=data.dtype, crs=CRS,
+        path,
+        "w",
+        driver="GTiff",
+        width=data.shape[1],
+        height=data.shape[0],
+        count=1,
+        dtype=data.dtype,
+        crs=CRS,
         transform=TRANSFORM * Affine(1, 0, 0, 0, -1, data.shape[0]),
-    ) as file:  # fmt: skip
+    ) as file:
         file.write(data[::-1], 1)
 
 
@@ -52,11 +58,18 @@ def test_write_clip_warped_to_a_coarser_grid_by_average_is_the_mean_of_all_pixel
         assert file.overviews(1) == []
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
     item = pystac.Item.from_dict(
-        {"type": "Feature", "stac_version": "1.1.0", "id": "scene", "links": [],
-         "stac_extensions": ["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
-         "geometry": None, "bbox": list(bounds), "assets": {"red": asset.to_dict()},
-         "properties": {"datetime": "2024-05-01T00:00:00Z"}},
-    )  # fmt: skip
+        {
+            "type": "Feature",
+            "stac_version": "1.1.0",
+            "id": "scene",
+            "links": [],
+            "stac_extensions": ["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
+            "geometry": None,
+            "bbox": list(bounds),
+            "assets": {"red": asset.to_dict()},
+            "properties": {"datetime": "2024-05-01T00:00:00Z"},
+        },
+    )
     grid = GeoBox((600, 600), TRANSFORM * Affine.scale(2), CRS)
     loaded = odc.stac.load([item], bands=["red"], geobox=grid, resampling="average")
     expected = red.reshape(600, 2, 600, 2).mean(axis=(1, 3))
@@ -114,9 +127,16 @@ def test_write_clip_of_another_grid_is_refused(
     transform: Affine, what: str, tmp_path: Path
 ) -> None:
     with rasterio.open(
-        tmp_path / "red.tif", "w", driver="GTiff", width=4, height=4, count=1, dtype="uint8",
-        crs=CRS, transform=transform,
-    ) as file:  # fmt: skip
+        tmp_path / "red.tif",
+        "w",
+        driver="GTiff",
+        width=4,
+        height=4,
+        count=1,
+        dtype="uint8",
+        crs=CRS,
+        transform=transform,
+    ) as file:
         file.write(np.ones((4, 4), "uint8"), 1)
     with pytest.raises(DataError, match=rf"{tmp_path}/red\.tif\) {what}"):
         clip(tmp_path / "red.tif")

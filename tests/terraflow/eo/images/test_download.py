@@ -27,9 +27,19 @@ QUICK: dict[str, Any] = {"pause_s": 0.01, "timeout_s": 1}
 def red(server: HttpServer) -> Image:
     """An image that takes several requests to read."""
     with rasterio.open(
-        server.folder / "red.tif", "w", driver="GTiff", width=512, height=512, count=1,
-        dtype="uint16", crs=CRS, transform=TRANSFORM, tiled=True, blockxsize=128, blockysize=128,
-    ) as file:  # fmt: skip
+        server.folder / "red.tif",
+        "w",
+        driver="GTiff",
+        width=512,
+        height=512,
+        count=1,
+        dtype="uint16",
+        crs=CRS,
+        transform=TRANSFORM,
+        tiled=True,
+        blockxsize=128,
+        blockysize=128,
+    ) as file:
         file.write(RED, 1)
     return Image("scene", "red", f"{server.url}/red.tif?sig=secret")
 
@@ -146,9 +156,17 @@ def test_copy_reads_a_window_and_not_the_whole_file(
     bounds = transform_bounds(CRS, "EPSG:4326", 501_300, 5_098_600, 501_400, 5_098_700)
     big = np.tile(RED, (8, 8))
     with rasterio.open(
-        server.folder / "red.tif", "w", driver="GTiff", width=4096, height=4096, count=1,
-        dtype="uint16", crs=CRS, transform=TRANSFORM, tiled=True,
-    ) as file:  # fmt: skip
+        server.folder / "red.tif",
+        "w",
+        driver="GTiff",
+        width=4096,
+        height=4096,
+        count=1,
+        dtype="uint16",
+        crs=CRS,
+        transform=TRANSFORM,
+        tiled=True,
+    ) as file:
         file.write(big, 1)
     Downloader(storage, bounds).copy(red, str(tmp_path / "copy.tif"))
     with rasterio.open(tmp_path / "copy.tif") as copy:
@@ -329,9 +347,16 @@ def test_copy_larger_than_a_strip_of_rows_is_whole(storage: Storage, tmp_path: P
 def test_copy_world_file_beside_a_local_image_counts(storage: Storage, tmp_path: Path) -> None:
     write_raster(tmp_path / "red.tif", RED[:4, :4])
     with rasterio.open(
-        tmp_path / "red.png", "w", driver="PNG", width=4, height=4, count=1, dtype="uint16",
-        crs=CRS, transform=from_origin(600_000, 5_100_000, 20, 20),
-    ) as file:  # fmt: skip
+        tmp_path / "red.png",
+        "w",
+        driver="PNG",
+        width=4,
+        height=4,
+        count=1,
+        dtype="uint16",
+        crs=CRS,
+        transform=from_origin(600_000, 5_100_000, 20, 20),
+    ) as file:
         file.write(RED[:4, :4], 1)
     copy = Downloader(storage).copy(
         Image("scene", "red", str(tmp_path / "red.png")), str(tmp_path / "copy.tif")

@@ -56,9 +56,16 @@ def write_item(folder: Path, name: str, crs: Any, west: float, north: float) -> 
     path = folder / f"{name}.tif"
     data = np.add.outer(np.arange(64) * 100, np.arange(64)).astype("uint16")
     with rasterio.open(
-        path, "w", driver="GTiff", width=64, height=64, count=1, dtype="uint16", crs=crs,
+        path,
+        "w",
+        driver="GTiff",
+        width=64,
+        height=64,
+        count=1,
+        dtype="uint16",
+        crs=crs,
         transform=from_origin(west, north, 100, 100),
-    ) as file:  # fmt: skip
+    ) as file:
         file.write(data, 1)
     item = pystac.Item(name, None, None, datetime(2024, 5, 1, tzinfo=UTC), {})
     item.add_asset("B04", pystac.Asset(str(path)))
@@ -353,8 +360,9 @@ def test_ingest_from_files_without_a_catalogue(tmp_path: Path, storage: Storage)
     )
     items = read_items(ingest(project, storage).items, storage)
     assert [item.datetime for item in items] == [
-        datetime(2024, 4, 1, tzinfo=UTC), datetime(2024, 5, 1, tzinfo=UTC)
-    ]  # fmt: skip
+        datetime(2024, 4, 1, tzinfo=UTC),
+        datetime(2024, 5, 1, tzinfo=UTC),
+    ]
     with rasterio.open(items[1].assets["image"].href) as file:
         assert np.unique(file.read(1)).tolist() == [5]
 
@@ -362,9 +370,16 @@ def test_ingest_from_files_without_a_catalogue(tmp_path: Path, storage: Storage)
 def test_ingest_one_undated_file_with_many_bands(tmp_path: Path, storage: Storage) -> None:
     path = tmp_path / "scene.tif"
     with rasterio.open(
-        path, "w", driver="GTiff", width=4, height=4, count=2, dtype="uint8", crs="EPSG:32633",
+        path,
+        "w",
+        driver="GTiff",
+        width=4,
+        height=4,
+        count=2,
+        dtype="uint8",
+        crs="EPSG:32633",
         transform=from_origin(500_000, 5_100_000, 10, 10),
-    ) as file:  # fmt: skip
+    ) as file:
         file.write(np.stack([ONES, ONES * 2]))
     bands = {"red": "image.1", "nir": "image.2"}
     project = make_project(data={"files": str(path), "bands": bands}, cloud_mask=None)
@@ -413,10 +428,14 @@ def test_ingest_simulated_area_is_made_once_and_says_that_it_is(storage: Storage
 
 def test_ingest_slovenia_window_holds_the_source_pixels(slovenia: Path, storage: Storage) -> None:
     project = make_project(
-        data={"catalogue": str(slovenia / "catalog.json"), "bands": {"ndvi": "ndvi"},
-              "area": [14.553, 45.867, 14.56, 45.87], "end": "2015-08-30"},
+        data={
+            "catalogue": str(slovenia / "catalog.json"),
+            "bands": {"ndvi": "ndvi"},
+            "area": [14.553, 45.867, 14.56, 45.87],
+            "end": "2015-08-30",
+        },
         cloud_mask={"asset": "cloud", "clear": [0]},
-    )  # fmt: skip
+    )
     items = read_items(ingest(project, storage).items, storage)
     assert len(items) == 4
     with (

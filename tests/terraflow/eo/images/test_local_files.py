@@ -23,9 +23,18 @@ SENTINEL_2 = r"(?P<date>\d{8})T\d{6}_(?P<band>B\w\w|SCL)_\d\dm"
 def write_jpeg2000(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(
-        path, "w", driver="JP2OpenJPEG", width=16, height=16, count=1, dtype="uint8", crs=CRS,
-        transform=TRANSFORM, reversible="YES", quality="100",
-    ) as file:  # fmt: skip
+        path,
+        "w",
+        driver="JP2OpenJPEG",
+        width=16,
+        height=16,
+        count=1,
+        dtype="uint8",
+        crs=CRS,
+        transform=TRANSFORM,
+        reversible="YES",
+        quality="100",
+    ) as file:
         file.write(ONES, 1)
 
 
@@ -48,9 +57,13 @@ def test_find_files_one_jpeg_2000_file_a_band_makes_one_item_a_date_and_tile(
     tmp_path: Path,
 ) -> None:
     """As in a Sentinel-2 product, with folders by resolution."""
-    for name in ("R10m/T33TVM_20240401T100031_B04_10m", "R20m/T33TVM_20240401T100031_B11_20m",
-                 "R20m/T33TVM_20240401T100031_SCL_20m", "R10m/T33TVM_20240501T100031_B04_10m",
-                 "R10m/T33TVN_20240401T100031_B04_10m"):  # fmt: skip
+    for name in (
+        "R10m/T33TVM_20240401T100031_B04_10m",
+        "R20m/T33TVM_20240401T100031_B11_20m",
+        "R20m/T33TVM_20240401T100031_SCL_20m",
+        "R10m/T33TVM_20240501T100031_B04_10m",
+        "R10m/T33TVN_20240401T100031_B04_10m",
+    ):
         write_jpeg2000(tmp_path / f"{name}.jp2")
     items = find(tmp_path, "**/*.jp2", SENTINEL_2)
     assert {item.id: sorted(item.assets) for item in items} == {
@@ -76,9 +89,16 @@ def test_find_files_many_bands_go_by_the_names_in_the_documentation(
     keys: tuple[str, str], tmp_path: Path
 ) -> None:
     with rasterio.open(
-        tmp_path / "20240401.tif", "w", driver="GTiff", width=16, height=16, count=2, dtype="uint8",
-        crs=CRS, transform=TRANSFORM,
-    ) as file:  # fmt: skip
+        tmp_path / "20240401.tif",
+        "w",
+        driver="GTiff",
+        width=16,
+        height=16,
+        count=2,
+        dtype="uint8",
+        crs=CRS,
+        transform=TRANSFORM,
+    ) as file:
         file.write(np.stack([ONES, ONES]))
         file.descriptions = ("red", "nir")
     ((first, second),) = find_images(find(tmp_path), keys)
@@ -89,9 +109,16 @@ def test_find_files_many_bands_go_by_the_names_in_the_documentation(
 
 def test_find_files_many_bands_are_told_by_number_and_description(tmp_path: Path) -> None:
     with rasterio.open(
-        tmp_path / "20240401.tif", "w", driver="GTiff", width=16, height=16, count=2, dtype="uint8",
-        crs=CRS, transform=TRANSFORM,
-    ) as file:  # fmt: skip
+        tmp_path / "20240401.tif",
+        "w",
+        driver="GTiff",
+        width=16,
+        height=16,
+        count=2,
+        dtype="uint8",
+        crs=CRS,
+        transform=TRANSFORM,
+    ) as file:
         file.write(np.stack([ONES, ONES]))
         file.descriptions = ("red", "nir")
     (item,) = find(tmp_path)
@@ -170,11 +197,18 @@ def test_find_files_truncated_raster_is_named(size: int, tmp_path: Path) -> None
 def test_find_files_container_of_subdatasets_is_told(tmp_path: Path) -> None:
     for name in ("red", "nir"):
         with rasterio.open(
-            tmp_path / "20240401.gpkg", "w",
-            driver="GPKG", width=16, height=16, count=1, dtype="uint8", crs=CRS,
-            transform=from_origin(500_000, 5_100_000, 10, 10), raster_table=name,
+            tmp_path / "20240401.gpkg",
+            "w",
+            driver="GPKG",
+            width=16,
+            height=16,
+            count=1,
+            dtype="uint8",
+            crs=CRS,
+            transform=from_origin(500_000, 5_100_000, 10, 10),
+            raster_table=name,
             append_subdataset="YES" if name == "nir" else "NO",
-        ) as file:  # fmt: skip
+        ) as file:
             file.write(ONES, 1)
     with pytest.raises(DataError, match="holds no bands of its own but 2 subdatasets; convert"):
         find(tmp_path, "*.gpkg")

@@ -33,9 +33,12 @@ def make_item(
     folder: Path, day: str, place: BaseGeometry = HERE, **properties: object
 ) -> pystac.Item:
     item = pystac.Item(
-        day, mapping(place), list(place.bounds), datetime.fromisoformat(day).replace(tzinfo=UTC),
+        day,
+        mapping(place),
+        list(place.bounds),
+        datetime.fromisoformat(day).replace(tzinfo=UTC),
         {},
-    )  # fmt: skip
+    )
     item.add_asset("B04", pystac.Asset(str(folder / f"{day}.tif")))
     return item
 
@@ -267,14 +270,25 @@ def test_read_catalogue_next_page_that_fails_is_told_without_its_token(
         *(
             (f"https://example.org/c.json?f=json&{name}=hush", "https://example.org/c.json")
             for name in (
-                "token", "access_token", "sig", "Signature", "key", "api_key", "apikey", "password",
-                "subscription-key", "client_secret", "AWSAccessKeyId", "X-Amz-Signature",
-                "X-Amz-Credential", "api%5Fkey",
+                "token",
+                "access_token",
+                "sig",
+                "Signature",
+                "key",
+                "api_key",
+                "apikey",
+                "password",
+                "subscription-key",
+                "client_secret",
+                "AWSAccessKeyId",
+                "X-Amz-Signature",
+                "X-Amz-Credential",
+                "api%5Fkey",
             )
         ),
         ("https://example.org/c.json#token=hush", "https://example.org/c.json"),
     ],
-)  # fmt: skip
+)
 def test_checked_uri_with_credentials_is_refused_without_printing_them(uri: str, told: str) -> None:
     with pytest.raises(ConfigError, match="holds credentials, which would be written") as caught:
         checked_uri(uri)
@@ -286,10 +300,14 @@ def test_checked_uri_with_credentials_is_refused_without_printing_them(uri: str,
     "uri",
     [
         "https://example.org/items?limit=10&collections=a&keywords=b&author=c&design=d",
-        "https://example.org/@me/items?mail=a@b", "s3://bucket/c.json", "/data/token=?.tif",
-        "/data/a@b:c/items.json", "file:///data/items.json", "",
+        "https://example.org/@me/items?mail=a@b",
+        "s3://bucket/c.json",
+        "/data/token=?.tif",
+        "/data/a@b:c/items.json",
+        "file:///data/items.json",
+        "",
     ],
-)  # fmt: skip
+)
 def test_checked_uri_without_credentials_passes(uri: str) -> None:
     assert checked_uri(uri) == uri
 

@@ -27,10 +27,12 @@ def make_item(
     day: str, cloud: float | None = None, place: BaseGeometry | None = HERE
 ) -> pystac.Item:
     return pystac.Item(
-        f"{day}-{cloud}", mapping(place) if place else None, list(place.bounds) if place else None,
+        f"{day}-{cloud}",
+        mapping(place) if place else None,
+        list(place.bounds) if place else None,
         datetime.fromisoformat(day).replace(tzinfo=UTC),
         {} if cloud is None else {"eo:cloud_cover": cloud},
-    )  # fmt: skip
+    )
 
 
 def select_ids(
@@ -86,11 +88,20 @@ def test_select_item_with_a_range_of_times_counts_from_its_start() -> None:
 )
 def test_item_time_of_a_range_is_its_start_in_utc(start: str, expected: datetime) -> None:
     item = pystac.Item.from_dict(
-        {"type": "Feature", "stac_version": "1.0.0", "id": "composite", "geometry": None,
-         "properties": {"datetime": None, "start_datetime": start,
-                        "end_datetime": "2024-03-31T00:00:00Z"},
-         "links": [], "assets": {}}
-    )  # fmt: skip
+        {
+            "type": "Feature",
+            "stac_version": "1.0.0",
+            "id": "composite",
+            "geometry": None,
+            "properties": {
+                "datetime": None,
+                "start_datetime": start,
+                "end_datetime": "2024-03-31T00:00:00Z",
+            },
+            "links": [],
+            "assets": {},
+        }
+    )
     time = item_time(item)
     assert time == expected
     assert time.tzinfo is UTC
@@ -138,8 +149,12 @@ def test_select_all_too_cloudy_tells_the_clearest() -> None:
 
 
 def test_select_number_takes_the_clearest_in_order_of_time() -> None:
-    items = [make_item("2024-01-01", 5), make_item("2024-01-02"), make_item("2024-01-03", 1),
-             make_item("2024-01-04", 90)]  # fmt: skip
+    items = [
+        make_item("2024-01-01", 5),
+        make_item("2024-01-02"),
+        make_item("2024-01-03", 1),
+        make_item("2024-01-04", 90),
+    ]
     assert select_ids(items, max_items=2) == ["2024-01-01-5", "2024-01-03-1"]
     assert len(select_ids(items, max_items=9)) == 4
 

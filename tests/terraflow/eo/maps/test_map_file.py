@@ -12,21 +12,35 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, MaskFlags
 
 from area import write_raster
+from terraflow.eo.config.sections import Map
 from terraflow.eo.maps.map_file import category_names, create_map, open_map, read_info, write_cog
+from terraflow.eo.maps.map_origin import MapOrigin
+from terraflow.eo.targets.classes.classification import Classification
+from terraflow.eo.targets.parts import Band
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
 CLASSES = ["forest", "Wäld & <Wiese>"]
-COLOURS = ["#00ff00", "#ffa500"]
-METADATA = {"model": "models:/a/1", "note": "simulated"}
+SECTION = Map(colours=dict(zip(CLASSES, ["#00ff00", "#ffa500"], strict=True)))
+BANDS = Classification().bands(CLASSES, SECTION)
+ORIGIN = MapOrigin(
+    model="models:/a/1",
+    model_name="a",
+    items="items.json",
+    items_digest="1234",
+    config_digest="5678",
+    version="0.2.0",
+    scores={"macro_f1": 0.5},
+    note="simulated",
+)
 GRID = GeoBox((1100, 1030), Affine(10, 0, 500_000, 0, -10, 5_100_000), "EPSG:32633")
 
 
 def write(folder: Path, bands: np.ndarray, grid: GeoBox = GRID) -> Path:
     folder.mkdir(exist_ok=True)
-    with create_map(folder / "plain.tif", grid, CLASSES, COLOURS, METADATA) as file:
+    with create_map(folder / "plain.tif", grid, BANDS, "uint8", ORIGIN) as file:
         file.write(bands)
-    write_cog(folder / "plain.tif", folder / "map.tif")
+    write_cog(folder / "plain.tif", folder / "map.tif", "nearest")
     return folder / "map.tif"
 
 
@@ -97,7 +111,7 @@ def test_write_cog_of_a_bigtiff_declares_no_alpha(
         copy(source, target, **options | {"bigtiff": "YES"})
 
     monkeypatch.setattr(rasterio.shutil, "copy", big)
-    write_cog(path.with_name("plain.tif"), tmp_path / "big.tif")
+    write_cog(path.with_name("plain.tif"), tmp_path / "big.tif", "nearest")
     assert (tmp_path / "big.tif").read_bytes()[:4] == b"II" + struct.pack("<H", 43)
     for options in ({}, {"overview_level": 0}):
         with rasterio.open(tmp_path / "big.tif", **options) as file:
@@ -114,7 +128,7 @@ def test_write_cog_smaller_than_a_tile_is_whole(tmp_path: Path) -> None:
 
 def test_category_names_beside_the_file_are_read_by_gdal(path: Path, tmp_path: Path) -> None:
     (tmp_path / "map.tif").write_bytes(path.read_bytes())
-    (tmp_path / "map.tif.aux.xml").write_bytes(category_names(CLASSES))
+    (tmp_path / "map.tif.aux.xml").write_bytes(category_names(BANDS[0]))
     rasterio.shutil.copy(tmp_path / "map.tif", tmp_path / "map.vrt", driver="VRT")
     categories = (tmp_path / "map.vrt").read_text().partition("<CategoryNames>")[2]
     names = ["nodata", "forest", "Wäld &amp; &lt;Wiese&gt;"]
@@ -125,17 +139,61 @@ def test_category_names_beside_the_file_are_read_by_gdal(path: Path, tmp_path: P
         assert file.colorinterp == (ColorInterp.palette, ColorInterp.undefined)
 
 
+def test_create_map_tells_the_unit_of_the_confidence(path: Path) -> None:
+    with rasterio.open(path) as file:
+        assert file.tags(2) == {"UNIT": "per cent, probability of the class"}
+
+
 def test_read_info_gives_what_was_written(path: Path, storage: Storage) -> None:
     info = read_info(str(path), storage)
-    assert (info.classes, info.colours, info.metadata) == (CLASSES, COLOURS, METADATA)
+    classes, confidence = info.bands
+    assert (classes.name, confidence.name) == ("class", "confidence")
+    assert list(classes.names.items()) == [(1, CLASSES[0]), (2, CLASSES[1])]
+    assert classes.colours == {1: "#00ff00", 2: "#ffa500"}
+    assert not confidence.names
+    assert not confidence.colours
+    assert confidence.unit == "per cent, probability of the class"
+    assert classes.nodata == confidence.nodata == 0
+    assert info.origin == ORIGIN
     assert (info.shape, info.transform, info.crs) == (GRID.shape, GRID.affine, "EPSG:32633")
 
 
 def test_read_info_of_ten_classes_keeps_their_order(storage: Storage, tmp_path: Path) -> None:
     names = [f"class {i}" for i in range(1, 12)]
-    with create_map(tmp_path / "m.tif", GRID[:4, :4], names, ["#102030"] * 11, METADATA) as file:
+    bands = Classification().bands(names, Map())
+    with create_map(tmp_path / "m.tif", GRID[:4, :4], bands, "uint8", ORIGIN) as file:
         file.write(np.ones((2, 4, 4), "uint8"))
-    assert read_info(str(tmp_path / "m.tif"), storage).classes == names
+    assert list(read_info(str(tmp_path / "m.tif"), storage).bands[0].names.values()) == names
+
+
+def test_read_info_of_numbers_tells_units_and_has_no_names(
+    storage: Storage, tmp_path: Path
+) -> None:
+    bands = [Band("yield", "Yield", "t/ha", nodata=np.nan), Band("error", nodata=np.nan)]
+    values = np.array([[[1.5, np.nan], [2.5, 3.5]], [[0.1, np.nan], [0.2, 0.3]]], "float32")
+    with create_map(tmp_path / "plain.tif", GRID[:2, :2], bands, "float32", ORIGIN) as file:
+        file.write(values)
+    write_cog(tmp_path / "plain.tif", tmp_path / "m.tif", "average")
+    info = read_info(str(tmp_path / "m.tif"), storage)
+    assert [(band.name, band.unit) for band in info.bands] == [("yield", "t/ha"), ("error", "")]
+    assert not any(band.names or band.colours for band in info.bands)
+    with rasterio.open(tmp_path / "m.tif") as file:
+        assert np.array_equal(file.read(), values, equal_nan=True)
+        assert np.isnan(file.nodatavals).all()
+        assert file.colorinterp == (ColorInterp.gray, ColorInterp.undefined)
+    assert info.bands[0].is_valid(values[0]).tolist() == [[True, False], [True, True]]
+
+
+def test_read_info_without_the_items_names_what_is_missing(
+    storage: Storage, tmp_path: Path
+) -> None:
+    write_raster(tmp_path / "m.tif", np.zeros((4, 4), "uint8"))
+    tags = {f"TERRAFLOW_{key.upper()}": value for key, value in ORIGIN.to_tags().items()}
+    del tags["TERRAFLOW_ITEMS"]
+    with rasterio.open(tmp_path / "m.tif", "r+") as file:
+        file.update_tags(**tags)
+    with pytest.raises(DataError, match=r"m\.tif does not tell its whole origin \(items\)"):
+        read_info(str(tmp_path / "m.tif"), storage)
 
 
 def test_open_map_of_another_raster_is_refused(storage: Storage, tmp_path: Path) -> None:

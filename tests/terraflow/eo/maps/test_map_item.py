@@ -14,9 +14,13 @@ from pystac.extensions.projection import ProjectionExtension
 from shapely.geometry import shape
 
 from area import Area
-from maps import FEATURES, METADATA, make_model, write_items
-from terraflow.eo.maps.map import predict
-from terraflow.eo.maps.map_item import map_id, map_item, map_metadata, pinned_uri
+from maps import FEATURES, make_model, write_items
+from terraflow.eo.hooks import Hooks
+from terraflow.eo.maps.map import make_map
+from terraflow.eo.maps.map_item import map_item
+from terraflow.eo.maps.map_origin import make_origin
+from terraflow.eo.targets.classes.classification import Classification
+from terraflow.eo.targets.parts import Band
 from terraflow.settings import Settings
 from terraflow.storage import Storage
 from terraflow.tracking import runs as tracking
@@ -26,44 +30,9 @@ SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs
 
 @pytest.fixture
 def document(area: Area, storage: Storage) -> dict[str, Any]:
-    made = predict(make_model(), write_items(area), storage)
-    document: dict[str, Any] = json.loads(Path(made["item"]).read_text())
+    made = make_map(make_model(), write_items(area), storage)
+    document: dict[str, Any] = json.loads(Path(made.item).read_text())
     return document
-
-
-def test_pinned_uri_of_an_alias_names_the_version() -> None:
-    assert pinned_uri(make_model(uri="models:/x@champion", version="3")) == "models:/x/3"
-    assert pinned_uri(make_model(uri="models:/x/3", version="3")) == "models:/x/3"
-    assert pinned_uri(make_model(uri="runs:/abc/model", version="")) == "runs:/abc/model"
-
-
-def test_map_metadata_tells_training_items_and_code(area: Area) -> None:
-    items_uri = write_items(area)
-    told = map_metadata(make_model(), items_uri, area.items)
-    expected = {
-        "model": "models:/land-cover/3", "model_name": "land-cover", "model_version": "3",
-        "run_id": "5" * 32, "code_commit": "c0ffee", "lock_digest": METADATA["lock_digest"],
-        "data_digest": METADATA["data_digest"], "seed": "42", "overall_accuracy": "0.9375",
-        "macro_f1": "0.875", "items": items_uri, "note": METADATA["note"],
-    }  # fmt: skip
-    assert {key: told[key] for key in expected} == expected
-    assert told["map_lock_digest"] == tracking.provenance()["lock_digest"]
-    assert all(re.fullmatch("[0-9a-f]{16}", told[f"{key}_digest"]) for key in ("items", "config"))
-
-
-def test_map_metadata_without_what_is_not_known(area: Area) -> None:
-    write_items(area)
-    told = map_metadata(make_model(metadata={}, version="", run_id=""), "items", area.items)
-    assert not {"model_version", "run_id", "code_commit", "note"} & set(told)
-    assert told["seed"] == "42"
-
-
-def test_map_metadata_digest_follows_the_items(area: Area) -> None:
-    write_items(area)
-    both = map_metadata(make_model(), "items", area.items)
-    one = map_metadata(make_model(), "items", area.items[:1])
-    assert both["items_digest"] != one["items_digest"]
-    assert map_id(both) != map_id(one)
 
 
 def test_map_item_time_is_the_span_of_the_inputs(document: dict[str, Any]) -> None:
@@ -94,8 +63,9 @@ def test_map_item_extensions_are_declared_with_their_required_fields(
     properties = document["properties"]
     assert properties["processing:level"] == "L4"
     assert properties["processing:expression"] == {
-        "format": "mlflow-model", "expression": "models:/land-cover/3",
-    }  # fmt: skip
+        "format": "mlflow-model",
+        "expression": "models:/land-cover/3",
+    }
     item = pystac.Item.from_dict(document)
     projection = ProjectionExtension.ext(item)
     assert projection.code == "EPSG:32633"
@@ -158,7 +128,7 @@ def test_map_item_class_name_keeps_to_the_extensions_letters(
     area: Area, settings: Settings
 ) -> None:
     write_items(area)
-    model = make_model(classes=["Wald & Wiese", "water"])
+    model = make_model(info={"levels": ["Wald & Wiese", "water"]})
     item = item_of(model, area, settings, GeoBox((4, 4), Affine(10, 0, 0, 0, -10, 0), 32633))
     described = item.properties["mlm:output"][0]["classification:classes"][0]
     assert (described["name"], described["description"]) == ("Wald___Wiese", "Wald & Wiese")
@@ -170,6 +140,40 @@ def test_map_item_crs_without_a_code_is_told_by_wkt(area: Area, settings: Settin
     properties = item_of(make_model(), area, settings, grid).properties
     assert properties["proj:code"] is None
     assert "Sinusoidal" in properties["proj:wkt2"]
+
+
+class Numbers(Classification):
+    """A target whose map holds one number."""
+
+    dtype = "float32"
+
+    def bands(self, levels: Any, section: Any) -> list[Band]:
+        del levels, section
+        return [Band("yield", "Yield of wheat", unit="t/ha", nodata=float("nan"))]
+
+
+def test_map_item_of_numbers_is_a_regression_with_its_unit(area: Area, settings: Settings) -> None:
+    write_items(area)
+    grid = GeoBox((4, 4), Affine(10, 0, 0, 0, -10, 0), 32633)
+    model = make_model(hooks=Hooks(target=Numbers()))
+    document = item_of(model, area, settings, grid).to_dict()
+    assert document["properties"]["mlm:tasks"] == ["regression"]
+    [output] = document["properties"]["mlm:output"]
+    assert (output["name"], output["result"]["shape"]) == ("Yield of wheat", [-1, 1])
+    assert "classification:classes" not in output
+    asset = document["assets"]["map"]
+    assert asset["title"] == "Land cover: yield"
+    assert asset["roles"] == ["data"]
+    assert asset["bands"] == [
+        {
+            "name": "yield",
+            "description": "Yield of wheat",
+            "unit": "t/ha",
+            "data_type": "float32",
+            "nodata": "nan",
+        }
+    ]
+    json.dumps(document, allow_nan=False)
 
 
 def test_map_item_run_link_answers(area: Area, tracked_settings: Settings) -> None:
@@ -185,6 +189,5 @@ def test_map_item_run_link_answers(area: Area, tracked_settings: Settings) -> No
 
 
 def item_of(model: Any, area: Area, settings: Settings, grid: GeoBox) -> pystac.Item:
-    metadata = map_metadata(model, "items.json", area.items)
-    return map_item("m/map.tif", model, area.items, geobox=grid, metadata=metadata,
-                    settings=settings)  # fmt: skip
+    origin = make_origin(model, "items.json", area.items)
+    return map_item("m/map.tif", model, area.items, geobox=grid, origin=origin, settings=settings)

@@ -11,8 +11,11 @@ import pytest
 from area import make_project
 from samples import CLASSES, FEATURES, make_samples
 from terraflow.eo.config.project_file import ProjectConfig
-from terraflow.eo.models.estimators import KINDS, fit, make_classifier, one_thread
-from terraflow.eo.models.model import load_model, log_classifier
+from terraflow.eo.hooks import Hooks
+from terraflow.eo.models.choice import ModelChoice, choose_model, fit, one_thread
+from terraflow.eo.models.estimators import KINDS
+from terraflow.eo.models.model import LoadedModel, ModelInfo, log_model
+from terraflow.eo.models.model import load_model as load_with
 from terraflow.errors import ConfigError, DataError, ServiceError
 from terraflow.serving.server import check_table, parse_table
 from terraflow.settings import Settings, load
@@ -30,31 +33,44 @@ def project(name: str) -> ProjectConfig:
     return make_project(name="models", data=data, model={"name": name, "parameters": SMALL[name]})
 
 
-def told(one: ProjectConfig) -> dict[str, object]:
-    return {"classes": CLASSES, "features": FEATURES, "periods": ["2024-04"], "note": "",
-            "project": one.model_dump(mode="json")}  # fmt: skip
+def choice(one: ProjectConfig) -> ModelChoice:
+    return choose_model(one.model, {}, seed=one.seed)
+
+
+def load_model(uri: str, settings: Settings) -> LoadedModel:
+    return load_with(uri, settings, Hooks())
+
+
+def told(one: ProjectConfig) -> ModelInfo:
+    return ModelInfo(
+        levels=CLASSES,
+        features=FEATURES,
+        periods=["2024-04"],
+        seed=one.seed,
+        config=one.model_dump(mode="json"),
+    )
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_log_classifier_reads_back_the_same_model_for_maps_and_for_the_server(
+def test_log_model_reads_back_the_same_model_for_maps_and_for_the_server(
     name: str, tracked_settings: Settings
 ) -> None:
     samples, one = make_samples(), project(name)
     with one_thread():
-        model = fit(make_classifier(one), samples[FEATURES], samples["class_name"])
+        model = fit(choice(one).make(), samples[FEATURES], samples["class_name"])
     with tracking.start_run(tracked_settings, "models", name=name, tags={}) as run:
-        info = log_classifier(model, samples[FEATURES], one, told(one))
+        info = log_model(model, samples[FEATURES], choice(one), told(one))
         version = tracking.register(info.model_uri, f"models-{name}", "challenger")
     loaded = load_model(f"models:/models-{name}@challenger", tracked_settings)
     assert (loaded.version, loaded.run_id) == (version, run.info.run_id)
     assert load_model(f"models:/models-{name}/{version}", tracked_settings).version == version
     assert load_model(f"runs:/{run.info.run_id}/model", tracked_settings).version == ""
-    assert (loaded.classes, loaded.features) == (CLASSES, FEATURES)
-    assert loaded.periods == ["2024-04"]
-    assert loaded.project == one
-    assert list(loaded.project.data.bands) == ["red", "blue"]  # the features' order
+    assert (loaded.info.levels, loaded.info.features) == (CLASSES, FEATURES)
+    assert loaded.info.periods == ["2024-04"]
+    assert loaded.config == one
+    assert list(loaded.config.data.bands) == ["red", "blue"]  # the features' order
     expected = model.predict_proba(samples[FEATURES])
-    assert (loaded.classifier.predict_proba(samples[FEATURES]) == expected).all()
+    assert (loaded.estimator.predict_proba(samples[FEATURES]) == expected).all()
 
     served = mlflow.pyfunc.load_model(info.model_uri)
     names = np.array(CLASSES)[expected.argmax(axis=1)]
@@ -79,15 +95,16 @@ def test_load_model_without_mlflow_tells_how_to_start_it(
         load_model("models:/none@champion", load())
 
 
-@pytest.mark.parametrize("lacking", ["classes", "project"])
+@pytest.mark.parametrize("lacking", ["levels", "config"])
 def test_load_model_of_another_kind_tells_what_it_lacks(
-    lacking: str, tracked_settings: Settings
+    lacking: str, tracked_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples, one = make_samples(), project("random_forest")
-    model = fit(make_classifier(one), samples[FEATURES], samples["class_name"])
-    values = {key: value for key, value in told(one).items() if key != lacking}
+    model = fit(choice(one).make(), samples[FEATURES], samples["class_name"])
+    values = {key: value for key, value in told(one).to_metadata().items() if key != lacking}
+    monkeypatch.setattr(ModelInfo, "to_metadata", lambda info: values)
     with tracking.start_run(tracked_settings, "models", name="x", tags={}):
-        info = log_classifier(model, samples[FEATURES], one, values)
+        info = log_model(model, samples[FEATURES], choice(one), told(one))
     with pytest.raises(DataError, match=f"does not tell what it was trained with .*{lacking}"):
         load_model(info.model_uri, tracked_settings)
 

@@ -12,23 +12,20 @@ from sklearn.preprocessing import RobustScaler, StandardScaler
 
 from maps import make_model
 from samples import CLASSES, FEATURES, make_samples
-from terraflow.eo.config.project_file import ProjectConfig
-from terraflow.eo.maps.map import classify
-from terraflow.eo.models.estimators import fit, make_classifier, one_thread
+from terraflow.eo.config.sections import Model
+from terraflow.eo.models.choice import choose_model, fit, one_thread
+from terraflow.eo.models.model import apply_model
 from terraflow.eo.models.network import Network
 
 
 def fitted(classes: list[str] = CLASSES, **parameters: Any) -> Any:
     samples = make_samples()
     samples = samples[samples["class_name"].isin(classes)]
-    project = ProjectConfig.model_validate({
-        "data": {"bands": {"red": "B04"}},
-        "model": {"name": "mlp", "parameters": {"max_iter": 100} | parameters},
-    })  # fmt: skip
+    model = Model.model_validate({"name": "mlp", "parameters": {"max_iter": 100} | parameters})
     # far from zero beside their spread, as reflectances are
     features = (samples[FEATURES] * 0.01 + 0.3).astype("float32")
     with one_thread():
-        return fit(make_classifier(project), features, samples["class_name"])
+        return fit(choose_model(model, {}, seed=42).make(), features, samples["class_name"])
 
 
 def some_pixels() -> np.ndarray:
@@ -65,14 +62,14 @@ def test_network_decides_as_the_library_but_for_rounding(
     assert len(np.unique(number)) == len(classes)
 
 
-def test_classify_by_network_equals_the_library_in_class_and_confidence(
+def test_apply_model_by_network_equals_the_library_in_class_and_confidence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = make_model(classifier=fitted(), classes=CLASSES, features=FEATURES)
+    model = make_model(estimator=fitted(), info={"levels": CLASSES, "features": FEATURES})
     pixels = xr.DataArray(some_pixels().reshape(4, 210, 200), dims=("feature", "y", "x"))
-    ours = classify(model, pixels)
+    ours = apply_model(model, pixels)
     monkeypatch.setattr(Network, "of", lambda classifier: None)
-    library = classify(model, pixels)
+    library = apply_model(model, pixels)
     assert (ours[0] != library[0]).mean() < 1e-4
     assert np.abs(ours[1].astype(int) - library[1]).max() <= 1
     assert (ours[1] != library[1]).mean() < 1e-3

@@ -15,8 +15,12 @@ import pytest
 from area import Area, make_project, write_labels
 from maps import make_model
 from terraflow.eo.features import windows
+from terraflow.eo.hooks import Hooks
+from terraflow.eo.images.collection import Images
 from terraflow.eo.models.model import LoadedModel
-from terraflow.eo.monitoring.monitor import MonitorResult, draw_pixels, monitor, print_result
+from terraflow.eo.monitoring import monitor as step_module
+from terraflow.eo.monitoring.monitor import Monitored, draw_pixels, monitor
+from terraflow.eo.project import OpenProject, Project
 from terraflow.eo.samples.preprocess import preprocess
 from terraflow.errors import ConfigError, DataError
 from terraflow.settings import Settings
@@ -47,7 +51,7 @@ class World:
     storage: Storage
     folder: Path
 
-    def monitor(self, items: str, **thresholds: Any) -> MonitorResult:
+    def monitor(self, items: str, **thresholds: Any) -> Monitored:
         return monitor(self.model, items, self.storage, **thresholds)
 
 
@@ -57,12 +61,12 @@ def world(tracked_settings: Settings, tmp_path: Path, request: pytest.FixtureReq
     project = make_project(name=re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-"))
     items = write_scene(tmp_path / "training")
     labels = str(write_labels(tmp_path / "labels.gpkg"))
-    prepared = preprocess(project, {"items": items, "labels": labels}, storage)
-    tags = {"population": prepared["population"]}
+    prepared = preprocess(project, Hooks(), Images(items=items, labels=labels), storage)
+    tags = {"population": prepared.population}
     with tracking.start_run(tracked_settings, project.name, name="train", tags=tags) as run:
         pass
     model = make_model(project, run_id=run.info.run_id)
-    return World(model, items, prepared["population"], storage, tmp_path)
+    return World(model, items, prepared.population, storage, tmp_path)
 
 
 def test_monitor_items_of_the_training_are_stable_and_logged(world: World) -> None:
@@ -70,17 +74,18 @@ def test_monitor_items_of_the_training_are_stable_and_logged(world: World) -> No
     assert result.pixels == SIDE**2
     assert set(result.drift.psi.values()) == {0.0}
     assert result.drift.outside_range == 0
-    assert result.class_shares == {"forest": (0.5, 0.5), "water": (0.5, 0.5)}
+    assert result.predicted == {"forest": (0.5, 0.5), "water": (0.5, 0.5)}
     assert (result.drifted, result.exit_code) == (False, 0)
     run = mlflow.get_run(result.run_id)
     assert run.info.status == "FINISHED"
     experiment = mlflow.get_experiment(run.info.experiment_id).name
-    assert experiment == f"{world.model.project.name}-monitoring"
+    assert experiment == f"{world.model.config.name}-monitoring"
     assert run.data.tags["items"] == world.items
     assert run.data.tags["model"] == "models:/land-cover@champion"
     assert (run.data.tags["model_version"], run.data.tags["drifted"]) == ("3", "false")
     assert run.data.metrics["psi_red_2024-01"] == 0
-    assert run.data.metrics["share_water"] == run.data.metrics["share_training_water"] == 0.5
+    assert run.data.metrics["predicted_water"] == 0.5
+    assert run.data.metrics["predicted_training_water"] == 0.5
     files = {file.path for file in mlflow.MlflowClient().list_artifacts(result.run_id)}
     assert files == {"drift.json", "drift.png"}
     logged = mlflow.artifacts.load_dict(f"runs:/{result.run_id}/drift.json")
@@ -94,7 +99,7 @@ def test_monitor_brighter_items_have_drifted(world: World) -> None:
     assert result.drift.psi["red_std"] == 0  # one date has no spread, then and now
     assert result.drift.outside_per_feature == {"red_2024-01": 1.0, "red_max": 1.0, "red_std": 0.0}
     assert result.drift.outside_range == 1.0
-    assert result.class_shares["water"] == (0.5, 0.0)
+    assert result.predicted["water"] == (0.5, 0.0)
     metrics = mlflow.get_run(result.run_id).data.metrics
     assert metrics["max_psi"] == max(result.drift.psi.values())
     assert metrics["outside_range"] == result.drift.outside_range
@@ -164,7 +169,7 @@ def test_monitor_training_pixels_without_a_feature_are_refused(world: World) -> 
 
 
 def test_monitor_items_with_other_features_are_refused(storage: Storage, tmp_path: Path) -> None:
-    model = make_model(features=["red_2024-01", "red_max", "nir_max"])
+    model = make_model(info={"features": ["red_2024-01", "red_max", "nir_max"]})
     with pytest.raises(DataError, match=r"missing are nir_max .*too many are red_std"):
         draw_pixels(model, write_scene(tmp_path), storage)
 
@@ -182,13 +187,16 @@ def test_draw_pixels_takes_so_many_at_random_over_all_windows(
     assert 40 < west < 80  # half of them, within about 4 standard deviations
 
 
-def test_print_result_names_what_changed_most(
-    world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert print_result(world.monitor(world.items)) == 0
+def opened(world: World) -> OpenProject:
+    return OpenProject(Project("land_cover"), world.model.config, world.storage)
+
+
+def test_show_names_what_changed_most(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    project = opened(world)
+    assert step_module.show(project, world.monitor(world.items).to_dict()) == 0
     assert "Stable." in capsys.readouterr().out
     result = world.monitor(write_scene(world.folder / "new", brighter=4000))
-    assert print_result(result) == 3
+    assert step_module.show(project, result.to_dict()) == 3
     printed = capsys.readouterr().out
     assert f"256 pixels of {result.items}" in printed
     assert printed.index("red_2024-01") < printed.index("red_std")
@@ -196,3 +204,22 @@ def test_print_result_names_what_changed_most(
     assert "50.0%     0.0%" in printed
     assert "Drifted" in printed
     assert result.url in printed
+
+
+def test_step_takes_the_champion_and_the_thresholds_of_the_options(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def load(uri: str, *_: Any) -> LoadedModel:
+        asked.append(uri)
+        return world.model
+
+    monkeypatch.setattr(step_module, "load_model", load)
+    items = write_scene(world.folder / "new", brighter=4000)
+    inputs = {"items": items, "max_psi": 100.0, "max_outside": 1.0}
+    result = step_module.step(opened(world), inputs)
+    assert (result.max_psi, result.max_outside_range, result.drifted) == (100, 1, False)
+    defaults = {"items": items, "max_psi": None, "model": "models:/other/1"}
+    assert step_module.step(opened(world), defaults).max_psi == 0.25
+    assert asked == [f"models:/{world.model.config.name}@champion", "models:/other/1"]

@@ -48,7 +48,7 @@ def test_check_data_clear_share_names_period_and_share() -> None:
 
 def test_check_data_label_counts_names_class_and_size() -> None:
     checks = Checks(min_samples_per_class=10)
-    with pytest.raises(DataError, match="class water has 9 labelled pixels"):
+    with pytest.raises(DataError, match="water has 9 labelled pixels"):
         check_data(Tally(), {"water": 9, "forest": 10}, checks)
 
 
@@ -79,16 +79,22 @@ def test_count_leaves_pixels_beyond_the_images_out() -> None:
 
 
 def test_check_data_class_without_a_pixel_is_refused() -> None:
-    with pytest.raises(DataError, match="class water has labels in the images, but no pixel"):
+    with pytest.raises(DataError, match="water has labels in the images, but no pixel"):
         check_data(Tally(), {"water": 0, "forest": 10}, Checks())
 
 
 def test_data_report_of_before_names_its_counts_as_today() -> None:
     older = {
-        "features": ["red_all"], "periods": ["all"], "clear_share": {"all": 1.0},
-        "value_range": {"red": [0.1, 0.2]}, "outside_range": {}, "class_sizes": {"water": 7},
-        "grid": {"crs": "EPSG:32633"}, "data_digest": "feed", "simulated": False,
-    }  # fmt: skip
+        "features": ["red_all"],
+        "periods": ["all"],
+        "clear_share": {"all": 1.0},
+        "value_range": {"red": [0.1, 0.2]},
+        "outside_range": {},
+        "class_sizes": {"water": 7},
+        "grid": {"crs": "EPSG:32633"},
+        "data_digest": "feed",
+        "simulated": False,
+    }
     report = DataReport.model_validate(older)
     assert report.label_counts == {"water": 7}
     assert DataReport.model_validate(report.to_dict()) == report

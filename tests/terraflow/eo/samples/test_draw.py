@@ -62,8 +62,9 @@ def test_pixel_table_takes_complete_pixels_at_their_centres() -> None:
     chosen[0, :4] = True
     table = pixel_table(features, chosen)
     assert table[["x", "y", "a", "b"]].to_numpy().tolist() == [
-        [500_005, 5_099_995, 0, 256], [500_035, 5_099_995, 3, 259],
-    ]  # fmt: skip
+        [500_005, 5_099_995, 0, 256],
+        [500_035, 5_099_995, 3, 259],
+    ]
     assert table.index.tolist() == [0, 3]
 
 
@@ -73,8 +74,9 @@ def blocks(storage: Storage, tmp_path: Path, *, whole: bool) -> tuple[np.ndarray
     assert isinstance(labels, VectorLabels)
     y, x = np.mgrid[:16, :16]
     polygon = labels.burn(GRID)[1].ravel()
-    table = pd.DataFrame({"x": 500_005 + 10.0 * x.ravel(), "y": 5_099_995 - 10.0 * y.ravel(),
-                          "polygon": polygon})  # fmt: skip
+    table = pd.DataFrame(
+        {"x": 500_005 + 10.0 * x.ravel(), "y": 5_099_995 - 10.0 * y.ravel(), "polygon": polygon}
+    )
     return block_numbers(table, labels, GRID, size_px=4, whole_polygons=whole), polygon
 
 

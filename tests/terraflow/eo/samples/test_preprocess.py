@@ -72,8 +72,13 @@ def test_preprocess_population_is_of_any_pixel_with_all_features(
     area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), mask)
     population = gpd.read_parquet(prepare(area, storage, tmp_path).population)
     assert list(population.columns) == [
-        "x", "y", "red_2024-04", "red_max", "red_std", "geometry",
-    ]  # fmt: skip
+        "x",
+        "y",
+        "red_2024-04",
+        "red_max",
+        "red_std",
+        "geometry",
+    ]
     assert len(population) == 255
     assert not ((population["x"] == 500_005) & (population["y"] == 5_099_995)).any()
 
@@ -85,8 +90,12 @@ def test_preprocess_reports_the_data(area: Area, storage: Storage, tmp_path: Pat
     area.add("2024-06-01", np.full((16, 16), 3000, "uint16"), ONES)
     report = read_report(prepare(area, storage, tmp_path).report, storage)
     assert report.features == [
-        "red_2024-04", "red_2024-05", "red_2024-06", "red_max", "red_std",
-    ]  # fmt: skip
+        "red_2024-04",
+        "red_2024-05",
+        "red_2024-06",
+        "red_max",
+        "red_std",
+    ]
     assert report.clear_share == {"2024-04": 15 / 16, "2024-06": 1}
     assert report.value_range["red"] == pytest.approx((0.1, 0.2))
     assert report.label_counts == {"forest": 128, "water": 128}
@@ -97,7 +106,7 @@ def test_preprocess_data_that_fail_the_checks_write_nothing(
     area: Area, storage: Storage, tmp_path: Path
 ) -> None:
     area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
-    with pytest.raises(DataError, match="class forest has 128 labelled pixels"):
+    with pytest.raises(DataError, match="forest has 128 labelled pixels"):
         prepare(area, storage, tmp_path, checks={"min_samples_per_class": 129})
     assert not list(tmp_path.rglob("report.json"))
 
@@ -119,9 +128,11 @@ def test_preprocess_unlike_windows_give_the_same_samples(
     monkeypatch.setattr(windows, "WINDOW_PX", 5)
     parts = prepare(area, storage, tmp_path, features=features, seed=43).samples
     pd.testing.assert_frame_equal(
-        whole.drop(columns="geometry"), gpd.read_parquet(parts).drop(columns="geometry"),
-        rtol=1e-5, atol=1e-6,
-    )  # fmt: skip
+        whole.drop(columns="geometry"),
+        gpd.read_parquet(parts).drop(columns="geometry"),
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
 def test_preprocess_twice_gives_the_same_bytes(
@@ -154,11 +165,14 @@ def test_preprocess_draws_at_most_so_many_samples_of_a_class(
     area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
     write_labels(tmp_path / "labels.gpkg")
     project = make_project(
-        data={"start": "2024-01-01", "end": "2024-12-31", "bands": {"red": "B04"},
-              "catalogue": str(area.save())},
-        labels={"source": str(tmp_path / "labels.gpkg"), "field": "kind",
-                "samples_per_class": 30},
-    )  # fmt: skip
+        data={
+            "start": "2024-01-01",
+            "end": "2024-12-31",
+            "bands": {"red": "B04"},
+            "catalogue": str(area.save()),
+        },
+        labels={"source": str(tmp_path / "labels.gpkg"), "field": "kind", "samples_per_class": 30},
+    )
     samples = gpd.read_parquet(
         preprocess(project, Hooks(), ingest(project, storage), storage).samples
     )
@@ -195,7 +209,7 @@ def test_preprocess_class_that_shrinks_away_is_refused(
     project, images = ingested(area, storage, tmp_path, write=False)
     labels = project.labels.model_copy(update={"shrink": 6})
     project = project.model_copy(update={"labels": labels})
-    with pytest.raises(DataError, match="class road has labels in the images, but no pixel with"):
+    with pytest.raises(DataError, match="road has labels in the images, but no pixel with"):
         preprocess(project, Hooks(), images, storage)
 
 

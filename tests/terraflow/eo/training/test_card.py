@@ -8,46 +8,69 @@ import pytest
 
 from area import make_project
 from samples import make_report, make_samples
+from terraflow.eo.built_in import Classification
 from terraflow.eo.config.project_file import ProjectConfig
+from terraflow.eo.models.choice import choose_model
+from terraflow.eo.samples.preprocess import Prepared
+from terraflow.eo.targets.parts import Evaluation, Score
 from terraflow.eo.training.card import model_card
-from terraflow.eo.training.cross_validation import Scores
-from terraflow.eo.training.scores import Score
 from terraflow.eo.training.tuning import Tuning
 
-INPUTS = {"items": "s3://eo data/collection.json", "labels": "s3://eo/labels.gpkg"}
+INPUTS = Prepared(
+    items="s3://eo data/collection.json",
+    labels="s3://eo/labels.gpkg",
+    samples="",
+    population="",
+    report="",
+)
 
 
-def scores() -> Scores:
-    row = {"users_accuracy": Score(0.81, 0.7, 0.9), "producers_accuracy": Score(0.62, 0.5, 0.7),
-           "f1": Score(0.7, 0.6, 0.8)}  # fmt: skip
-    return Scores(
-        overall_accuracy=Score(0.912, 0.881, 0.934),
-        macro_f1=Score(0.701, 0.65, 0.75),
-        per_class={"forest": row, "rock | ice": row},
-        random_overall_accuracy=0.967,
-        random_macro_f1=0.902,
-        matrix=np.array([[90, 10], [4, 36]]),
-        classes=["forest", "rock | ice"],
-        probabilities=np.zeros((0, 2)),
+def evaluation() -> Evaluation:
+    names = ["forest", "rock | ice"]
+    row = {
+        "users_accuracy": Score(0.81, 0.7, 0.9),
+        "producers_accuracy": Score(0.62, 0.5, 0.7),
+        "f1": Score(0.7, 0.6, 0.8),
+    }
+    return Evaluation(
+        levels=names,
+        scores={
+            "overall_accuracy": Score(0.912, 0.881, 0.934),
+            "macro_f1": Score(0.701, 0.65, 0.75),
+            **{f"{key}_{name}": score for name in names for key, score in row.items()},
+        },
+        at_random={"overall_accuracy": 0.967, "macro_f1": 0.902},
+        sums=np.array([[90, 10], [4, 36]]),
+        predictions=np.zeros((0, 2)),
         importance={},
     )
 
 
 def card(project: ProjectConfig | None = None, **changes: Any) -> str:
-    report = make_report(make_samples(), class_sizes={"forest": 1234, "rock | ice": 40})
-    options: dict[str, Any] = {"tuning": changes.pop("tuning", None)}
+    counts = {"forest": 1234, "rock | ice": 40}
+    tuning = changes.pop("tuning", None)
+    report = make_report(make_samples(), **({"label_counts": counts} | changes))
+    config = project or make_project(
+        model={"name": "random_forest", "parameters": {"n_estimators": 7}}
+    )
     return model_card(
-        project or make_project(model={"name": "random_forest", "parameters": {"n_estimators": 7}}),
-        report | changes, scores(), INPUTS, run_id="f00d",
+        config,
+        report,
+        evaluation(),
+        INPUTS,
+        target=Classification(),
+        choice=choose_model(config.model, {}, seed=config.seed),
+        used={"forest": 100, "rock | ice": 40},
+        run_id="f00d",
         provenance={"code_commit": "c0ffee", "lock_digest": "10c4", "data_digest": "da7a"},
-        **options,
-    )  # fmt: skip
+        tuning=tuning,
+    )
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        "one of 2 classes (forest, rock | ice) from 4 features",
+        "one of 2 classes (forest, rock | ice). It takes 4 features",
         "random_forest (n_estimators 7, min_samples_leaf 2)",
         "| Dates | 2024-01-01 to 2024-12-31 |",
         "| Area | west 500000, south 5099960, east 500600, north 5100000 in EPSG:32633 |",
@@ -92,14 +115,15 @@ def test_model_card_tells_whether_polygons_were_cut() -> None:
     assert "Blocks may cut polygons" in card(cut)
 
 
-def test_model_card_tuned_scores_are_told_to_be_too_good() -> None:
+def test_model_card_tuned_scores_are_told_to_be_optimistic() -> None:
     project = make_project(model={})
-    tuning = Tuning(project, [project] * 2, trials=30, macro_f1=0.7011, corrected_macro_f1=0.6834)
+    choice = choose_model(project.model, {}, seed=1)
+    tuning = Tuning(choice, [choice] * 2, trials=30, best=0.7011, corrected=0.6834)
     text = card(tuning=tuning)
     assert "best of 30 trials" in text
-    assert "macro F1 of 0.701 is too good: it becomes 0.683" in text
+    assert "macro F1 of 0.701 is optimistic: it becomes 0.683" in text
     assert "with the parameters that were best on the other half" in text
-    assert "still be somewhat too good" in text
+    assert "still be somewhat optimistic" in text
     assert "trials" not in card()
 
 

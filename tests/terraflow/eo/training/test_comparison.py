@@ -7,7 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from terraflow.eo.training.comparison import NotComparableError, compare, pair
+from terraflow.eo.built_in import Classification
+from terraflow.eo.targets.parts import NotComparableError
+from terraflow.eo.training.comparison import Difference
+from terraflow.eo.training.comparison import compare as compare_for
+from terraflow.eo.training.comparison import pair as pair_for
+
+
+def compare(pixels: pd.DataFrame, **options: int) -> Difference:
+    return compare_for(pixels, Classification(), **options)
+
+
+def pair(challenger: pd.DataFrame, champion: pd.DataFrame) -> pd.DataFrame:
+    return pair_for(challenger, champion, Classification())
 
 
 def table(block: list[int], reference: str, challenger: str, champion: str) -> pd.DataFrame:
@@ -17,16 +29,21 @@ def table(block: list[int], reference: str, challenger: str, champion: str) -> p
 
 def held_out(places: list[int], reference: str, predicted: str) -> pd.DataFrame:
     """Pixels of two a block, at x = place."""
-    return pd.DataFrame({
-        "x": np.array(places, float), "y": 0.5, "block": np.array(places) // 2,
-        "class_name": list(reference), "predicted": list(predicted),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "x": np.array(places, float),
+            "y": 0.5,
+            "block": np.array(places) // 2,
+            "class_name": list(reference),
+            "predicted": list(predicted),
+        }
+    )
 
 
 def test_compare_equal_predictions_differ_by_exactly_nothing() -> None:
     found = compare(table([0, 0, 1, 1, 2, 2], "ababab", "abaabb", "abaabb"))
     assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
-    assert (found.pixels, found.blocks) == (6, 3)
+    assert (found.pixels, found.blocks, found.better) == (6, 3, False)
 
 
 def test_compare_better_alike_in_every_block_has_no_spread() -> None:
@@ -34,6 +51,7 @@ def test_compare_better_alike_in_every_block_has_no_spread() -> None:
     found = compare(table(blocks, "ab" * 20, "ab" * 20, "aa" * 20))
     # of a block the champion has F1 of 2/3 for a and 0 for b
     assert (found.value, found.low, found.high) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
+    assert found.better
 
 
 def test_compare_one_block_decides_lower_bound_is_not_above_zero() -> None:
@@ -70,8 +88,10 @@ def test_compare_scores_resamples_as_scikit_learn_does(seed: int, blocks: int) -
     for row in times:
         drawn = pixels.loc[pixels.index.repeat(row[pixels["block"]])]
         options = {"average": "macro", "labels": sorted(set(drawn["class_name"]))}
-        scores = [f1_score(drawn["class_name"], drawn[who], zero_division=0, **options)
-                  for who in ("challenger", "champion")]  # fmt: skip
+        scores = [
+            f1_score(drawn["class_name"], drawn[who], zero_division=0, **options)
+            for who in ("challenger", "champion")
+        ]
         differences.append(scores[0] - scores[1])
     expected = np.quantile(differences, [0.025, 0.975])
     assert (found.low, found.high) == pytest.approx(tuple(expected), abs=1e-12)
@@ -82,9 +102,11 @@ def test_pair_joins_pixels_and_keeps_the_challengers_blocks() -> None:
     champion["block"] += 90
     found = pair(challenger, champion)
     assert found.to_dict("list") == {
-        "block": [0, 0, 1], "class_name": ["a", "b", "b"],
-        "challenger": ["a", "a", "b"], "champion": ["b", "a", "b"],
-    }  # fmt: skip
+        "block": [0, 0, 1],
+        "class_name": ["a", "b", "b"],
+        "challenger": ["a", "a", "b"],
+        "champion": ["b", "a", "b"],
+    }
 
 
 def test_pair_rounding_errors_of_coordinates_do_not_matter() -> None:

@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from area import make_project
 from samples import make_samples
+from terraflow.eo.config.sections import Validation
 from terraflow.eo.training.folds import Folds, _folds, leave_gap, spatial_folds
 from terraflow.errors import DataError
+
+VALIDATION = Validation(block_size_px=4, folds=2)
 
 
 def noise() -> tuple[pd.Series, pd.Series]:
@@ -17,7 +19,9 @@ def noise() -> tuple[pd.Series, pd.Series]:
 
 def test_spatial_folds_test_each_sample_once_and_split_no_block() -> None:
     samples = make_samples()
-    folds = spatial_folds(samples["class_name"], samples["block"], make_project())
+    folds = spatial_folds(
+        samples["class_name"].to_numpy(object), samples["block"], VALIDATION, seed=42
+    )
     assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(samples)))
     for train, test in folds:
         assert not set(samples["block"].iloc[train]) & set(samples["block"].iloc[test])
@@ -37,7 +41,7 @@ def test_spatial_folds_empty_fold_is_refused() -> None:
 def test_spatial_folds_fewer_blocks_than_folds_is_refused() -> None:
     classes, _ = noise()
     with pytest.raises(DataError, match=r"can't be cut into 2 folds.* in 1 blocks; lower"):
-        spatial_folds(classes, pd.Series([0] * 80), make_project())
+        spatial_folds(classes.to_numpy(object), pd.Series([0] * 80), VALIDATION, seed=42)
 
 
 #: Columns and rows; the first two are tested.
@@ -55,13 +59,13 @@ FOLDS: Folds = [(np.arange(2, 7), np.arange(2))]
     ],
 )
 def test_leave_gap_keeps_training_samples_farther_than_it(gap_px: int, kept: list[int]) -> None:
-    [(train, test)] = leave_gap(FOLDS, PIXELS, pd.Series(["a"] * 7), gap_px)
+    [(train, test)] = leave_gap(FOLDS, PIXELS, np.array(["a"] * 7), gap_px)
     assert train.tolist() == kept
     assert test.tolist() == [0, 1]
 
 
 def test_leave_gap_that_leaves_no_sample_of_a_class_is_refused() -> None:
-    classes = pd.Series(["a", "b", "b", "a", "a", "b", "a"])
+    classes = np.array(["a", "b", "b", "a", "a", "b", "a"])
     assert leave_gap(FOLDS, PIXELS, classes, 1)
-    with pytest.raises(DataError, match=r"gap_px 2, a fold has no training sample of class b left"):
+    with pytest.raises(DataError, match=r"gap_px 2, a fold has no training sample of b left"):
         leave_gap(FOLDS, PIXELS, classes, 2)

@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 from mlflow.entities.model_registry import ModelVersion
 
+from samples import make_report
+from terraflow.eo.built_in import Classification
 from terraflow.eo.training.promotion import Decision, consider, promote_by_hand
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.settings import Settings
@@ -23,10 +25,15 @@ TRUTH = "ab" * 20
 def predictions(predicted: str, reference: str = TRUTH) -> pd.DataFrame:
     """Twenty blocks of two pixels."""
     places = np.arange(len(predicted))
-    return pd.DataFrame({
-        "x": places + 0.5, "y": 0.5, "block": places // 2,
-        "class_name": list(reference), "predicted": list(predicted),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "x": places + 0.5,
+            "y": 0.5,
+            "block": places // 2,
+            "class_name": list(reference),
+            "predicted": list(predicted),
+        }
+    )
 
 
 @dataclass
@@ -53,7 +60,8 @@ class Models:
             predictions(predicted, **other).to_parquet(path)
             mlflow.log_artifact(str(path))
             mlflow.log_params(params or {})
-            mlflow.log_dict({"grid": {"crs": crs}}, "data_report.json")
+            report = make_report(predictions(predicted), grid={"crs": crs})
+            mlflow.log_dict(report.to_dict(), "data_report.json")
         self.register(run.info.run_id)
         return str(run.info.run_id)
 
@@ -64,7 +72,7 @@ class Models:
         client.create_model_version(self.name, f"runs:/{run_id}/model", run_id)
 
     def consider(self, version: str) -> Decision:
-        return consider(self.settings, self.name, version)
+        return consider(self.settings, self.name, version, Classification())
 
     def version(self, version: str) -> ModelVersion:
         return mlflow.MlflowClient().get_model_version(self.name, version)
@@ -265,7 +273,7 @@ def test_consider_two_at_once_leaves_the_better_one(models: Models) -> None:
 def test_consider_without_mlflow_says_how_to_start_it(settings: Settings) -> None:
     closed = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update={"port": 1})})
     with pytest.raises(ServiceError, match="MLflow does not answer"):
-        consider(closed, "any", "1")
+        consider(closed, "any", "1", Classification())
 
 
 def test_promote_by_hand_moves_the_alias_and_says_by_whom(models: Models) -> None:

@@ -5,30 +5,44 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from area import make_project
 from samples import FEATURES, make_samples
-from terraflow.eo.config.project_file import ProjectConfig
+from terraflow.eo.built_in import Classification
+from terraflow.eo.config.sections import Model, Validation
+from terraflow.eo.models.choice import ModelChoice, choose_model
+from terraflow.eo.targets.classes.measures import confusion_measures, count_by_group
 from terraflow.eo.training.comparison import compare
-from terraflow.eo.training.cross_validation import cross_validate
-from terraflow.eo.training.folds import spatial_folds
-from terraflow.eo.training.scores import count_by_block, measures
+from terraflow.eo.training.cross_validation import Table, cross_validate
+from terraflow.eo.training.folds import Folds, spatial_folds
 from terraflow.eo.training.tuning import choose_by_fold, correct_for_choice, tune
 from terraflow.settings import Settings
 from terraflow.tracking import runs as tracking
 
+VALIDATION = Validation(block_size_px=4, folds=2)
 
-def project(**parameters: object) -> ProjectConfig:
-    return make_project(model={"name": "lightgbm", "parameters": {"max_depth": 2} | parameters})
+
+def choice(**parameters: object) -> ModelChoice:
+    values = {"name": "lightgbm", "parameters": {"max_depth": 2} | parameters}
+    return choose_model(Model.model_validate(values), {}, seed=42)
+
+
+def some_table() -> tuple[Table, Folds]:
+    samples, target = make_samples(blocks=8), Classification()
+    classes = samples["class_name"]
+    folds = spatial_folds(target.strata(classes), samples["block"], VALIDATION, seed=42)
+    levels = target.levels(classes)
+    return Table(samples[FEATURES], classes, samples["block"], target, levels), folds
+
+
+def macro_f1(sums: np.ndarray) -> np.ndarray:
+    return confusion_measures(sums)["macro_f1"]
 
 
 def test_tune_logs_each_trial_as_a_run_inside_and_gives_the_best(
     tracked_settings: Settings, request: pytest.FixtureRequest, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    samples = make_samples(blocks=8)
-    columns = samples[FEATURES], samples["class_name"], samples["block"]
-    table = *columns, spatial_folds(*columns[1:], project())
+    table = some_table()
     with tracking.start_run(tracked_settings, request.node.name, name="x", tags={}) as run:
-        found = tune(project(), *table, trials=4)
+        found = tune(*table, choice(), trials=4, resamples=1000, seed=42)
     query = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
     trials = mlflow.search_runs(
         [run.info.experiment_id], query, output_format="list", order_by=["attributes.run_name"]
@@ -39,23 +53,24 @@ def test_tune_logs_each_trial_as_a_run_inside_and_gives_the_best(
     assert {trial.data.params["max_depth"] for trial in trials} == {"2"}
     assert len({trial.data.params["learning_rate"] for trial in trials}) == 4
     scores = [trial.data.metrics["macro_f1"] for trial in trials]
-    assert found.macro_f1 == max(scores)
+    assert found.best == max(scores)
     chosen = trials[int(np.argmax(scores))].data.params
-    assert all(chosen[k] == str(v) for k, v in found.project.model.parameters.items())
-    assert found.corrected_macro_f1 < found.macro_f1
-    honest = cross_validate(*table, found.project, by_fold=found.by_fold)
-    assert honest.macro_f1.value <= found.macro_f1
+    assert all(chosen[k] == str(v) for k, v in found.choice.chosen.items())
+    assert found.corrected < found.best
+    honest = cross_validate(*table, found.choice, VALIDATION, seed=42, by_fold=found.by_fold)
+    assert honest.scores["macro_f1"].value <= found.best
     assert "tune lightgbm: " in capfd.readouterr().err
 
 
 def test_tune_twice_gives_the_same(
     tracked_settings: Settings, request: pytest.FixtureRequest
 ) -> None:
-    samples = make_samples(blocks=8)
-    columns = samples[FEATURES], samples["class_name"], samples["block"]
-    table = *columns, spatial_folds(*columns[1:], project())
+    table = some_table()
     with tracking.start_run(tracked_settings, request.node.name, name="x", tags={}):
-        first, again = (tune(project(n_estimators=20), *table, trials=3) for _ in range(2))
+        first, again = (
+            tune(*table, choice(n_estimators=20), trials=3, resamples=1000, seed=42)
+            for _ in range(2)
+        )
     assert first == again
 
 
@@ -65,7 +80,7 @@ def confusion(right: int, wrong: int) -> np.ndarray:
 
 def test_correct_for_choice_one_trial_alike_everywhere_keeps_its_score() -> None:
     by_block = np.stack([confusion(8, 2)] * 10)[None]
-    assert correct_for_choice(by_block, times=200, seed=0) == pytest.approx(0.8)
+    assert correct_for_choice(by_block, macro_f1, times=200, seed=0) == pytest.approx(0.8)
 
 
 def test_correct_for_choice_of_lucky_trials_falls_to_what_all_are_worth() -> None:
@@ -75,7 +90,9 @@ def test_correct_for_choice_of_lucky_trials_falls_to_what_all_are_worth() -> Non
     by_block = np.stack([[confusion(r, 10 - r) for r in trial] for trial in right])
     best = max(right.mean(axis=1) / 10)
     assert best > 0.55
-    assert correct_for_choice(by_block, times=1000, seed=0) == pytest.approx(0.5, abs=0.03)
+    assert correct_for_choice(by_block, macro_f1, times=1000, seed=0) == pytest.approx(
+        0.5, abs=0.03
+    )
 
 
 def test_choose_by_fold_takes_the_best_on_the_other_half() -> None:
@@ -83,13 +100,13 @@ def test_choose_by_fold_takes_the_best_on_the_other_half() -> None:
     right = np.array([[10, 5, 10, 5], [6, 7, 6, 7]])
     by_fold = np.stack([[confusion(r, 10 - r) for r in trial] for trial in right])
     assert by_fold.sum(axis=1)[:, 0, 0].tolist() == [30, 26]
-    assert choose_by_fold(by_fold).tolist() == [1, 0, 1, 0]
+    assert choose_by_fold(by_fold, macro_f1).tolist() == [1, 0, 1, 0]
 
 
 @pytest.mark.parametrize("folds", [2, 3, 5])
 def test_choose_by_fold_clearly_better_trial_is_chosen_for_all(folds: int) -> None:
     by_fold = np.stack([[confusion(r, 10 - r)] * folds for r in (5, 9, 6)])
-    assert choose_by_fold(by_fold).tolist() == [1] * folds
+    assert choose_by_fold(by_fold, macro_f1).tolist() == [1] * folds
 
 
 def test_choose_by_fold_of_equal_trials_seldom_beats_a_champion_that_is_their_equal() -> None:
@@ -101,12 +118,18 @@ def test_choose_by_fold_of_equal_trials_seldom_beats_a_champion_that_is_their_eq
     for _ in range(runs):
         trials = np.where(random.random((30, len(block))) < 0.7, truth, 1 - truth)
         champion = np.where(random.random(len(block)) < 0.7, truth, 1 - truth)
-        by_fold = np.stack([count_by_block(truth, t, pd.Series(fold), 2) for t in trials])
-        best = measures(by_fold.sum(axis=1))["macro_f1"].argmax()
-        honest = trials[choose_by_fold(by_fold)[fold], np.arange(len(block))]
+        by_fold = np.stack([count_by_group(truth, t, pd.Series(fold), 2) for t in trials])
+        best = macro_f1(by_fold.sum(axis=1)).argmax()
+        honest = trials[choose_by_fold(by_fold, macro_f1)[fold], np.arange(len(block))]
         for how, challenger in (("best", trials[best]), ("halves", honest)):
-            pixels = pd.DataFrame({"block": block, "class_name": truth, "challenger": challenger,
-                                   "champion": champion})  # fmt: skip
-            won[how] += compare(pixels, resamples=200).low > 0
+            pixels = pd.DataFrame(
+                {
+                    "block": block,
+                    "class_name": truth,
+                    "challenger": challenger,
+                    "champion": champion,
+                }
+            )
+            won[how] += compare(pixels, Classification(), resamples=200).better
     assert won["best"] / runs > 0.25
     assert won["halves"] / runs < 0.08  # 4.2 % of 3000

@@ -27,9 +27,9 @@ __all__ = [
 ASSUMPTION = (
     "The estimates assume that the labelled pixels are a stratified random sample of the map, with "
     "the mapped classes as strata. Labels drawn as polygons seldom are one: they leave out edges "
-    "and mixed pixels, have classes in other shares than the area has, and neighbouring pixels are "
-    "alike. Then the areas and accuracies themselves may be biased, and not only the intervals too "
-    "narrow."
+    "and mixed pixels, have classes in other shares than the area has, and are spatially "
+    "autocorrelated. Then the areas and accuracies themselves may be biased, and not only the "
+    "intervals too narrow."
 )
 WEIGHTED = (
     "Of some classes only a part of the labelled pixels was used ([labels] samples_per_class); "

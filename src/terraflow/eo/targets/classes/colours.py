@@ -12,11 +12,23 @@ __all__ = ["class_colours"]
 
 #: What maps customarily show in a colour, by a part of the class's name.
 CUSTOMARY = {
-    "forest": "#1f6b35", "tree": "#1f6b35", "wood": "#1f6b35", "shrub": "#8a9a3b",
-    "grass": "#a4c65e", "meadow": "#a4c65e", "crop": "#e6b84c", "cultivated": "#e6b84c",
-    "arable": "#e6b84c", "water": "#3b6fb6", "wetland": "#5fb3a8", "built": "#c2483c",
-    "artificial": "#c2483c", "urban": "#c2483c", "bare": "#b8a58c", "snow": "#dfe9f2",
-}  # fmt: skip
+    "forest": "#1f6b35",
+    "tree": "#1f6b35",
+    "wood": "#1f6b35",
+    "shrub": "#8a9a3b",
+    "grass": "#a4c65e",
+    "meadow": "#a4c65e",
+    "crop": "#e6b84c",
+    "cultivated": "#e6b84c",
+    "arable": "#e6b84c",
+    "water": "#3b6fb6",
+    "wetland": "#5fb3a8",
+    "built": "#c2483c",
+    "artificial": "#c2483c",
+    "urban": "#c2483c",
+    "bare": "#b8a58c",
+    "snow": "#dfe9f2",
+}
 PALETTE = [to_hex(colormaps["tab20"](i)) for i in range(20)]
 
 

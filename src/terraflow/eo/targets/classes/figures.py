@@ -1,4 +1,4 @@
-"""Figures of classes: confusion matrix, curves and map."""
+"""Figures of classes: confusion matrix and curves."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-__all__ = ["confusion_figure", "curves_figure", "map_figure"]
+__all__ = ["confusion_figure", "curves_figure"]
 
 
 def confusion_figure(matrix: npt.NDArray[np.int64], classes: list[str], note: str) -> Figure:
@@ -70,51 +68,16 @@ def curves_figure(
         area = average_precision_score(reference == name, scores)
         axes.plot(producers, users, color=colour, label=f"{name} ({area:.2f})")
     axes.set(
-        xlim=(0, 1), ylim=(0, 1.02), xlabel="producer's accuracy (recall)",
-        ylabel="user's accuracy (precision)", title=f"Each class against the rest\n{note}",
-    )  # fmt: skip
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+        xlabel="producer's accuracy (recall)",
+        ylabel="user's accuracy (precision)",
+        title=f"Each class against the rest\n{note}",
+    )
     axes.legend(
-        title="class (average precision)", loc="center left", bbox_to_anchor=(1.01, 0.5),
+        title="class (average precision)",
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
         frameon=False,
-    )  # fmt: skip
-    return figure
-
-
-def map_figure(
-    numbers: npt.NDArray[np.uint8],
-    classes: Sequence[str],
-    note: str,
-    colours: Sequence[str],
-    *,
-    bounds: tuple[float, float, float, float] | None = None,
-    title: str = "Map",
-) -> Figure:
-    """Draw a class map with its legend.
-
-    Parameters
-    ----------
-    numbers : ndarray, shape (y, x), uint8
-        1 to n for `classes`, 0 is nodata (white).
-    note : str
-        Second line of the title.
-    colours : sequence of str
-        Of the classes, as `class_colours` gives them.
-    bounds : tuple of float, optional
-        West, south, east, north in the map's CRS; without them the axes count pixels.
-    """
-    palette = ["white", *colours]
-    figure = Figure(figsize=(8, 6.5), layout="constrained")
-    axes = figure.subplots()
-    west, south, east, north = bounds or (-0.5, len(numbers) - 0.5, numbers.shape[1] - 0.5, -0.5)
-    axes.imshow(
-        numbers, cmap=ListedColormap(palette), interpolation="nearest",
-        norm=BoundaryNorm(np.arange(len(palette) + 1) - 0.5, len(palette)),
-        extent=(west, east, south, north),
-    )  # fmt: skip
-    labels = ("easting", "northing") if bounds else ("column", "row")
-    axes.set(title=f"{title}\n{note}", xlabel=labels[0], ylabel=labels[1])
-    axes.ticklabel_format(useOffset=False, style="plain")
-    axes.locator_params(nbins=5)
-    handles = [Patch(color=palette[i + 1], label=name) for i, name in enumerate(classes)]
-    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    )
     return figure

@@ -104,11 +104,15 @@ class RasterLabels:
         with (
             rasterio.open(self.path) as file,
             WarpedVRT(
-                file, crs=str(geobox.crs), transform=geobox.affine, width=geobox.width,
-                height=geobox.height, resampling=Resampling.nearest,
+                file,
+                crs=str(geobox.crs),
+                transform=geobox.affine,
+                width=geobox.width,
+                height=geobox.height,
+                resampling=Resampling.nearest,
                 add_alpha=file.nodata is None,  # beyond the raster's edge is not class 0
             ) as warped,
-        ):  # fmt: skip
+        ):
             values = warped.read(1, masked=True)
         numbers = np.zeros(values.shape, dtype="uint8")
         for value, number in self.numbers.items():

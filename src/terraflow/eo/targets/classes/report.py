@@ -27,7 +27,7 @@ from terraflow.eo.targets.classes.areas import (
     estimate_areas,
     sampling_weights,
 )
-from terraflow.eo.targets.classes.figures import map_figure
+from terraflow.eo.targets.figures import map_figure
 from terraflow.eo.targets.parts import HeldOut, MapView, ReportFiles
 from terraflow.errors import DataError
 

@@ -46,11 +46,17 @@ def test_estimate_areas_of_olofssons_example_are_the_published_ones() -> None:
 def test_estimate_areas_of_olofssons_example_give_the_published_accuracies() -> None:
     classes = estimate_areas(MATRIX, MAPPED_PX, CLASSES, pixel_m2=900).classes
     assert [rounded(area.users_accuracy) for area in classes.values()] == [
-        (0.88, 0.07), (0.73, 0.10), (0.93, 0.04), (0.96, 0.02),
-    ]  # fmt: skip
+        (0.88, 0.07),
+        (0.73, 0.10),
+        (0.93, 0.04),
+        (0.96, 0.02),
+    ]
     assert [rounded(area.producers_accuracy) for area in classes.values()] == [
-        (0.75, 0.21), (0.85, 0.25), (0.93, 0.03), (0.96, 0.02),
-    ]  # fmt: skip
+        (0.75, 0.21),
+        (0.85, 0.25),
+        (0.93, 0.03),
+        (0.96, 0.02),
+    ]
 
 
 def test_estimate_areas_of_a_map_without_errors_are_the_mapped_ones() -> None:

@@ -2,41 +2,30 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from terraflow.eo.training.figures import (
-    CUSTOMARY,
-    PALETTE,
-    class_colours,
-    confusion_figure,
-    curves_figure,
-    importance_figure,
-    map_figure,
-)
 
-from area import make_project
-from terraflow.eo.config.project_file import ProjectConfig
+from terraflow.eo.targets.classes.colours import CUSTOMARY, PALETTE, class_colours
+from terraflow.eo.targets.classes.figures import confusion_figure, curves_figure
+from terraflow.eo.targets.figures import map_figure
+from terraflow.eo.training.run_record import importance_figure
 
 NOTE = "simulated data, not measured"
 
 
-def project(**colours: str) -> ProjectConfig:
-    return make_project(map={"colours": colours}, model={})
-
-
 def test_class_colours_takes_the_configured_ones_and_no_other_class_has_them() -> None:
     configured = {"forest": PALETTE[1], "water": PALETTE[0]}
-    colours = class_colours(["forest", "lava", "water"], project(**configured))
+    colours = class_colours(["forest", "lava", "water"], configured)
     assert colours == [PALETTE[1], PALETTE[2], PALETTE[0]]
 
 
 def test_class_colours_are_customary_by_name_once_each() -> None:
-    colours = class_colours(["Broadleaved forest", "needleleaved forest", "water"], project())
+    colours = class_colours(["Broadleaved forest", "needleleaved forest", "water"], {})
     assert colours == [CUSTOMARY["forest"], PALETTE[0], CUSTOMARY["water"]]
 
 
 @pytest.mark.parametrize("given", [0, 20])
 def test_class_colours_more_classes_than_the_palette_repeat_it(given: int) -> None:
     configured = {f"class {i}": colour for i, colour in enumerate(PALETTE[:given])}
-    colours = class_colours([f"class {i}" for i in range(41)], project(**configured))
+    colours = class_colours([f"class {i}" for i in range(41)], configured)
     assert colours[20:] == [*PALETTE, PALETTE[0]]
 
 
@@ -44,7 +33,7 @@ def test_figures_say_that_data_are_simulated() -> None:
     for figure in (
         confusion_figure(np.array([[3, 1], [0, 2]]), ["a", "b"], NOTE),
         map_figure(np.array([[0, 1], [2, 1]], "uint8"), ["a", "b"], NOTE, PALETTE[:2]),
-        importance_figure({"ndvi": 0.1}, NOTE),
+        importance_figure({"ndvi": 0.1}, "macro F1", NOTE),
         curves_figure(np.array(["a", "b"]), np.eye(2), ["a", "b"], PALETTE[:2], NOTE),
     ):
         assert NOTE in figure.axes[0].get_title()
@@ -59,7 +48,7 @@ def test_map_figure_draws_each_class_in_its_colour() -> None:
 
 def test_importance_figure_shows_the_greatest_first_and_no_more_than_asked() -> None:
     losses = {f"f{i:02}": i / 100 for i in range(30)}
-    axes = importance_figure(losses, "", most=3).axes[0]
+    axes = importance_figure(losses, "macro F1", "", most=3).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["f29", "f28", "f27"]
     assert [bar.get_width() for bar in axes.patches] == [0.29, 0.28, 0.27]
     assert axes.yaxis_inverted()

@@ -9,21 +9,14 @@ import pandas as pd
 import pytest
 
 from samples import CLASSES, FEATURES, make_samples
-from terraflow.eo.config.project_file import ProjectConfig
-from terraflow.eo.models.estimators import (
-    KINDS,
-    REFUSED,
-    fit,
-    make_classifier,
-    one_thread,
-    parameters,
-)
+from terraflow.eo.config.sections import Model
+from terraflow.eo.models.choice import REFUSED, ModelChoice, choose_model, fit, one_thread
+from terraflow.eo.models.estimators import KINDS
 from terraflow.errors import ConfigError
 
 
-def project(name: str = "random_forest", **values: object) -> ProjectConfig:
-    model = {"name": name, "parameters": values}
-    return ProjectConfig.model_validate({"data": {"bands": {"red": "B04"}}, "model": model})
+def choice(name: str = "random_forest", *, seed: int = 42, **values: object) -> ModelChoice:
+    return choose_model(Model.model_validate({"name": name, "parameters": values}), {}, seed=seed)
 
 
 SMALL: dict[str, dict[str, object]] = {
@@ -34,13 +27,14 @@ SMALL: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_make_classifier_twice_gives_the_same_probabilities_to_the_last_bit(name: str) -> None:
+def test_choose_model_twice_gives_the_same_probabilities_to_the_last_bit(name: str) -> None:
     samples = make_samples()
     answers = []
     for _ in range(2):
         with one_thread():
-            model = fit(make_classifier(project(name, **SMALL[name])), samples[FEATURES],
-                        samples["class_name"])  # fmt: skip
+            model = fit(
+                choice(name, **SMALL[name]).make(), samples[FEATURES], samples["class_name"]
+            )
         answers.append(model.predict_proba(samples[FEATURES]))
     assert list(model.classes_) == CLASSES
     assert (answers[0] == answers[1]).all()
@@ -48,28 +42,27 @@ def test_make_classifier_twice_gives_the_same_probabilities_to_the_last_bit(name
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_make_classifier_float64_gives_the_classes_of_float32(name: str) -> None:
+def test_choose_model_float64_gives_the_classes_of_float32(name: str) -> None:
     samples = make_samples()
     with one_thread():
-        model = fit(make_classifier(project(name, **SMALL[name])), samples[FEATURES],
-                    samples["class_name"])  # fmt: skip
+        model = fit(choice(name, **SMALL[name]).make(), samples[FEATURES], samples["class_name"])
     answers = [model.predict(samples[FEATURES].astype(kind)) for kind in ("float32", "float64")]
     assert (answers[0] == answers[1]).all()
 
 
-def test_make_classifier_seed_is_the_projects() -> None:
-    model = make_classifier(project().model_copy(update={"seed": 7}))
+def test_choose_model_seed_is_the_projects() -> None:
+    model = choice(seed=7).make()
     assert model.random_state == 7
 
 
-def test_make_classifier_lists_become_the_tuple_that_scikit_learn_wants() -> None:
-    model = make_classifier(project("mlp", hidden_layer_sizes=[8, 4]))
+def test_choose_model_lists_become_the_tuple_that_scikit_learn_wants() -> None:
+    model = choice("mlp", hidden_layer_sizes=[8, 4]).make()
     assert model.steps[-1][1].hidden_layer_sizes == (8, 4)
 
 
 def test_parameters_of_the_configuration_go_over_our_defaults() -> None:
-    assert parameters(project(n_estimators=7))["n_estimators"] == 7
-    assert parameters(project())["n_estimators"] == 200
+    assert choice(n_estimators=7).parameters["n_estimators"] == 7
+    assert choice().parameters["n_estimators"] == 200
 
 
 @pytest.mark.parametrize(
@@ -79,30 +72,33 @@ def test_parameters_of_the_configuration_go_over_our_defaults() -> None:
         ("svm", "'svm' is not known; write one of lightgbm, mlp, random_forest"),
     ],
 )
-def test_make_classifier_unknown_name_tells_the_nearest(name: str, expected: str) -> None:
+def test_choose_model_unknown_name_tells_the_nearest(name: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
-        make_classifier(project(name))
+        choice(name).make()
 
 
 @pytest.mark.parametrize(
     ("name", "key", "expected"),
     [
-        ("random_forest", "n_estimator", "random_forest has no parameter 'n_estimator'; the "
-         "nearest are n_estimators"),
+        (
+            "random_forest",
+            "n_estimator",
+            "random_forest has no parameter 'n_estimator'; the nearest are n_estimators",
+        ),
         ("lightgbm", "num_leafs", "nearest are num_leaves"),
         ("mlp", "alfa", "nearest are alpha"),
-        ("mlp", "class_weight", "mlp can't weight classes"),
+        ("mlp", "class_weight", "it can't weight classes"),
         ("random_forest", "random_state", "random_state can't be set: .* the seed by `seed`"),
         ("lightgbm", "n_jobs", "n_jobs can't be set"),
     ],
-)  # fmt: skip
-def test_make_classifier_unfit_parameter_is_refused(name: str, key: str, expected: str) -> None:
+)
+def test_choose_model_unfit_parameter_is_refused(name: str, key: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
-        make_classifier(project(name, **{key: 1}))
+        choice(name, **{key: 1}).make()
 
 
 @pytest.mark.parametrize("key", KINDS["lightgbm"].further)
-def test_make_classifier_lightgbm_takes_parameters_beyond_its_signature(key: str) -> None:
+def test_choose_model_lightgbm_takes_parameters_beyond_its_signature(key: str) -> None:
     values = {
         "extra_trees": True,
         "max_bin": 15,
@@ -112,7 +108,7 @@ def test_make_classifier_lightgbm_takes_parameters_beyond_its_signature(key: str
     samples = make_samples()
     table = samples[FEATURES], samples["class_name"]
     plain, changed = (
-        fit(make_classifier(project("lightgbm", n_estimators=10, **more)), *table)
+        fit(choice("lightgbm", n_estimators=10, **more).make(), *table)
         for more in ({}, {key: values[key]})
     )
     assert not np.array_equal(plain.predict_proba(table[0]), changed.predict_proba(table[0]))
@@ -129,7 +125,7 @@ def test_make_classifier_lightgbm_takes_parameters_beyond_its_signature(key: str
 def test_fit_wrong_value_names_the_parameter(name: str, wrong: dict[str, object]) -> None:
     samples = make_samples()
     with pytest.raises(ConfigError, match=f"can't be fitted: .*{next(iter(wrong))}"):
-        fit(make_classifier(project(name, **wrong)), samples[FEATURES], samples["class_name"])
+        fit(choice(name, **wrong).make(), samples[FEATURES], samples["class_name"])
 
 
 @pytest.mark.parametrize("sign", REFUSED)
@@ -137,20 +133,20 @@ def test_fit_feature_name_that_lightgbm_refuses_is_named(sign: str) -> None:
     samples = make_samples()
     features = samples[FEATURES].rename(columns={"noise": f"slope{sign}_max"})
     with pytest.raises(ConfigError, match="refuses the name of feature slope") as caught:
-        fit(make_classifier(project("lightgbm")), features, samples["class_name"])
+        fit(choice("lightgbm").make(), features, samples["class_name"])
     assert f"slope{sign}_max" in str(caught.value)
     assert "[model.parameters]" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["random_forest", "lightgbm"])
-def test_make_classifier_balanced_weights_find_more_of_a_rare_class(name: str) -> None:
+def test_choose_model_balanced_weights_find_more_of_a_rare_class(name: str) -> None:
     random = np.random.default_rng(1)
     classes = pd.Series(np.where(np.arange(1000) < 40, "rare", "common"))
     table = pd.DataFrame({"a": random.normal(size=1000) + (classes == "rare")}).astype("float32")
     found = {}
     for weights in ({}, {"class_weight": "balanced"}):
         values = weights | {"n_estimators": 20, "max_depth": 2}
-        model = fit(make_classifier(project(name, **values)), table, classes)
+        model = fit(choice(name, **values).make(), table, classes)
         found[bool(weights)] = int((model.predict(table)[:40] == "rare").sum())
     assert found[True] > found[False] + 10
 
@@ -160,12 +156,12 @@ def test_search_draws_parameters_that_the_classifier_takes(name: str) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     samples = make_samples(blocks=4)
     for _ in range(3):
-        drawn = project(name, **KINDS[name].search(study.ask()))
+        drawn = choice(name, **KINDS[name].search(study.ask()))
         with one_thread():
-            fit(make_classifier(drawn), samples[FEATURES], samples["class_name"])
+            fit(drawn.make(), samples[FEATURES], samples["class_name"])
 
 
-def test_make_classifier_library_that_cant_be_loaded_is_a_sentence(
+def test_choose_model_library_that_cant_be_loaded_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "no_openmp.py").write_text("raise OSError('libgomp.so.1: cannot open')")
@@ -174,4 +170,4 @@ def test_make_classifier_library_that_cant_be_loaded_is_a_sentence(
         KINDS, "lightgbm", replace(KINDS["lightgbm"], estimator="no_openmp:Classifier")
     )
     with pytest.raises(ConfigError, match=r"no_openmp can't be loaded: libgomp.*install OpenMP"):
-        make_classifier(project("lightgbm"))
+        choice("lightgbm").make()

@@ -1,0 +1,5 @@
+"""The tasks of this project: `invoke --list`."""
+
+from terraflow.tasks import namespace
+
+__all__ = ["namespace"]

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from terraflow.config import project_root
+from terraflow.settings import Settings
+from terraflow.stack.environment import environment
+
+
+def with_store(settings: Settings, store: str) -> Settings:
+    return settings.model_copy(update={"store": store})
+
+
+def test_environment_holds_no_secret_and_no_foreign_variable(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "sqlite:////elsewhere.db")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "somebody's")
+    variables = environment(with_store(settings, "minio"))
+    assert "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" not in variables
+    assert not [key for key in variables if re.search("PASSWORD|SECRET|TOKEN", key)]
+
+
+def test_environment_with_s3_keeps_the_users_credentials(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    assert environment(with_store(settings, "s3"))["AWS_PROFILE"] == "mine"
+
+
+def test_environment_names_the_project_to_processes_in_other_folders(
+    settings: Settings, tmp_path: Path
+) -> None:
+    code = (
+        "from terraflow import config, settings; print(config.project_root(), settings.load().var)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [str(project_root()), str(settings.var)]
+
+
+def test_environment_lets_services_wait_for_what_they_need(settings: Settings) -> None:
+    assert "TERRAFLOW_AFTER_MLFLOW" not in environment(with_store(settings, "local"))
+    url = environment(with_store(settings, "minio"))["TERRAFLOW_AFTER_MLFLOW"]
+    assert url == "http://127.0.0.1:9000/minio/health/ready"
+
+
+def test_environment_keeps_how_terraflow_was_started(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERRAFLOW_STARTED_BY", "make")
+    assert environment(settings)["TERRAFLOW_STARTED_BY"] == "make"
