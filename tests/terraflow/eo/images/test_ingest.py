@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from shapely.geometry import box, mapping, shape
 from area import Area, make_project, write_raster
 from http_server import HttpServer
 from terraflow.eo.config.project_file import ProjectConfig
-from terraflow.eo.images.collection import DIGEST, read_digest, read_items
-from terraflow.eo.images.ingest import ingest
+from terraflow.eo.images.collection import DIGEST, Images, read_digest, read_items
+from terraflow.eo.images.ingest import ingest, show, step
+from terraflow.eo.project import OpenProject, Project
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
@@ -470,3 +472,24 @@ def test_ingest_from_a_stac_api_clips_what_the_search_finds(
     server.requests.clear()
     ingest(project, storage)
     assert server.count() == 0
+
+
+def test_step_with_items_takes_these_and_copies_nothing(area: Area, storage: Storage) -> None:
+    project = OpenProject(Project("land_cover"), project_of("/nowhere/catalog.json"), storage)
+    labels = project.config.labels.model_copy(update={"source": "/data/labels.gpkg"})
+    project = replace(project, config=project.config.model_copy(update={"labels": labels}))
+    found = step(project, {"items": "s3://elsewhere/collection.json"})
+    assert found == Images(items="s3://elsewhere/collection.json", labels="/data/labels.gpkg")
+    assert not stored(storage)
+
+
+def test_step_without_items_ingests(
+    area: Area, storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_days(area, DAYS[:1])
+    project = OpenProject(Project("land_cover"), project_of(area.save()), storage)
+    found = step(project, {"items": None})
+    assert [item.id for item in read_items(found.items, storage)] == [DAYS[0]]
+    capsys.readouterr()
+    assert show(project, found.to_dict()) == 0
+    assert "".join(capsys.readouterr()) == f"Collection: {found.items}\n"

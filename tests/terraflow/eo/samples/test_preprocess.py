@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from shapely.geometry import box
 
 from area import Area, make_project, write_labels
@@ -14,8 +16,9 @@ from terraflow.eo.features import windows
 from terraflow.eo.hooks import Hooks
 from terraflow.eo.images.collection import Images
 from terraflow.eo.images.ingest import ingest
-from terraflow.eo.samples.preprocess import Prepared, preprocess, read_report
-from terraflow.errors import DataError
+from terraflow.eo.project import OpenProject, Project
+from terraflow.eo.samples.preprocess import Prepared, check, preprocess, read_report, show, step
+from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 
 ONES = np.ones((16, 16), "uint8")
@@ -228,3 +231,70 @@ def test_preprocess_changed_input_is_computed_again(
         area.items[0].assets["B04"].extra_fields[red] = [{"scale": 1, "offset": 0, "nodata": 0}]
         area.save()
     assert preprocess(project, Hooks(), images, storage).samples != before
+
+
+def test_preprocess_own_features_are_columns_of_samples_and_population(
+    area: Area, storage: Storage, tmp_path: Path
+) -> None:
+    def doubled(cube: xr.Dataset) -> dict[str, Any]:
+        cube["red"].values[:] *= 2  # a cube of its own: neither features nor report see it
+        return {"twice": cube["red"].isel(time=0)}
+
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    project, images = ingested(area, storage, tmp_path)
+    prepared = preprocess(project, Hooks((doubled,)), images, storage)
+    for uri in (prepared.samples, prepared.population):
+        table = gpd.read_parquet(uri)
+        np.testing.assert_allclose(table["twice"], 0.2, rtol=1e-5)
+        np.testing.assert_allclose(table["red_2024-04"], 0.1, rtol=1e-5)
+    report = read_report(prepared.report, storage)
+    assert report.features[-1] == "twice"
+    assert report.value_range["red"] == pytest.approx((0.1, 0.1))
+
+
+@pytest.mark.parametrize("name", ["x", "block", "polygon", "class_name", "geometry"])
+def test_preprocess_feature_named_as_a_column_of_the_samples_is_refused(
+    name: str, area: Area, storage: Storage, tmp_path: Path
+) -> None:
+    def named(cube: xr.Dataset) -> dict[str, Any]:
+        return {name: cube["red"].isel(time=0)}
+
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    project, images = ingested(area, storage, tmp_path)
+    with pytest.raises(ConfigError, match=f"^Feature {name} has the name of another column of the"):
+        preprocess(project, Hooks((named,)), images, storage)
+
+
+def test_step_takes_what_ingest_returned_as_plain_values(
+    area: Area, storage: Storage, tmp_path: Path
+) -> None:
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    config, images = ingested(area, storage, tmp_path)
+    project = OpenProject(Project("land_cover"), config, storage)
+    inputs = images.to_dict() | {"config": "other option"}
+    assert step(project, inputs) == preprocess(config, Hooks(), images, storage)
+
+
+def test_check_unknown_index_is_refused_before_any_work(storage: Storage) -> None:
+    config = make_project(features={"indices": ["NDVJ"]})
+    with pytest.raises(ConfigError, match="Index NDVJ is not known"):
+        check(OpenProject(Project("land_cover"), config, storage), {})
+
+
+def test_show_tells_labels_periods_and_uris(
+    area: Area, storage: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    config, images = ingested(area, storage, tmp_path)
+    outputs = preprocess(config, Hooks(), images, storage).to_dict()
+    capsys.readouterr()
+    assert show(OpenProject(Project("land_cover"), config, storage), outputs) == 0
+    said = "".join(capsys.readouterr())
+    assert [line.split() for line in said.splitlines() if "128" in line] == [
+        ["forest", "128"], ["water", "128"],
+    ]  # fmt: skip
+    assert "2024-04" in said
+    assert "100%" in said
+    assert "3 features." in said
+    assert outputs["samples"] in said
+    assert outputs["report"] in said
