@@ -100,7 +100,10 @@ def ours(project: OpenProject, inputs: Inputs) -> Any:
 def test_find_step_unknown_name_is_refused_with_the_nearest(opened: Open) -> None:
     with pytest.raises(ConfigError) as found:
         find_step("preproces", opened())
-    assert str(found.value) == "Step 'preproces' is not known; write one of preprocess, reproduce."
+    assert (
+        str(found.value)
+        == "Step 'preproces' is not known; write one of preprocess, reproduce, report."
+    )
 
 
 def test_find_step_nearest_may_be_the_projects_own(opened: Open) -> None:
@@ -160,7 +163,7 @@ class Ends:
 @pytest.mark.parametrize(
     ("function", "told"),
     [
-        (failing, "failing) failed with ZeroDivisionError: no field; correct it."),
+        (failing, "failing) failed with ZeroDivisionError: no field (test_steps.py, line "),
         (nothing, "nothing) returned NoneType; a dict of names to URIs and plain values is expec"),
         (a_text, "a_text) returned str; a dict of names to URIs and plain values is expected; "),
         (Ends(), "Ends) returned list; a dict of names to URIs and plain values is exp"),

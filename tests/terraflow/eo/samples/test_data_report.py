@@ -60,7 +60,7 @@ def test_check_data_value_range_names_share_and_span() -> None:
 
 def test_check_data_names_all_at_once() -> None:
     checks = Checks(value_range={"red": (0, 1)}, min_clear_share=0.8, min_samples_per_class=9)
-    with pytest.raises(DataError, match=r"period .*; class .*; red "):
+    with pytest.raises(DataError, match=r"period .*; water has 1 .*; red has "):
         check_data(count(DATA, FEATURES, checks), {"water": 1}, checks)
 
 

@@ -24,6 +24,7 @@ ONES = np.ones((16, 16), "uint8")
 
 #: Modules that `preprocess` imports and that decide nothing in the samples, and why.
 NOT_CODE = {
+    "terraflow.eo.built_in": "names the targets; the code of each that counts is in its `code`",
     "terraflow.eo.config.addresses": "refuses credentials; what is left is in the digest",
     "terraflow.eo.config.digests": "makes the digest itself",
     "terraflow.eo.config.imagery": "reads the configuration, whose values are in the digest",
@@ -44,6 +45,7 @@ NOT_CODE = {
     "terraflow.eo.targets.classes.figures": "figures of a training",
     "terraflow.eo.targets.classes.measures": "measures of a training",
     "terraflow.eo.targets.classes.report": "the report of a map",
+    "terraflow.eo.targets.figures": "figures of a training",
     "terraflow.eo.targets.parts": "types of what passes between a target and the rooms",
     "terraflow.eo.targets.target": "the interface; what a target overrides is its own code",
 }

@@ -22,6 +22,12 @@ from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 
 ONES = np.ones((16, 16), "uint8")
+NAME = "twice"
+
+
+def named(cube: xr.Dataset) -> dict[str, Any]:
+    """Give one feature, by the name of the moment."""
+    return {NAME: 2 * cube["red"].isel(time=0)}
 
 
 def ingested(
@@ -236,13 +242,9 @@ def test_preprocess_changed_input_is_computed_again(
 def test_preprocess_own_features_are_columns_of_samples_and_population(
     area: Area, storage: Storage, tmp_path: Path
 ) -> None:
-    def doubled(cube: xr.Dataset) -> dict[str, Any]:
-        cube["red"].values[:] *= 2  # a cube of its own: neither features nor report see it
-        return {"twice": cube["red"].isel(time=0)}
-
     area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
     project, images = ingested(area, storage, tmp_path)
-    prepared = preprocess(project, Hooks((doubled,)), images, storage)
+    prepared = preprocess(project, Hooks((named,)), images, storage)
     for uri in (prepared.samples, prepared.population):
         table = gpd.read_parquet(uri)
         np.testing.assert_allclose(table["twice"], 0.2, rtol=1e-5)
@@ -254,11 +256,9 @@ def test_preprocess_own_features_are_columns_of_samples_and_population(
 
 @pytest.mark.parametrize("name", ["x", "block", "polygon", "class_name", "geometry"])
 def test_preprocess_feature_named_as_a_column_of_the_samples_is_refused(
-    name: str, area: Area, storage: Storage, tmp_path: Path
+    name: str, area: Area, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def named(cube: xr.Dataset) -> dict[str, Any]:
-        return {name: cube["red"].isel(time=0)}
-
+    monkeypatch.setitem(globals(), "NAME", name)
     area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
     project, images = ingested(area, storage, tmp_path)
     with pytest.raises(ConfigError, match=f"^Feature {name} has the name of another column of the"):
