@@ -10,7 +10,7 @@ from typing import IO
 __all__ = ["Output"]
 
 MAX_LOG_BYTES = 10_000_000
-LAST_LINES = 5
+LAST_LINES, MAX_LINE_BYTES = 5, 10_000
 
 
 class Output:
@@ -24,16 +24,12 @@ class Output:
         Whether to print the service's output too.
     label : str
         Before each printed line, where services share a terminal.
-
-    Attributes
-    ----------
-    last_lines : deque of str
-        The last 5 lines with text.
     """
 
     def __init__(self, path: Path, *, echo: bool, label: str = "") -> None:
         self.path, self.echo = path, echo
-        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._ended: deque[str] = deque(maxlen=LAST_LINES)
+        self._begun = b""  # a line that is not yet ended: output comes in pieces of any size
         self._label, self._unfinished = label.encode(), b""
         self._log: IO[bytes] | None = None
 
@@ -58,9 +54,9 @@ class Output:
 
     def write(self, chunk: bytes) -> None:
         """Append to the log, and print."""
-        self.last_lines.extend(
-            line for line in chunk.decode(errors="replace").splitlines() if line.strip()
-        )
+        *ended, begun = (self._begun + chunk).split(b"\n")
+        self._begun = begun[-MAX_LINE_BYTES:]
+        self._ended.extend(_text(line) for line in ended if line.strip())
         try:
             if self._log:
                 self._log.write(chunk)
@@ -70,6 +66,12 @@ class Output:
             pass
         if self.echo:
             self.print(self._labelled(chunk))
+
+    @property
+    def last_lines(self) -> list[str]:
+        """The last 5 lines with text, that which is not yet ended included."""
+        begun = [_text(self._begun)] if self._begun.strip() else []
+        return [*self._ended, *begun][-LAST_LINES:]
 
     def end_line(self) -> None:
         """Print the rest of an output that ended without a newline."""
@@ -89,3 +91,7 @@ class Output:
             return chunk
         *lines, self._unfinished = (self._unfinished + chunk).split(b"\n")
         return b"".join(self._label + line + b"\n" for line in lines)
+
+
+def _text(line: bytes) -> str:
+    return line.decode(errors="replace").rstrip("\r")
