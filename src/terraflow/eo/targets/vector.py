@@ -20,8 +20,13 @@ from terraflow.storage import Storage
 __all__ = ["anchors", "burn_rows", "inside", "is_raster", "on_grid_crs", "read_frame", "shrink"]
 
 
-def read_frame(uri: str, storage: Storage) -> gpd.GeoDataFrame:
+def read_frame(uri: str, storage: Storage, *, what: str = "Labels") -> gpd.GeoDataFrame:
     """Read vector data in any format OGR reads.
+
+    Parameters
+    ----------
+    what : str
+        What they are, for messages.
 
     Raises
     ------
@@ -38,8 +43,9 @@ def read_frame(uri: str, storage: Storage) -> gpd.GeoDataFrame:
             return gpd.read_file(path)
     except (ValueError, RuntimeError) as error:
         raise DataError(
-            f"Labels {uri} can't be read: {error}; expected polygons or points in a format OGR "
-            "reads, or a raster that GDAL reads."
+            f"{what} {uri} can't be read: {error}; expected polygons"
+            + (" or points in a format OGR reads, or a raster that GDAL reads."
+               if what == "Labels" else " in a format OGR reads.")
         ) from error
 
 

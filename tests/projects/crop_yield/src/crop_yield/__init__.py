@@ -1,0 +1,1 @@
+"""Yield of fields from optical images."""

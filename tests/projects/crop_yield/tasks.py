@@ -1,0 +1,1 @@
+from terraflow.tasks import namespace  # noqa: F401

@@ -1,0 +1,1 @@
+"""Flooded land from radar images."""
