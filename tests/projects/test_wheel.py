@@ -1,0 +1,128 @@
+"""Both projects from the wheel, each in a folder that holds nothing but its own files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import pytest
+from invoke.context import Context
+
+from projects import simulate_crop_yield, simulate_flood
+from projects.conftest import ROOT, Place
+from terraflow.settings import Settings
+from terraflow.tasks import develop
+
+pytestmark = pytest.mark.services
+
+HIDDEN = ("TERRAFLOW_", "PYTHONPATH", "INIT_CWD")
+PROBE = """
+import json, sys, terraflow
+from terraflow.eo.project import find_project
+project = find_project()
+print(json.dumps({
+    "terraflow": terraflow.__file__, "project": sys.modules[project.package].__file__,
+    "others": [m for m in sys.modules if m.partition(".")[0] == "land_cover"],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder that the wheel is installed in, built from a copy of the sources."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in ("Procfile", "pyproject.toml", "README.md", "LICENSE"):
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    for path in (ROOT / "src").rglob("*"):
+        if path.suffix in (".py", ".pyi", ".typed"):
+            target = folder / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TERRAFLOW_ROOT", str(folder))
+        develop.wheel(Context())
+    [wheel] = (folder / "dist").glob("*.whl")
+    target = tmp_path_factory.mktemp("site")
+    words = ["uv", "pip", "install", "--no-deps", "--offline", "--python", sys.executable]
+    subprocess.run([sys.executable, "-m", *words, "--target", target, wheel], check=True)
+    return target
+
+
+class Shell:
+    """Commands in a project's folder, with the wheel and the project's package on the path."""
+
+    def __init__(self, folder: Path, site: Path, port: int) -> None:
+        self.folder = folder
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(HIDDEN)}
+        self.environment = clean | {
+            "PYTHONPATH": f"{site}{os.pathsep}{folder / 'src'}",
+            "TERRAFLOW_STORE": "local",
+            "TERRAFLOW_MLFLOW_PORT": str(port),
+        }
+
+    def python(self, *words: str) -> str:
+        """Run Python, which must end well; return what it printed."""
+        done = subprocess.run(
+            [sys.executable, *words], cwd=self.folder, env=self.environment,
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def invoke(self, *words: str) -> str:
+        """Run `invoke WORDS`."""
+        return self.python("-m", "invoke", *words)
+
+
+@pytest.mark.parametrize(
+    ("name", "simulate", "measure", "row"),
+    [
+        ("flood", simulate_flood.simulate, "macro F1", r"^\| flooded \|"),
+        ("crop_yield", simulate_crop_yield.simulate, "RMSE", r"^\| West \| 4608 \|"),
+    ],
+)
+def test_project_from_the_wheel(
+    name: str,
+    simulate: Callable[[Path], object],
+    measure: str,
+    row: str,
+    site: Path,
+    place: Place,
+    tracked_settings: Settings,
+) -> None:
+    folder = place(name)
+    simulate(folder / "data")
+    shell = Shell(folder, site, tracked_settings.mlflow.port)
+    found = json.loads(shell.python("-c", PROBE))
+    assert Path(found["terraflow"]).is_relative_to(site)
+    assert Path(found["project"]).is_relative_to(folder)
+    assert found["others"] == []
+
+    # each with a registered model of its own, beside what other tests leave on this server
+    model = f"{name.replace('_', '-')}-wheel"
+    config = folder / "config" / f"{name}.toml"
+    config.write_text(f'name = "{model}"\n{config.read_text()}')
+    assert f"{model}/collection-" in shell.invoke("ingest")
+    assert "Data report: " in shell.invoke("preprocess")
+    trained = shell.invoke("train")
+    assert re.search(rf"^{measure} +\d", trained, re.MULTILINE)
+    assert f"{model} had no champion before version 1. It is the champion now." in trained
+    assert f"comparing version 2 of {model} with the champion" in shell.invoke("train")
+    mapped = re.search(r"^Map: (\S+/map\.tif)$", shell.invoke("map"), re.MULTILINE)
+    assert mapped
+    assert re.search(row, shell.invoke("report"), re.MULTILINE)
+    assert f"models:/{model}" in shell.invoke("origin", mapped[1])
+    assert "come out equal in all bands" in shell.invoke("reproduce", mapped[1])
+    assert "Stable." in shell.invoke("monitor")
+
+    mlflow.set_tracking_uri(tracked_settings.mlflow_url)
+    client = mlflow.MlflowClient()
+    version = client.get_model_version_by_alias(model, "champion")
+    run = client.get_run(version.run_id)
+    assert client.get_experiment(run.info.experiment_id).name == model
