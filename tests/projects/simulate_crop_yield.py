@@ -43,9 +43,9 @@ def simulate(folder: Path, seed: int = 1) -> None:
         bands = {"red": 0.14 - 0.10 * vigour * season, "nir": 0.18 + 0.30 * vigour * season}
         if season == 1:
             clear = mean_of_fields(law(**bands), fields)
-        for name in bands:
-            bands[name] = bands[name] + random.normal(0, 0.01, fields.shape)
-            bands[name][-3:, -3:] = np.nan
+        bands = {name: v + random.normal(0, 0.01, v.shape) for name, v in bands.items()}
+        for values in bands.values():
+            values[-3:, -3:] = np.nan
         scenes[datetime(2024, month, 14, 10, tzinfo=UTC)] = bands
     effect, noise = random.normal(0, 0.4, FIELDS), random.normal(0, 0.2, FIELDS)
     write_fields(folder / "fields.gpkg", fields, yield_t_ha=clear + effect + noise)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import mlflow
@@ -64,6 +65,34 @@ def read_pixels(path: Path, samples: pd.DataFrame) -> np.ndarray:
     return values[rows.astype(int), columns.astype(int)]
 
 
+def check_scores(
+    scores: dict[str, tuple[float, float, float]], folder: Path, uri: str, project: OpenProject
+) -> None:
+    """Hold scores against those of the plain script, by scikit-learn's own formulas."""
+    samples = pd.read_parquet(io.BytesIO(project.storage.read(uri)))
+    truth, plain = samples["yield_t_ha"], plain_script(folder, samples, project)
+    assert scores["r2"][0] > 0.5
+    assert scores["r2"][0] == pytest.approx(r2_score(truth, plain), abs=0.02)
+    assert scores["rmse"][0] == pytest.approx(root_mean_squared_error(truth, plain), abs=0.02)
+    assert scores["mae"][0] == pytest.approx(mean_absolute_error(truth, plain), abs=0.02)
+    assert scores["bias"][0] == pytest.approx((plain - truth).mean(), abs=0.02)
+
+
+def check_gate(trained: dict[str, Any]) -> None:
+    """See that the second version was compared with the champion, a smaller error being better."""
+    client = mlflow.MlflowClient()
+    tags = client.get_model_version("crop-yield", "2").tags
+    assert tags["promotion_reason"] == trained["reason"]
+    told = "comparing version 2 of crop-yield with the champion, version 1: RMSE differs by"
+    assert told in trained["reason"]
+    low, high = (float(tags[f"promotion_difference_{end}"]) for end in ("low", "high"))
+    assert low < high
+    assert trained["promoted"] == (high < 0)
+    run = client.get_run(trained["run_id"])
+    assert client.get_experiment(run.info.experiment_id).name == "crop-yield"
+    assert run.data.metrics["rmse"] == trained["scores"]["rmse"][0]
+
+
 def test_crop_yield_from_ingest_to_monitor(
     enter: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,29 +106,10 @@ def test_crop_yield_from_ingest_to_monitor(
     assert trained["promoted"]
     scores = trained["scores"]
     assert all(low <= value <= high for value, low, high in scores.values())
-    samples = pd.read_parquet(io.BytesIO(project.storage.read(prepared["samples"])))
-    plain = plain_script(folder, samples, project)
-    truth = samples["yield_t_ha"]
-    print(f"R2 {scores['r2'][0]:.4f}, of a plain script {r2_score(truth, plain):.4f}")
-    assert scores["r2"][0] > 0.5
-    assert abs(scores["r2"][0] - r2_score(truth, plain)) < 0.02
-    assert scores["rmse"][0] == pytest.approx(root_mean_squared_error(truth, plain), abs=0.02)
-    assert scores["mae"][0] == pytest.approx(mean_absolute_error(truth, plain), abs=0.02)
-    assert scores["bias"][0] == pytest.approx((plain - truth).mean(), abs=0.02)
+    check_scores(scores, folder, prepared["samples"], project)
 
     second = run_up_to("train", project, {"tune": 2})
-    client = mlflow.MlflowClient()
-    version = client.get_model_version("crop-yield", "2")
-    assert version.tags["promotion_reason"] == second["reason"]
-    assert "version 2 of crop-yield with the champion, version 1: RMSE differs by" in (
-        second["reason"]
-    )
-    low, high = (float(version.tags[f"promotion_difference_{end}"]) for end in ("low", "high"))
-    assert low < high
-    assert second["promoted"] == (high < 0)  # a smaller error is better
-    run = client.get_run(second["run_id"])
-    assert client.get_experiment(run.info.experiment_id).name == "crop-yield"
-    assert run.data.metrics["rmse"] == second["scores"]["rmse"][0]
+    check_gate(second)
 
     made = run_up_to("map", project, {})
     with rasterio.open(made["map"]) as file:

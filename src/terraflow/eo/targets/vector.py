@@ -42,11 +42,10 @@ def read_frame(uri: str, storage: Storage, *, what: str = "Labels") -> gpd.GeoDa
             path.write_bytes(data)
             return gpd.read_file(path)
     except (ValueError, RuntimeError) as error:
-        raise DataError(
-            f"{what} {uri} can't be read: {error}; expected polygons"
-            + (" or points in a format OGR reads, or a raster that GDAL reads."
-               if what == "Labels" else " in a format OGR reads.")
-        ) from error
+        expected = "polygons in a format OGR reads"
+        if what == "Labels":
+            expected = "polygons or points in a format OGR reads, or a raster that GDAL reads"
+        raise DataError(f"{what} {uri} can't be read: {error}; expected {expected}.") from error
 
 
 def is_raster(uri: str, storage: Storage) -> bool:

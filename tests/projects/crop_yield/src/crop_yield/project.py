@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from crop_yield.target import CropYield
 from sklearn.ensemble import RandomForestRegressor
 
+from crop_yield.target import CropYield
 from terraflow.eo import Project
 
 __all__ = ["PROJECT"]
