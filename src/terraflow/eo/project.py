@@ -10,6 +10,7 @@ from typing import Any
 from terraflow import config as configuration
 from terraflow import settings
 from terraflow.eo.built_in import DEFAULT
+from terraflow.eo.config.addresses import checked_uri
 from terraflow.eo.config.project_file import ProjectConfig, load_config
 from terraflow.eo.config.sections import Model
 from terraflow.eo.features.recipe import FeatureFunction, FeatureRecipe
@@ -168,18 +169,19 @@ def open_project(path: str = "", *, files: str = "", project: Project | None = N
     path : str
         A project file instead of config/NAME.toml, relative to the folder the user stands in.
     files : str
-        Pattern of rasters, in place of [data] files.
+        Pattern of rasters, in place of [data] files, relative to the folder the user stands in.
     project : Project, optional
         By default the one that pyproject.toml names.
 
     Raises
     ------
     ConfigError
-        The project can't be found, or its configuration is wrong.
+        The project can't be found, its configuration is wrong, or `files` holds credentials.
     """
     project = project or find_project()
     config = load_config(path, project=project.name)
     if files:
-        data = config.data.model_copy(update={"files": files})
+        pattern = files if "://" in files else str(configuration.user_path(files))
+        data = config.data.model_copy(update={"files": checked_uri(pattern)})
         config = config.model_copy(update={"data": data})
     return OpenProject(project, config, Storage(settings.load()))

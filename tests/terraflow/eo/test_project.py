@@ -166,3 +166,13 @@ def test_open_project_files_of_a_simulated_project_are_not_simulated(
     project = Project("fields")
     assert open_project(str(path), project=project).config.simulated
     assert not open_project(str(path), files="/new/*.tif", project=project).config.simulated
+
+
+def test_open_project_files_are_relative_to_the_user_and_hold_no_credentials(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("INIT_CWD", str(tmp_path))
+    opened = open_project(files="scenes/*.tif", project=Project("land_cover"))
+    assert opened.config.data.files == str(tmp_path / "scenes" / "*.tif")
+    with pytest.raises(ConfigError, match="holds credentials"):
+        open_project(files="https://user:secret@host/*.tif", project=Project("land_cover"))
