@@ -18,6 +18,7 @@ from terraflow.eo.models.model import load_model
 from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.targets.parts import HeldOut, MapView
 from terraflow.eo.targets.target import Target
+from terraflow.eo.targets.vector import read_frame
 from terraflow.eo.training.held_out import read_held_out
 from terraflow.errors import DataError
 from terraflow.storage import Storage
@@ -84,6 +85,7 @@ def report(
         pixel_m2=pixel_m2,
         origin=info.origin.to_tags(),
         thumbnail=_thumbnail(map_uri, info, storage),
+        areas=lambda: read_frame(section.areas, storage, what="Areas") if section.areas else None,
     )
     made = target.report(view, held_out, section)
     uris = {}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-__all__ = ["map_figure"]
+__all__ = ["map_figure", "number_figure"]
+
+Bounds = tuple[float, float, float, float]
 
 
 def map_figure(
@@ -19,7 +22,7 @@ def map_figure(
     note: str,
     colours: Sequence[str],
     *,
-    bounds: tuple[float, float, float, float] | None = None,
+    bounds: Bounds | None = None,
     title: str = "Map",
 ) -> Figure:
     """Draw a class map with its legend.
@@ -36,20 +39,53 @@ def map_figure(
         West, south, east, north in the map's CRS; without them the axes count pixels.
     """
     palette = ["white", *colours]
-    figure = Figure(figsize=(8, 6.5), layout="constrained")
-    axes = figure.subplots()
-    west, south, east, north = bounds or (-0.5, len(numbers) - 0.5, numbers.shape[1] - 0.5, -0.5)
-    axes.imshow(
-        numbers,
-        cmap=ListedColormap(palette),
-        interpolation="nearest",
-        norm=BoundaryNorm(np.arange(len(palette) + 1) - 0.5, len(palette)),
-        extent=(west, east, south, north),
-    )
-    labels = ("easting", "northing") if bounds else ("column", "row")
-    axes.set(title=f"{title}\n{note}", xlabel=labels[0], ylabel=labels[1])
-    axes.ticklabel_format(useOffset=False, style="plain")
-    axes.locator_params(nbins=5)
+    norm = BoundaryNorm(np.arange(len(palette) + 1) - 0.5, len(palette))
+    figure, axes, _ = _draw(numbers, bounds, f"{title}\n{note}", ListedColormap(palette), norm)
     handles = [Patch(color=palette[i + 1], label=name) for i, name in enumerate(classes)]
     axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     return figure
+
+
+def number_figure(
+    values: npt.NDArray[np.floating],
+    label: str,
+    note: str,
+    *,
+    bounds: Bounds | None = None,
+    title: str = "Map",
+) -> Figure:
+    """Draw a map of numbers with its scale, from the 2nd to the 98th percentile.
+
+    Parameters
+    ----------
+    values : ndarray, shape (y, x)
+        NaN is nodata (white).
+    label : str
+        Of the scale, as "yield (t/ha)".
+    note : str
+        Second line of the title.
+    bounds : tuple of float, optional
+        West, south, east, north in the map's CRS; without them the axes count pixels.
+    """
+    known = values[np.isfinite(values)]
+    low, high = np.percentile(known, [2, 98]) if known.size else (0, 1)
+    norm = Normalize(low, high)
+    figure, axes, image = _draw(values, bounds, f"{title}\n{note}", "viridis", norm)
+    figure.colorbar(image, ax=axes, label=label, extend="both")
+    return figure
+
+
+def _draw(
+    values: npt.NDArray[Any], bounds: Bounds | None, title: str, colours: Any, norm: Any
+) -> tuple[Figure, Any, Any]:
+    """Draw an image with its coordinates; return figure, axes and image."""
+    figure = Figure(figsize=(8, 6.5), layout="constrained")
+    axes = figure.subplots()
+    west, south, east, north = bounds or (-0.5, len(values) - 0.5, values.shape[1] - 0.5, -0.5)
+    extent = (west, east, south, north)
+    image = axes.imshow(values, cmap=colours, interpolation="nearest", norm=norm, extent=extent)
+    labels = ("easting", "northing") if bounds else ("column", "row")
+    axes.set(title=title, xlabel=labels[0], ylabel=labels[1])
+    axes.ticklabel_format(useOffset=False, style="plain")
+    axes.locator_params(nbins=5)
+    return figure, axes, image

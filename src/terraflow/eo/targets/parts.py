@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from affine import Affine
+from geopandas import GeoDataFrame
 from odc.geo.geobox import GeoBox
 from rasterio.crs import CRS
+from rasterio.transform import array_bounds
 
 from terraflow.errors import DataError
 
@@ -174,6 +176,8 @@ class MapView:
         Text by key: model, run_id, note and what else the map tells of its origin.
     thumbnail : callable
         Gives the first band with at most so many rows and columns, from an overview.
+    areas : callable
+        Reads the polygons of [map] areas; None where there are none.
     """
 
     values: npt.NDArray[Any]
@@ -183,6 +187,24 @@ class MapView:
     pixel_m2: float
     origin: Mapping[str, str]
     thumbnail: Callable[[int], npt.NDArray[Any]]
+    areas: Callable[[], GeoDataFrame | None] = lambda: None
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east, north in the map's CRS."""
+        rows, columns = self.values.shape
+        west, south, east, north = array_bounds(rows, columns, self.transform)
+        return west, south, east, north
+
+    @property
+    def title(self) -> str:
+        """Title of a picture: the project's name."""
+        return self.origin.get("model_name", "map").replace("-", " ").capitalize()
+
+    @property
+    def note(self) -> str:
+        """What a reader must be told first, else the model that made the map."""
+        return self.origin.get("note") or self.origin["model"]
 
 
 @dataclass(frozen=True)

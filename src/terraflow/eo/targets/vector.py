@@ -20,8 +20,13 @@ from terraflow.storage import Storage
 __all__ = ["anchors", "burn_rows", "inside", "is_raster", "on_grid_crs", "read_frame", "shrink"]
 
 
-def read_frame(uri: str, storage: Storage) -> gpd.GeoDataFrame:
+def read_frame(uri: str, storage: Storage, *, what: str = "Labels") -> gpd.GeoDataFrame:
     """Read vector data in any format OGR reads.
+
+    Parameters
+    ----------
+    what : str
+        What they are, for messages.
 
     Raises
     ------
@@ -37,10 +42,10 @@ def read_frame(uri: str, storage: Storage) -> gpd.GeoDataFrame:
             path.write_bytes(data)
             return gpd.read_file(path)
     except (ValueError, RuntimeError) as error:
-        raise DataError(
-            f"Labels {uri} can't be read: {error}; expected polygons or points in a format OGR "
-            "reads, or a raster that GDAL reads."
-        ) from error
+        expected = "polygons in a format OGR reads"
+        if what == "Labels":
+            expected = "polygons or points in a format OGR reads, or a raster that GDAL reads"
+        raise DataError(f"{what} {uri} can't be read: {error}; expected {expected}.") from error
 
 
 def is_raster(uri: str, storage: Storage) -> bool:

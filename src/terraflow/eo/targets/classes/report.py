@@ -13,7 +13,6 @@ import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import rasterio.features
-import rasterio.transform
 from shapely.geometry import shape
 
 from terraflow.eo.config.sections import Map
@@ -54,13 +53,11 @@ def report_classes(view: MapView, held_out: HeldOut, section: Map) -> ReportFile
     patches = polygons(sieve(view.values, section.minimum_mapping_unit_px), view, classes)
 
     def draw(path: Path) -> None:
-        rows, columns = view.values.shape
-        bounds = rasterio.transform.array_bounds(rows, columns, view.transform)
-        note = view.origin.get("note") or view.origin["model"]
         colours = list(view.bands[0].colours.values())
-        title = view.origin.get("model_name", "map").replace("-", " ").capitalize()
         small = view.thumbnail(QUICKLOOK_PX)
-        figure = map_figure(small, classes, note, colours, bounds=bounds, title=title)
+        figure = map_figure(
+            small, classes, view.note, colours, bounds=view.bounds, title=view.title
+        )
         figure.savefig(path, dpi=150)
 
     table = area_table(areas)
