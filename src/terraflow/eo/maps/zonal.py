@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.features import rasterize
+from rasterio.features import geometry_mask
 
 from terraflow.errors import DataError
 
 __all__ = ["mean_per_area"]
 
-WHOLE = "whole map"
+WHOLE, UNNAMED = "whole map", "unnamed"
 
 
 def mean_per_area(
     values: npt.NDArray[np.floating],
-    crs: CRS,
+    crs: CRS | None,
     transform: Affine,
     areas: gpd.GeoDataFrame | None = None,
     field: str = "",
@@ -30,15 +32,16 @@ def mean_per_area(
     ----------
     values : ndarray, shape (y, x)
         Any unit; NaN is nodata, and left out.
-    crs : CRS
+    crs : CRS or None
         Of the map.
     transform : Affine
         Pixel to world.
     areas : GeoDataFrame, optional
-        Polygons in any CRS; where they overlap, the last one has the pixel. None takes the whole
-        map for one area.
+        Polygons in any CRS; where areas overlap, a pixel counts in each. None takes the whole map
+        for one area.
     field : str
-        Column that names an area; those of one name are one. "" numbers them from 1.
+        Column that names an area; polygons of one name are one area, and those without a name are
+        "unnamed". "" numbers them from 1.
 
     Returns
     -------
@@ -49,29 +52,29 @@ def mean_per_area(
     Raises
     ------
     DataError
-        The areas have no CRS or no such column, or none of them reaches the map.
+        Map or areas have no CRS, the areas have no geometries or no such column, or none of them
+        reaches the map.
     """
-    names: list[object]
     if areas is None:
-        names, numbers = [WHOLE], np.ones(values.shape, dtype="int32")
-    else:
-        names, numbers = _burn(areas, field, values.shape, crs, transform)
-    known = np.isfinite(values) & (numbers > 0)
-    if areas is not None and not (numbers > 0).any():
+        return _table([(WHOLE, values)])
+    found = [
+        (name, _inside(shapes, values, transform)) for name, shapes in _named(areas, field, crs)
+    ]
+    if all(pixels is None for _, pixels in found):
         raise DataError(
             f"None of the {len(areas)} areas reaches the map; check [map] areas and its CRS."
         )
-    size = len(names) + 1
-    pixels = np.bincount(numbers[known], minlength=size)[1:]
-    sums = np.bincount(numbers[known], weights=values[known].astype("float64"), minlength=size)[1:]
-    with np.errstate(invalid="ignore"):
-        return pd.DataFrame({"area": names, "pixels": pixels, "mean": sums / pixels})
+    return _table([(name, np.empty(0) if pixels is None else pixels) for name, pixels in found])
 
 
-def _burn(
-    areas: gpd.GeoDataFrame, field: str, shape: tuple[int, ...], crs: CRS, transform: Affine
-) -> tuple[list[object], npt.NDArray[np.int32]]:
-    """Give the names of areas, and the number of each pixel's, from 1; 0 is none."""
+def _named(
+    areas: gpd.GeoDataFrame, field: str, crs: CRS | None
+) -> list[tuple[object, gpd.GeoSeries]]:
+    """Give the name of each area with its polygons, in the map's CRS."""
+    if not crs:
+        raise DataError("The map has no CRS, so that no area can be found in it; give it one.")
+    if not isinstance(areas, gpd.GeoDataFrame):
+        raise DataError("[map] areas have no geometries; polygons are expected.")
     if areas.crs is None:
         raise DataError("[map] areas have no CRS; add one to the file, as ogr2ogr's -a_srs does.")
     if field and field not in areas.columns:
@@ -81,9 +84,36 @@ def _burn(
         )
     areas = areas[areas.geometry.notna()].to_crs(crs.to_wkt())
     labels = areas[field] if field else pd.Series(range(1, len(areas) + 1))
-    codes, names = pd.factorize(labels)
-    numbers = np.zeros(shape, dtype="int32")
-    shapes = [(s, c + 1) for s, c in zip(areas.geometry, codes, strict=True) if not s.is_empty]
-    if shapes:
-        rasterize(shapes, out=numbers, transform=transform)
-    return list(names), numbers
+    codes, names = pd.factorize(labels.astype(object).where(labels.notna(), UNNAMED))
+    return [(name, areas.geometry[codes == code]) for code, name in enumerate(names)]
+
+
+def _inside(
+    shapes: gpd.GeoSeries, values: npt.NDArray[np.floating], transform: Affine
+) -> npt.NDArray[np.floating] | None:
+    """Give the pixels whose centre lies in one of the shapes; None where none reaches the map."""
+    shapes = shapes[shapes.geom_type.str.contains("Polygon") & ~shapes.is_empty]
+    west, south, east, north = shapes.total_bounds
+    if not np.isfinite(shapes.total_bounds).all():  # no polygon, or no place in the map's CRS
+        return None
+    corners = [~transform * (x, y) for x in (west, east) for y in (south, north)]
+    (left, right), (top, bottom) = (
+        (max(0, math.floor(min(places))), min(size, math.ceil(max(places))))
+        for places, size in zip(zip(*corners, strict=True), values.shape[::-1], strict=True)
+    )
+    if left >= right or top >= bottom:
+        return None
+    part = values[top:bottom, left:right]
+    here = transform * Affine.translation(left, top)
+    inside: npt.NDArray[np.floating] = part[geometry_mask(shapes, part.shape, here, invert=True)]
+    return inside
+
+
+def _table(areas: list[tuple[object, npt.NDArray[np.floating]]]) -> pd.DataFrame:
+    """Count and average the pixels that have a value."""
+    rows = []
+    for name, pixels in areas:
+        known = pixels[np.isfinite(pixels)].astype("float64")
+        rows.append((name, known.size, known.mean() if known.size else math.nan))
+    table = pd.DataFrame(rows, columns=["area", "pixels", "mean"])
+    return table.astype({"pixels": "int64", "mean": "float64"})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 from rasterio.crs import CRS
 from shapely.geometry import Polygon, box
@@ -91,3 +92,33 @@ def test_mean_per_area_none_that_reaches_the_map_is_refused() -> None:
     here.geometry = here.translate(xoff=5000)
     with pytest.raises(DataError, match="None of the 2 areas reaches the map"):
         mean_per_area(VALUES, UTM, TRANSFORM, here, "field")
+
+
+def test_mean_per_area_counts_a_pixel_in_each_area_that_overlaps() -> None:
+    here = areas(field=["all", "west"])
+    here.geometry = [columns(0, 4), columns(0, 2)]
+    for order in (here, here.iloc[::-1]):
+        found = mean_per_area(VALUES, UTM, TRANSFORM, order, "field").set_index("area")
+        assert found["pixels"].to_dict() == {"all": 7, "west": 4}
+        assert found.loc["all", "mean"] == pytest.approx(32 / 7)
+    here["field"] = "x"  # of one name, a pixel counts once
+    assert mean_per_area(VALUES, UTM, TRANSFORM, here, "field")["pixels"].tolist() == [7]
+
+
+def test_mean_per_area_without_a_name_is_told() -> None:
+    found = mean_per_area(VALUES, UTM, TRANSFORM, areas(field=["b", None]), "field")
+    assert found["area"].tolist() == ["b", "unnamed"]
+    assert found["pixels"].tolist() == [4, 3]
+
+
+def test_mean_per_area_takes_polygons_only() -> None:
+    here = areas(field=["b", "a"])
+    here.geometry = [columns(0, 2), columns(2, 4).centroid]
+    assert mean_per_area(VALUES, UTM, TRANSFORM, here, "field")["pixels"].tolist() == [4, 0]
+
+
+def test_mean_per_area_of_what_has_no_place_is_a_sentence() -> None:
+    with pytest.raises(DataError, match="The map has no CRS"):
+        mean_per_area(VALUES, None, TRANSFORM, areas(field=["b", "a"]), "field")
+    with pytest.raises(DataError, match="have no geometries"):
+        mean_per_area(VALUES, UTM, TRANSFORM, pd.DataFrame({"field": ["b"]}), "field")
