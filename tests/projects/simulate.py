@@ -30,6 +30,7 @@ def add_item(
             "proj:code": CRS,
             "proj:shape": [SIZE_PX, SIZE_PX],
             "proj:transform": list(TRANSFORM)[:6],
+            "simulated": True,
         },
         stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
     )
@@ -78,7 +79,10 @@ def simulate_flood(folder: Path) -> None:
 
 
 def simulate_crop_yield(folder: Path) -> None:
-    """Draw fields whose yield follows the height of their season, with an effect of each field."""
+    """Draw fields and districts.
+
+    Yield follows the height of a field's season, with an effect of each field that no image tells.
+    """
     random = np.random.default_rng(2)
     side = SIZE_PX // FIELD_PX
     vigour = random.uniform(0.2, 0.9, (side, side))
@@ -89,6 +93,8 @@ def simulate_crop_yield(folder: Path) -> None:
         noise = random.normal(0, 0.01, (2, *pixels.shape))
         bands = {"red": 0.12 - 0.08 * pixels * season, "nir": 0.2 + 0.3 * pixels * season}
         bands = {name: values + noise[i] for i, (name, values) in enumerate(bands.items())}
+        for values in bands.values():
+            values[:4, :4] = np.nan
         add_item(catalogue, folder, f"2024-{month:02}-14", bands)
     save(catalogue, folder)
     rows = [
@@ -101,6 +107,15 @@ def simulate_crop_yield(folder: Path) -> None:
         for column in range(side)
     ]
     gpd.GeoDataFrame(rows, crs=CRS).to_file(folder / "fields.gpkg")
+    half = SIZE_PX // 2
+    districts = {
+        "upper left": square(0, 0, half),
+        "all": square(0, 0, SIZE_PX),
+        "elsewhere": square(SIZE_PX + 10, 0, half),
+    }
+    names, shapes = list(districts), list(districts.values())
+    frame = gpd.GeoDataFrame({"district": names}, geometry=shapes, crs=CRS)
+    frame.to_crs("EPSG:4326").to_file(folder / "districts.gpkg")
 
 
 SIMULATE = {"flood": simulate_flood, "crop_yield": simulate_crop_yield}

@@ -14,12 +14,17 @@ import pytest
 import rasterio
 from mlflow.entities.model_registry import ModelVersion
 from sklearn.ensemble import RandomForestRegressor
-from sklearn.metrics import r2_score
+from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
+from area import make_project
+from samples import make_samples, write_samples
 from terraflow.eo import open_project, steps
+from terraflow.eo.hooks import Hooks
 from terraflow.eo.project import OpenProject
 from terraflow.eo.training.folds import spatial_folds
+from terraflow.eo.training.train import train
 from terraflow.settings import Settings
+from terraflow.storage import Storage
 
 Enter = Callable[[str], Path]
 
@@ -32,6 +37,19 @@ def champion(name: str) -> ModelVersion:
     return mlflow.MlflowClient().get_model_version_by_alias(name, "champion")
 
 
+def lines_of_python(root: Path) -> int:
+    paths = [*root.rglob("src/**/*.py"), root / "tasks.py"]
+    return sum(len(path.read_text().splitlines()) for path in paths)
+
+
+@pytest.fixture
+def land_cover(tracked_settings: Settings) -> ModelVersion:
+    """The champion of land cover, in the same server."""
+    storage, config = Storage(tracked_settings), make_project(validation={"folds": 3})
+    train(config, Hooks(), write_samples(make_samples(), config, storage), storage)
+    return champion("land-cover")
+
+
 def go_through(project: OpenProject, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """Do every step; return what each gave."""
     name = project.config.name
@@ -39,8 +57,10 @@ def go_through(project: OpenProject, capsys: pytest.CaptureFixture[str]) -> dict
     again = run("train", project)
     assert done["train"]["promoted"]
     assert not again["promoted"]
-    assert "Not better beyond chance" in again["reason"]
-    assert "compared with version 1" not in again["reason"]
+    told = f"Not better beyond chance, comparing version 2 of {name} with the champion, version 1"
+    assert again["reason"].startswith(told)
+    tags = mlflow.MlflowClient().get_model_version(name, "2").tags
+    assert (tags["promotion"], tags["promotion_reason"]) == ("not promoted", again["reason"])
     done["map"] = run("map", project)
     uri = done["map"]["map"]
     done["report"] = run("report", project)
@@ -59,8 +79,8 @@ def go_through(project: OpenProject, capsys: pytest.CaptureFixture[str]) -> dict
     return done
 
 
-def test_flood_goes_through_every_step(
-    enter_project: Enter, tracked_settings: Settings, capsys: pytest.CaptureFixture[str]
+def test_flood_goes_through_every_step_beside_land_cover(
+    enter_project: Enter, land_cover: ModelVersion, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = enter_project("flood")
     project = open_project()
@@ -74,8 +94,11 @@ def test_flood_goes_through_every_step(
     assert set(report["classes"]) == {"flooded", "dry"}
     samples = pd.read_parquet(run("preprocess", project)["samples"])
     assert {"slope", "vv_all", "vh_min", "slope_mean5"} <= set(samples.columns)
-    lines = [p.read_text().splitlines() for p in [*root.rglob("src/**/*.py"), root / "tasks.py"]]
-    assert sum(map(len, lines)) <= 20
+    assert lines_of_python(root) <= 20
+    now = champion("land-cover")
+    assert (now.version, now.run_id) == (land_cover.version, land_cover.run_id)
+    experiments = [mlflow.get_run(v.run_id).info.experiment_id for v in (now, champion("flood"))]
+    assert [mlflow.get_experiment(e).name for e in experiments] == ["land-cover", "flood"]
 
 
 def test_crop_yield_goes_through_every_step(
@@ -87,54 +110,69 @@ def test_crop_yield_goes_through_every_step(
     scores = done["train"]["scores"]
     assert set(scores) == {"rmse", "mae", "r2", "bias"}
     assert all(low <= value <= high for value, low, high in scores.values())
-    assert "RMSE differs by" in run("train", project)["reason"]
+    check_against_a_plain_script(scores, run("preprocess", project), project)
     with rasterio.open(done["map"]["map"]) as file:
         assert (file.count, file.dtypes, file.descriptions) == (1, ("float32",), ("yield",))
         assert np.isnan(file.nodata)
-        assert 1 < np.nanmin(file.read(1)) < np.nanmax(file.read(1)) < 11
+        values = file.read(1)
+    assert np.isnan(values).sum() == np.isnan(values[:4, :4]).sum() == 16
+    assert 1 < np.nanmin(values) < np.nanmax(values) < 11
     means = pd.read_csv(done["report"]["files"]["means"])
     assert list(means.columns) == ["area", "pixels", "mean"]
-    assert (len(means), means["pixels"].sum()) == (64, 96 * 96)
-    assert "| field 1 | 144 |" in done["report"]["table"]
-    lines = [p.read_text().splitlines() for p in [*root.rglob("src/**/*.py"), root / "tasks.py"]]
-    assert sum(map(len, lines)) < 150
+    assert means["area"].tolist() == ["upper left", "all", "elsewhere"]
+    assert means["pixels"].tolist() == [48 * 48 - 16, 96 * 96 - 16, 0]  # "all" holds the other
+    expected = [np.nanmean(values[:48, :48], dtype="f8"), np.nanmean(values, dtype="f8"), np.nan]
+    assert means["mean"].tolist() == pytest.approx(expected, nan_ok=True)
+    assert "| upper left | 2288 |" in done["report"]["table"]
+    assert Path(done["report"]["files"]["quicklook"]).read_bytes().startswith(b"\x89PNG")
+    assert lines_of_python(root) < 150
 
 
-def test_crop_yield_scores_are_those_of_a_plain_script(
-    enter_project: Enter, tracked_settings: Settings
+def check_against_a_plain_script(
+    scores: dict[str, Any], prepared: dict[str, Any], project: OpenProject
 ) -> None:
-    enter_project("crop_yield")
-    project = open_project()
-    prepared = run("preprocess", project)
-    trained = run("train", project)
-    table = pd.read_parquet(prepared["samples"])
-    names = [n for n in table if n not in ("x", "y", "block", "polygon", "yield_t_ha", "geometry")]
-    config = project.config
+    """Hold scores against those of scikit-learn alone, on the same folds."""
+    table, config = pd.read_parquet(prepared["samples"]), project.config
+    others = ("x", "y", "block", "polygon", "yield_t_ha", "geometry")
+    features, truth = table[[n for n in table if n not in others]], table["yield_t_ha"]
     strata = np.full(len(table), "all", dtype=object)
     folds = spatial_folds(strata, table["block"], config.validation, seed=config.seed)
     predicted = np.zeros(len(table))
     for seen, held_out in folds:
-        model = RandomForestRegressor(60, min_samples_leaf=2, random_state=0)
-        model.fit(table[names].iloc[seen], table["yield_t_ha"].iloc[seen])
-        predicted[held_out] = model.predict(table[names].iloc[held_out])
-    expected = r2_score(table["yield_t_ha"], predicted)
-    assert expected > 0.8
-    assert trained["scores"]["r2"][0] == pytest.approx(expected, abs=0.02)
+        model = RandomForestRegressor(20, min_samples_leaf=2, random_state=0)
+        model.fit(features.iloc[seen], truth.iloc[seen])
+        predicted[held_out] = model.predict(features.iloc[held_out])
+    expected = {
+        "r2": r2_score(truth, predicted),
+        "rmse": root_mean_squared_error(truth, predicted),
+        "mae": mean_absolute_error(truth, predicted),
+        "bias": np.mean(predicted - truth),
+    }
+    assert expected["r2"] > 0.8
+    for name, value in expected.items():
+        assert scores[name][0] == pytest.approx(value, abs=0.02), name
 
 
-def test_crop_yield_worse_model_is_not_promoted_and_a_better_one_is(
+def test_crop_yield_is_searched_and_compared_by_rmse(
     enter_project: Enter, tracked_settings: Settings
 ) -> None:
-    """Of RMSE the smaller is the better: the gate must know."""
+    """Of RMSE the smaller is the better: search and gate must know."""
     root = enter_project("crop_yield")
     path = root / "config" / "crop_yield.toml"
     good = path.read_text().replace("[data]", 'name = "gate"\n\n[data]', 1)
-    poor = good.replace("n_estimators = 60", "n_estimators = 2, max_depth = 1")
+    poor = good.replace("n_estimators = 20", "n_estimators = 2, max_depth = 1")
     decisions = []
-    for text in (poor, good, poor):
+    for text, trials in ((poor, 0), (good, 3), (poor, 0)):
         path.write_text(text)
-        decisions.append(run("train", open_project()))
+        decisions.append(run("train", open_project(), tune=trials))
     assert [decision["promoted"] for decision in decisions] == [True, True, False]
-    assert "Better, comparing version 2" in decisions[1]["reason"]
+    assert "Better after a search of 3 trials, comparing version 2" in decisions[1]["reason"]
     assert "RMSE differs by -" in decisions[1]["reason"]
+    assert "RMSE differs by +" in decisions[2]["reason"]
     assert champion("gate").version == "2"
+    searched = decisions[1]["run_id"]
+    trials_of = f"tags.mlflow.parentRunId = '{searched}'"
+    found = mlflow.search_runs(experiment_names=["gate"], filter_string=trials_of)
+    assert found["metrics.rmse"].nunique() == len(found) == 3
+    best = found.loc[found["metrics.rmse"].idxmin(), "params.min_samples_leaf"]
+    assert mlflow.get_run(searched).data.params["min_samples_leaf"] == best

@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from odc.geo.geobox import GeoBox
 
 from terraflow.eo import Band, Target, mean_per_area
 from terraflow.eo.config.sections import Labels, Map
 from terraflow.eo.targets import vector
-from terraflow.eo.targets.parts import HeldOut, MapView, ReportFiles
+from terraflow.eo.targets.figures import number_figure
+from terraflow.eo.targets.parts import HeldOut, MapView, ReportFiles, markdown_table
+from terraflow.errors import DataError
 from terraflow.storage import Storage
 
 __all__ = ["Yield"]
@@ -62,20 +63,17 @@ class Yield(Target):
     headline: ClassVar[tuple[str, ...]] = ("rmse", "mae", "r2", "bias")
     dtype: ClassVar[str] = "float32"
     overview_resampling: ClassVar[str] = "average"
+    code: ClassVar[tuple[str, ...]] = ("terraflow.eo.targets.vector",)
 
     def read_labels(
         self, uri: str, labels: Labels, geobox: GeoBox, storage: Storage
     ) -> FieldLabels:
         """Read polygons with a number each."""
         frame = vector.on_grid_crs(vector.read_frame(uri, storage), uri, labels, geobox)
-        frame = vector.inside(frame, uri, geobox)
-        if labels.shrink:
-            frame = vector.shrink(frame, labels.shrink, uri)
+        if not pd.api.types.is_numeric_dtype(frame[labels.field]):
+            raise DataError(f"{labels.field} of {uri} holds no numbers; correct [labels] field.")
+        frame = vector.shrink(vector.inside(frame, uri, geobox), labels.shrink, uri)
         return FieldLabels(frame.reset_index(drop=True), labels.field)
-
-    def predict(self, model: Any, table: pd.DataFrame, levels: Sequence[str]) -> Any:
-        """Give the number that a regressor predicts."""
-        return model.predict(table)[:, None]
 
     def count(self, reference: Any, predictions: Any, groups: Any, levels: Sequence[str]) -> Any:
         """Add up what the measures need, by group."""
@@ -85,43 +83,35 @@ class Yield(Target):
         return pd.DataFrame(np.stack(each, axis=1)).groupby(np.asarray(groups)).sum().to_numpy()
 
     def measures(self, sums: Any, levels: Sequence[str]) -> dict[str, Any]:
-        """Compute RMSE, MAE, R2 and bias."""
+        """Compute RMSE, MAE and bias in t/ha, and R2; NaN where there is nothing to explain."""
         n, error, squared, absolute, truth, truth_squared = np.moveaxis(sums, -1, 0)
         with np.errstate(invalid="ignore", divide="ignore"):
             spread = truth_squared - truth**2 / n
             return {
                 "rmse": np.sqrt(squared / n),
                 "mae": absolute / n,
-                "r2": 1 - squared / spread,
+                "r2": np.where(spread > 0, 1 - squared / spread, np.nan),
                 "bias": error / n,
             }
-
-    def encode(self, predictions: Any) -> Any:
-        """Write the number."""
-        return predictions.T.astype("float32")
 
     def bands(self, levels: Sequence[str], section: Map) -> list[Band]:
         """Describe the one band."""
         return [Band("yield", "Predicted yield", "t/ha", nodata=float("nan"))]
 
     def report(self, view: MapView, held_out: HeldOut, section: Map) -> ReportFiles:
-        """Give the mean of each field, and a quicklook."""
-        areas = gpd.read_file(section.areas) if section.areas else None
-        means = mean_per_area(view.values, view.crs, view.transform, areas, section.areas_field)
+        """Give the mean of each area, and a quicklook."""
+        where = (view.crs, view.transform, view.areas(), section.areas_field)
+        means = mean_per_area(view.values, *where)
+        rows = [(str(r.area), str(r.pixels), f"{r.mean:.2f}") for r in means.itertuples()]
 
         def draw(path: Path) -> None:
-            figure = Figure(layout="constrained")
-            axes = figure.subplots()
-            figure.colorbar(axes.imshow(view.thumbnail(600)), label="t/ha")
-            axes.set_title(f"Yield\n{view.origin['model']}")
-            figure.savefig(path)
+            text = {"label": "yield (t/ha)", "note": view.note, "title": view.title}
+            number_figure(view.thumbnail(1200), bounds=view.bounds, **text).savefig(path, dpi=150)
 
-        lines = [f"| {row.area} | {row.pixels} | {row.mean:.2f} |" for row in means.itertuples()]
-        table = "\n".join(["| area | pixels | mean (t/ha) |", "| --- | ---: | ---: |", *lines])
         return ReportFiles(
             {
                 "quicklook": ("quicklook.png", draw),
                 "means": ("means.csv", lambda path: means.to_csv(path, index=False)),
             },
-            table + "\n",
+            markdown_table(("area", "pixels", "mean (t/ha)"), rows),
         )
