@@ -1,21 +1,48 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from simulate import copy_project
+
+from terraflow.settings import Settings
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+Place = Callable[[str], Path]
 
 
 @pytest.fixture
-def enter_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Lay a project down and stand in it."""
+def place(tmp_path: Path) -> Place:
+    """Copy a project to a folder of its own, with the Procfile of the platform."""
 
-    def enter(name: str) -> Path:
-        root = copy_project(name, tmp_path)
-        monkeypatch.chdir(root)
-        monkeypatch.setenv("TERRAFLOW_CONFIG_DIR", str(root / "config"))
-        monkeypatch.syspath_prepend(root / "src")
-        return root
+    def copy(name: str) -> Path:
+        folder = tmp_path / "projects" / name
+        shutil.copytree(HERE / name, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "Procfile", folder)
+        return folder
 
-    return enter
+    return copy
+
+
+@pytest.fixture
+def enter(
+    place: Place, tracked_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    """Copy a project, and stand in it with its package on the path."""
+    entered = []
+
+    def go(name: str) -> Path:
+        folder = place(name)
+        entered.append(name)
+        monkeypatch.delenv("TERRAFLOW_CONFIG_DIR")
+        monkeypatch.syspath_prepend(folder / "src")
+        monkeypatch.chdir(folder)
+        return folder
+
+    yield go
+    for module in list(sys.modules):
+        if module.partition(".")[0] in entered:
+            del sys.modules[module]

@@ -1,5 +1,1 @@
-"""The tasks of this project: `invoke --list`."""
-
-from terraflow.tasks import namespace
-
-__all__ = ["namespace"]
+from terraflow.tasks import namespace  # noqa: F401

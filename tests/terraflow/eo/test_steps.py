@@ -134,8 +134,9 @@ def test_find_step_own_function_replaces_the_built_in_one(opened: Open) -> None:
 
 def test_run_step_own_step_gets_the_project_and_its_inputs(opened: Open) -> None:
     assert run_step("harvest", opened(harvest=ours), {"a": 1}) == {
-        "ours": "land-cover", "got": {"a": 1},
-    }  # fmt: skip
+        "ours": "land-cover",
+        "got": {"a": 1},
+    }
 
 
 def test_run_step_record_becomes_a_dict(opened: Open) -> None:

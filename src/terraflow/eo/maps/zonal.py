@@ -1,8 +1,9 @@
-"""Means of a map of numbers over areas."""
+"""Numbers of a map by area."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -11,109 +12,114 @@ import pandas as pd
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.features import geometry_mask
+from shapely import Geometry
 
 from terraflow.errors import DataError
 
-__all__ = ["mean_per_area"]
+__all__ = ["WHOLE_MAP", "mean_per_area"]
 
-WHOLE, UNNAMED = "whole map", "unnamed"
+#: Name of the one area where no polygons are given.
+WHOLE_MAP = "whole map"
 
 
 def mean_per_area(
-    values: npt.NDArray[np.floating],
-    crs: CRS | None,
+    values: npt.NDArray[Any],
+    crs: CRS | str | None,
     transform: Affine,
-    areas: gpd.GeoDataFrame | None = None,
-    field: str = "",
+    polygons: gpd.GeoDataFrame | None,
+    field: str,
 ) -> pd.DataFrame:
-    """Average a map over polygons; a pixel counts where its centre lies.
+    """Give the mean of a map's pixels in each area.
+
+    A pixel lies in an area that holds its centre; where areas overlap, it counts in each. Polygons
+    of one name are one area; those without a name are left out.
 
     Parameters
     ----------
-    values : ndarray, shape (y, x)
-        Any unit; NaN is nodata, and left out.
-    crs : CRS or None
+    values : ndarray or MaskedArray, shape (y, x)
+        Numbers in any unit. NaN and masked pixels are nodata, and do not count.
+    crs : CRS, str or None
         Of the map.
     transform : Affine
         Pixel to world.
-    areas : GeoDataFrame, optional
-        Polygons in any CRS; where areas overlap, a pixel counts in each. None takes the whole map
-        for one area.
+    polygons : GeoDataFrame or None
+        In any CRS; None takes the whole map as one area.
     field : str
-        Column that names an area; polygons of one name are one area, and those without a name are
-        "unnamed". "" numbers them from 1.
+        Attribute that names an area; "" numbers the polygons from 1.
 
     Returns
     -------
     DataFrame
-        Columns area, pixels (number of those with a value) and mean (NaN where there are none), in
-        the order of the areas.
+        area (str, sorted as the field is), pixels (int64) and mean (float64, in the map's unit;
+        NaN where an area has no pixel with a value).
 
     Raises
     ------
     DataError
-        Map or areas have no CRS, the areas have no geometries or no such column, or none of them
-        reaches the map.
+        Map or polygons have no CRS, the polygons have no such field, or none reaches the map.
     """
-    if areas is None:
-        return _table([(WHOLE, values)])
-    found = [
-        (name, _inside(shapes, values, transform)) for name, shapes in _named(areas, field, crs)
-    ]
-    if all(pixels is None for _, pixels in found):
+    image = np.ma.filled(np.ma.asarray(values).astype("float64"), np.nan)
+    if polygons is None:
+        return _table([(WHOLE_MAP, *_mean(image))])
+    areas = _named(polygons, field, crs).to_crs(CRS.from_user_input(crs).to_wkt())
+    rows, reached = [], False
+    for name, geometry in areas.items():
+        inside = _inside(geometry, image, transform)
+        reached |= inside is not None
+        rows.append((str(name), *_mean(np.empty(0) if inside is None else inside)))
+    if not reached:
         raise DataError(
-            f"None of the {len(areas)} areas reaches the map; check [map] areas and its CRS."
+            f"None of the {len(areas)} areas reaches the map; check the polygons' CRS, or take "
+            "others as [map] areas."
         )
-    return _table([(name, np.empty(0) if pixels is None else pixels) for name, pixels in found])
+    return _table(rows)
 
 
-def _named(
-    areas: gpd.GeoDataFrame, field: str, crs: CRS | None
-) -> list[tuple[object, gpd.GeoSeries]]:
-    """Give the name of each area with its polygons, in the map's CRS."""
+def _named(polygons: gpd.GeoDataFrame, field: str, crs: CRS | str | None) -> gpd.GeoSeries:
+    """Check polygons, and give each area's geometry by its name."""
     if not crs:
         raise DataError("The map has no CRS, so that no area can be found in it; give it one.")
-    if not isinstance(areas, gpd.GeoDataFrame):
-        raise DataError("[map] areas have no geometries; polygons are expected.")
-    if areas.crs is None:
-        raise DataError("[map] areas have no CRS; add one to the file, as ogr2ogr's -a_srs does.")
-    if field and field not in areas.columns:
+    if not isinstance(polygons, gpd.GeoDataFrame):
+        raise DataError("The areas have no geometries; polygons are expected as [map] areas.")
+    if polygons.crs is None:
+        raise DataError("The areas have no CRS; add one to the file, as ogr2ogr's -a_srs does.")
+    if field and field not in polygons.columns:
         raise DataError(
-            f"[map] areas have no field {field!r}; they have {', '.join(areas.columns)}; correct "
+            f"The areas have no field {field!r}; they have {', '.join(polygons.columns)}; correct "
             "[map] areas_field."
         )
-    areas = areas[areas.geometry.notna()].to_crs(crs.to_wkt())
-    labels = areas[field] if field else pd.Series(range(1, len(areas) + 1))
-    codes, names = pd.factorize(labels.astype(object).where(labels.notna(), UNNAMED))
-    return [(name, areas.geometry[codes == code]) for code, name in enumerate(names)]
+    known = (polygons.geometry.notna() & ~polygons.geometry.is_empty).to_numpy()
+    if not field:
+        return polygons.geometry[known].set_axis(np.flatnonzero(known) + 1)
+    return polygons[known].dissolve(by=field).geometry
 
 
 def _inside(
-    shapes: gpd.GeoSeries, values: npt.NDArray[np.floating], transform: Affine
-) -> npt.NDArray[np.floating] | None:
-    """Give the pixels whose centre lies in one of the shapes; None where none reaches the map."""
-    shapes = shapes[shapes.geom_type.str.contains("Polygon") & ~shapes.is_empty]
-    west, south, east, north = shapes.total_bounds
-    if not np.isfinite(shapes.total_bounds).all():  # no polygon, or no place in the map's CRS
+    geometry: Geometry, image: npt.NDArray[np.float64], transform: Affine
+) -> npt.NDArray[np.float64] | None:
+    """Give the pixels whose centre lies in a geometry; None where it does not reach the image."""
+    west, south, east, north = geometry.bounds
+    if not np.isfinite(geometry.bounds).all():  # it lies where the map's CRS has no place
         return None
     corners = [~transform * (x, y) for x in (west, east) for y in (south, north)]
     (left, right), (top, bottom) = (
         (max(0, math.floor(min(places))), min(size, math.ceil(max(places))))
-        for places, size in zip(zip(*corners, strict=True), values.shape[::-1], strict=True)
+        for places, size in zip(zip(*corners, strict=True), image.shape[::-1], strict=True)
     )
     if left >= right or top >= bottom:
         return None
-    part = values[top:bottom, left:right]
+    part = image[top:bottom, left:right]
     here = transform * Affine.translation(left, top)
-    inside: npt.NDArray[np.floating] = part[geometry_mask(shapes, part.shape, here, invert=True)]
-    return inside
+    within: npt.NDArray[np.float64] = part[geometry_mask([geometry], part.shape, here, invert=True)]
+    return within
 
 
-def _table(areas: list[tuple[object, npt.NDArray[np.floating]]]) -> pd.DataFrame:
-    """Count and average the pixels that have a value."""
-    rows = []
-    for name, pixels in areas:
-        known = pixels[np.isfinite(pixels)].astype("float64")
-        rows.append((name, known.size, known.mean() if known.size else math.nan))
+def _mean(pixels: npt.NDArray[np.float64]) -> tuple[int, float]:
+    """Count the pixels with a value, and give their mean."""
+    known = pixels[~np.isnan(pixels)]
+    return known.size, float(known.mean()) if known.size else math.nan
+
+
+def _table(rows: list[tuple[str, int, float]]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["area", "pixels", "mean"])
     return table.astype({"pixels": "int64", "mean": "float64"})

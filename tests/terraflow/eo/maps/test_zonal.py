@@ -1,124 +1,148 @@
 from __future__ import annotations
 
+import math
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
 from rasterio.crs import CRS
-from shapely.geometry import Polygon, box
+from shapely import MultiPolygon, Polygon
+from shapely.geometry import box
 
-from area import TRANSFORM
-from terraflow.eo import mean_per_area
+from terraflow.eo.maps.zonal import WHOLE_MAP, mean_per_area
 from terraflow.errors import DataError
 
 UTM = CRS.from_epsg(32633)
-WEST, NORTH = TRANSFORM.c, TRANSFORM.f
-#: Two rows of four pixels of 10 m.
-VALUES = np.array([[1, 2, 3, np.nan], [5, 6, 7, 8]], dtype="float32")
+#: 4 rows and 6 columns of 10 m.
+TRANSFORM = Affine(10, 0, 500_000, 0, -10, 5_100_000)
+VALUES = np.arange(24, dtype="float32").reshape(4, 6)
 
 
-def columns(first: int, last: int) -> Polygon:
-    return box(WEST + 10 * first, NORTH - 20, WEST + 10 * last, NORTH)
+def pixels(left: float, top: float, right: float, bottom: float) -> Polygon:
+    """A box, in columns and rows."""
+    return box(
+        500_000 + 10 * left, 5_100_000 - 10 * bottom, 500_000 + 10 * right, 5_100_000 - 10 * top
+    )
 
 
-def areas(**fields: list[object]) -> gpd.GeoDataFrame:
-    shapes = [columns(0, 2), columns(2, 4)]
-    return gpd.GeoDataFrame(fields, geometry=shapes, crs="EPSG:32633")
+def frame(*geometries: object, crs: object = UTM, **columns: object) -> gpd.GeoDataFrame:
+    return gpd.GeoDataFrame(columns, geometry=list(geometries), crs=crs)
 
 
-def test_mean_per_area_whole_map_leaves_nodata_out() -> None:
-    [row] = mean_per_area(VALUES, UTM, TRANSFORM).itertuples()
-    assert (row.area, row.pixels) == ("whole map", 7)
-    assert row.mean == pytest.approx(32 / 7)
+def mean_of(polygons: gpd.GeoDataFrame, field: str = "", values: np.ndarray = VALUES) -> dict:
+    table = mean_per_area(values, UTM, TRANSFORM, polygons, field)
+    assert list(table) == ["area", "pixels", "mean"]
+    assert list(table.dtypes[["pixels", "mean"]]) == ["int64", "float64"]
+    return {row.area: (row.pixels, row.mean) for row in table.itertuples()}
 
 
-def test_mean_per_area_by_name_in_the_order_of_the_areas() -> None:
-    found = mean_per_area(VALUES, UTM, TRANSFORM, areas(field=["b", "a"]), "field")
-    assert found["area"].tolist() == ["b", "a"]
-    assert found["pixels"].tolist() == [4, 3]
-    assert found["mean"].tolist() == pytest.approx([14 / 4, 18 / 3])
+def test_mean_of_named_areas() -> None:
+    polygons = frame(pixels(3, 0, 6, 4), pixels(0, 0, 3, 1), name=["b", "a"])
+    assert mean_of(polygons, "name") == {"a": (3, 1.0), "b": (12, VALUES[:, 3:].mean())}
 
 
-def test_mean_per_area_without_a_field_numbers_them() -> None:
-    assert mean_per_area(VALUES, UTM, TRANSFORM, areas())["area"].tolist() == [1, 2]
+def test_areas_without_a_field_are_numbered() -> None:
+    polygons = frame(pixels(0, 0, 1, 1), None, pixels(1, 0, 2, 1))
+    assert mean_of(polygons.set_index([[7, 8, 9]])) == {"1": (1, 0.0), "3": (1, 1.0)}
 
 
-def test_mean_per_area_of_one_name_is_one() -> None:
-    found = mean_per_area(VALUES, UTM, TRANSFORM, areas(field=["x", "x"]), "field")
-    assert (found["pixels"].tolist(), found["mean"].tolist()) == ([7], pytest.approx([32 / 7]))
+def test_no_polygons_take_the_whole_map() -> None:
+    values = VALUES.copy()
+    values[0, 0] = np.nan
+    table = mean_per_area(values, None, TRANSFORM, None, "name")
+    assert table.to_dict("records") == [{"area": WHOLE_MAP, "pixels": 23, "mean": 12.0}]
 
 
-def test_mean_per_area_in_another_crs_is_the_same() -> None:
-    there = areas(field=["b", "a"]).to_crs("EPSG:4326")
-    found = mean_per_area(VALUES, UTM, TRANSFORM, there, "field")
-    assert found["pixels"].tolist() == [4, 3]
+def test_pixel_counts_where_its_centre_lies() -> None:
+    assert mean_of(frame(pixels(0.4, 0.4, 1.4, 1.6))) == {"1": (2, 3.0)}
+    assert mean_of(frame(pixels(0.6, 0.6, 1.4, 1.4)))["1"][0] == 0
 
 
-def test_mean_per_area_outside_the_map_has_no_pixel_and_no_mean() -> None:
-    here = areas(field=["b", "a"])
-    here.geometry = [columns(0, 4), columns(90, 92)]
-    found = mean_per_area(VALUES, UTM, TRANSFORM, here, "field")
-    assert found["pixels"].tolist() == [7, 0]
-    assert np.isnan(found["mean"][1])
+def test_overlapping_areas_count_a_pixel_each() -> None:
+    polygons = frame(pixels(0, 0, 2, 1), pixels(1, 0, 3, 1))
+    assert mean_of(polygons) == {"1": (2, 0.5), "2": (2, 1.5)}
 
 
-def test_mean_per_area_empty_and_missing_geometries_are_passed_over() -> None:
-    here = areas(field=["b", "a"])
-    here.geometry = [columns(0, 2), Polygon()]
-    assert mean_per_area(VALUES, UTM, TRANSFORM, here, "field")["pixels"].tolist() == [4, 0]
-    here.geometry = [columns(0, 2), None]
-    assert mean_per_area(VALUES, UTM, TRANSFORM, here, "field")["area"].tolist() == ["b"]
+def test_polygons_of_one_name_are_one_area_whose_pixels_count_once() -> None:
+    polygons = frame(pixels(0, 0, 2, 1), pixels(1, 0, 3, 1), pixels(5, 3, 6, 4), name=["a"] * 3)
+    assert mean_of(polygons, "name") == {"a": (4, (0 + 1 + 2 + 23) / 4)}
+
+
+def test_holes_and_parts() -> None:
+    ring = pixels(0, 0, 3, 3).difference(pixels(1, 1, 2, 2))
+    both = MultiPolygon([ring, pixels(5, 0, 6, 1)])
+    expected = np.append(np.delete(VALUES[:3, :3].ravel(), 4), 5)
+    assert mean_of(frame(both)) == {"1": (9, pytest.approx(expected.mean()))}
+
+
+def test_polygon_without_a_name_is_left_out() -> None:
+    polygons = frame(pixels(0, 0, 1, 1), pixels(1, 0, 2, 1), name=["a", None])
+    assert list(mean_of(polygons, "name")) == ["a"]
+
+
+def test_nan_and_masked_pixels_do_not_count() -> None:
+    masked = np.ma.masked_equal(np.arange(24).reshape(4, 6), 1)
+    assert mean_of(frame(pixels(0, 0, 3, 1)), values=masked) == {"1": (2, 1.0)}
+    hidden = np.where(VALUES < 6, np.nan, VALUES)
+    count, mean = mean_of(frame(pixels(0, 0, 3, 1)), values=hidden)["1"]
+    assert count == 0
+    assert math.isnan(mean)
+
+
+def test_area_beyond_the_map_has_no_pixel() -> None:
+    polygons = frame(pixels(-5, -5, 1, 1), pixels(10, 0, 12, 2), name=["near", "far"])
+    assert mean_of(polygons, "name")["near"] == (1, 0.0)
+    assert mean_of(polygons, "name")["far"][0] == 0
+
+
+def test_polygons_of_another_crs_are_reprojected() -> None:
+    polygons = frame(pixels(1, 1, 4, 3)).to_crs("EPSG:4326")
+    assert mean_of(polygons) == {"1": (6, VALUES[1:3, 1:4].mean())}
+
+
+def test_rotated_map() -> None:
+    turned = Affine.translation(500_000, 5_100_000) * Affine.rotation(30) * Affine.scale(10, -10)
+    corners = [turned * place for place in ((1, 1), (4, 1), (4, 3), (1, 3))]
+    table = mean_per_area(VALUES, "EPSG:32633", turned, frame(Polygon(corners)), "")
+    assert table.loc[0, "pixels"] == 6
+    assert table.loc[0, "mean"] == VALUES[1:3, 1:4].mean()
+
+
+@given(st.integers(1, 5), st.integers(1, 3))
+def test_areas_that_cut_a_map_add_up_to_it(column: int, row: int) -> None:
+    parts = frame(
+        pixels(0, 0, column, row),
+        pixels(column, 0, 6, row),
+        pixels(0, row, column, 4),
+        pixels(column, row, 6, 4),
+    )
+    found = mean_of(parts).values()
+    assert sum(count for count, _ in found) == VALUES.size
+    assert sum(count * mean for count, mean in found) == pytest.approx(VALUES.sum())
 
 
 @pytest.mark.parametrize(
-    ("change", "field", "expected"),
+    ("crs", "polygons", "field", "sentence"),
     [
-        ({"crs": None}, "field", "have no CRS; add one to the file"),
-        ({}, "name", "have no field 'name'; they have field, geometry; correct"),
+        (None, frame(pixels(0, 0, 1, 1)), "", "The map has no CRS"),
+        (UTM, frame(pixels(0, 0, 1, 1), crs=None), "", "The areas have no CRS; add one"),
+        (UTM, pd.DataFrame({"name": ["a"]}), "name", "The areas have no geometries"),
+        (
+            UTM,
+            frame(pixels(0, 0, 1, 1), name=["a"]),
+            "nom",
+            "The areas have no field 'nom'; they have name, geometry; correct",
+        ),
+        (UTM, frame(pixels(9, 9, 10, 10)), "", "None of the 1 areas reaches the map"),
+        (UTM, frame(None), "", "None of the 0 areas reaches the map"),
     ],
 )
-def test_mean_per_area_unfit_areas_are_a_sentence(
-    change: dict[str, None], field: str, expected: str
+def test_mistakes_are_told_in_a_sentence(
+    crs: CRS | None, polygons: gpd.GeoDataFrame, field: str, sentence: str
 ) -> None:
-    here = areas(field=["b", "a"])
-    if "crs" in change:
-        here = here.set_crs(None, allow_override=True)
-    with pytest.raises(DataError, match=expected):
-        mean_per_area(VALUES, UTM, TRANSFORM, here, field)
-
-
-def test_mean_per_area_none_that_reaches_the_map_is_refused() -> None:
-    here = areas(field=["b", "a"])
-    here.geometry = here.translate(xoff=5000)
-    with pytest.raises(DataError, match="None of the 2 areas reaches the map"):
-        mean_per_area(VALUES, UTM, TRANSFORM, here, "field")
-
-
-def test_mean_per_area_counts_a_pixel_in_each_area_that_overlaps() -> None:
-    here = areas(field=["all", "west"])
-    here.geometry = [columns(0, 4), columns(0, 2)]
-    for order in (here, here.iloc[::-1]):
-        found = mean_per_area(VALUES, UTM, TRANSFORM, order, "field").set_index("area")
-        assert found["pixels"].to_dict() == {"all": 7, "west": 4}
-        assert found.loc["all", "mean"] == pytest.approx(32 / 7)
-    here["field"] = "x"  # of one name, a pixel counts once
-    assert mean_per_area(VALUES, UTM, TRANSFORM, here, "field")["pixels"].tolist() == [7]
-
-
-def test_mean_per_area_without_a_name_is_told() -> None:
-    found = mean_per_area(VALUES, UTM, TRANSFORM, areas(field=["b", None]), "field")
-    assert found["area"].tolist() == ["b", "unnamed"]
-    assert found["pixels"].tolist() == [4, 3]
-
-
-def test_mean_per_area_takes_polygons_only() -> None:
-    here = areas(field=["b", "a"])
-    here.geometry = [columns(0, 2), columns(2, 4).centroid]
-    assert mean_per_area(VALUES, UTM, TRANSFORM, here, "field")["pixels"].tolist() == [4, 0]
-
-
-def test_mean_per_area_of_what_has_no_place_is_a_sentence() -> None:
-    with pytest.raises(DataError, match="The map has no CRS"):
-        mean_per_area(VALUES, None, TRANSFORM, areas(field=["b", "a"]), "field")
-    with pytest.raises(DataError, match="have no geometries"):
-        mean_per_area(VALUES, UTM, TRANSFORM, pd.DataFrame({"field": ["b"]}), "field")
+    with pytest.raises(DataError, match=sentence):
+        mean_per_area(VALUES, crs, TRANSFORM, polygons, field)

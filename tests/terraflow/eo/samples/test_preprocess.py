@@ -291,8 +291,9 @@ def test_show_tells_labels_periods_and_uris(
     assert show(OpenProject(Project("land_cover"), config, storage), outputs) == 0
     said = "".join(capsys.readouterr())
     assert [line.split() for line in said.splitlines() if "128" in line] == [
-        ["forest", "128"], ["water", "128"],
-    ]  # fmt: skip
+        ["forest", "128"],
+        ["water", "128"],
+    ]
     assert "2024-04" in said
     assert "100%" in said
     assert "3 features." in said

@@ -41,7 +41,10 @@ def test_band_tells_nodata(nodata: float, expected: list[bool]) -> None:
 
 def test_text_of_names_scores_and_tables() -> None:
     assert [measure_name(name) for name in ("macro_f1", "rmse", "r2", "bias")] == [
-        "macro F1", "RMSE", "R2", "bias",
-    ]  # fmt: skip
+        "macro F1",
+        "RMSE",
+        "R2",
+        "bias",
+    ]
     assert Score(0.5, 0.4, 0.6).text() == "0.500 (0.400 to 0.600)"
     assert markdown_table(("a", "b"), [("1|2", "3")]) == "| a | b |\n| --- | --- |\n| 1\\|2 | 3 |"

@@ -1,1 +1,1 @@
-"""Crop yield."""
+"""Yield of fields from optical images."""

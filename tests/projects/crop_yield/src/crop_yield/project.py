@@ -1,22 +1,27 @@
-"""Crop yield from optical images: a number for each pixel, by a target of this project's own."""
+"""Yield of fields: what this project brings of its own."""
+
+from __future__ import annotations
 
 from typing import Any
 
 from sklearn.ensemble import RandomForestRegressor
 
-from crop_yield.target import Yield
+from crop_yield.target import CropYield
 from terraflow.eo import Project
 
-__all__ = ["PROJECT", "Forest"]
+__all__ = ["PROJECT"]
 
 
-class Forest(RandomForestRegressor):
-    """A forest of numbers, with a search of its parameters."""
-
-    @staticmethod
-    def search(trial: Any) -> dict[str, Any]:
-        """Draw parameters from a trial of Optuna's."""
-        return {"min_samples_leaf": trial.suggest_int("min_samples_leaf", 1, 16)}
+def forest(*, min_samples_leaf: int = 3, **parameters: Any) -> RandomForestRegressor:
+    """Make a forest that predicts numbers."""
+    return RandomForestRegressor(min_samples_leaf=min_samples_leaf, **parameters)
 
 
-PROJECT = Project(name="crop_yield", models={"forest": Forest}, target=Yield())
+def search(trial: Any) -> dict[str, Any]:
+    """Draw parameters from a trial of Optuna's."""
+    return {"n_estimators": 20, "min_samples_leaf": trial.suggest_int("min_samples_leaf", 1, 16)}
+
+
+forest.search = search
+
+PROJECT = Project(name="crop_yield", models={"forest": forest}, target=CropYield())

@@ -1,117 +1,110 @@
-"""Yield, t/ha: what is learnt here, in place of classes."""
+"""Yield in t/ha: a target of numbers, by fields whose yield is known."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-from odc.geo.geobox import GeoBox
 
 from terraflow.eo import Band, Target, mean_per_area
-from terraflow.eo.config.sections import Labels, Map
-from terraflow.eo.targets import vector
 from terraflow.eo.targets.figures import number_figure
-from terraflow.eo.targets.parts import HeldOut, MapView, ReportFiles, markdown_table
+from terraflow.eo.targets.parts import ReportFiles, markdown_table
+from terraflow.eo.targets.vector import anchors, burn_rows, inside, on_grid_crs, read_frame, shrink
 from terraflow.errors import DataError
-from terraflow.storage import Storage
 
-__all__ = ["Yield"]
+__all__ = ["CropYield"]
+
+UNIT, QUICKLOOK_PX = "t/ha", 1200
 
 
 @dataclass(frozen=True)
-class FieldLabels:
-    """Polygons of fields, each with its yield."""
+class FieldYields:
+    """Fields with their yields, in the grid's CRS, index 0 to n - 1."""
 
     frame: gpd.GeoDataFrame
-    field: str
+    expected = ()
 
-    @property
-    def expected(self) -> list[str]:
-        """Name no stratum: there is but one."""
-        return []
+    def burn(self, geobox):
+        """Give each pixel its field's yield, masked where there is none, and its field."""
+        rows, polygons = burn_rows(self.frame, geobox)
+        return np.ma.masked_invalid(np.append(self.frame["yield_"], np.nan)[rows]), polygons
 
-    def burn(self, geobox: GeoBox) -> tuple[Any, Any]:
-        """Give the yield of the field that holds a pixel's centre, float64, and its polygon."""
-        rows, polygons = vector.burn_rows(self.frame, geobox)
-        values = np.append(self.frame[self.field].to_numpy("float64"), np.nan)[rows]
-        return np.ma.masked_invalid(values), polygons
-
-    def decode(self, values: Any) -> Any:
-        """Give the values as they are."""
+    def decode(self, values):
+        """Give the yields themselves."""
         return values
 
-    def anchors(self) -> Any:
+    def anchors(self):
         """Give a point within each field."""
-        return vector.anchors(self.frame)
+        return anchors(self.frame)
 
 
-class Yield(Target):
-    """A number for each pixel, float32, NaN nodata; scored by RMSE, MAE, R2 and bias.
+@dataclass(frozen=True)
+class CropYield(Target):
+    """A map of yield in t/ha, float32, NaN is nodata; errors are predicted less observed."""
 
-    Sums of a group: number, error, squared error, absolute error, reference, squared reference.
-    """
+    name = "crop_yield"
+    column = "yield_t_ha"
+    primary = "rmse"
+    greater_is_better = False
+    headline = ("rmse", "mae", "r2", "bias")
+    dtype = "float32"
+    overview_resampling = "average"
+    code = ("terraflow.eo.targets.vector",)
 
-    name: ClassVar[str] = "yield"
-    column: ClassVar[str] = "yield_t_ha"
-    primary: ClassVar[str] = "rmse"
-    greater_is_better: ClassVar[bool] = False
-    headline: ClassVar[tuple[str, ...]] = ("rmse", "mae", "r2", "bias")
-    dtype: ClassVar[str] = "float32"
-    overview_resampling: ClassVar[str] = "average"
-    code: ClassVar[tuple[str, ...]] = ("terraflow.eo.targets.vector",)
-
-    def read_labels(
-        self, uri: str, labels: Labels, geobox: GeoBox, storage: Storage
-    ) -> FieldLabels:
-        """Read polygons with a number each."""
-        frame = vector.on_grid_crs(vector.read_frame(uri, storage), uri, labels, geobox)
+    def read_labels(self, uri, labels, geobox, storage):
+        """Read polygons whose attribute [labels] field is their yield."""
+        frame = on_grid_crs(read_frame(uri, storage), uri, labels, geobox)
         if not pd.api.types.is_numeric_dtype(frame[labels.field]):
             raise DataError(f"{labels.field} of {uri} holds no numbers; correct [labels] field.")
-        frame = vector.shrink(vector.inside(frame, uri, geobox), labels.shrink, uri)
-        return FieldLabels(frame.reset_index(drop=True), labels.field)
+        frame = inside(frame.assign(yield_=frame[labels.field].astype(float)), uri, geobox)
+        return FieldYields(shrink(frame, labels.shrink, uri).reset_index(drop=True))
 
-    def count(self, reference: Any, predictions: Any, groups: Any, levels: Sequence[str]) -> Any:
-        """Add up what the measures need, by group."""
-        truth = np.asarray(reference, "float64")
-        error = predictions[:, 0] - truth
-        each = [np.ones_like(error), error, error**2, abs(error), truth, truth**2]
-        return pd.DataFrame(np.stack(each, axis=1)).groupby(np.asarray(groups)).sum().to_numpy()
+    def predict(self, model, table, levels):
+        """Ask for numbers: shape (sample, 1)."""
+        return np.asarray(model.predict(table), dtype="float64")[:, None]
 
-    def measures(self, sums: Any, levels: Sequence[str]) -> dict[str, Any]:
-        """Compute RMSE, MAE and bias in t/ha, and R2; NaN where there is nothing to explain."""
-        n, error, squared, absolute, truth, truth_squared = np.moveaxis(sums, -1, 0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            spread = truth_squared - truth**2 / n
-            return {
-                "rmse": np.sqrt(squared / n),
-                "mae": absolute / n,
-                "r2": np.where(spread > 0, 1 - squared / spread, np.nan),
-                "bias": error / n,
-            }
+    def count(self, reference, predictions, groups, levels):
+        """Add up n, e, e2, |e|, y and y2 of each group: shape (group, 6)."""
+        y = np.asarray(reference, dtype="float64")
+        e = predictions[:, 0] - y
+        found, number = np.unique(groups, return_inverse=True)
+        terms = (np.ones_like(e), e, e**2, np.abs(e), y, y**2)
+        return np.stack([np.bincount(number, t, len(found)) for t in terms], axis=1)
 
-    def bands(self, levels: Sequence[str], section: Map) -> list[Band]:
+    def measures(self, sums, levels):
+        """Compute RMSE, MAE and bias in t/ha, and R2."""
+        n, e, e2, absolute, y, y2 = np.moveaxis(sums, -1, 0)
+        spread = y2 - y**2 / n
+        r2 = 1 - np.divide(e2, spread, out=np.full_like(spread, np.nan), where=spread > 0)
+        return {"rmse": np.sqrt(e2 / n), "mae": absolute / n, "r2": r2, "bias": e / n}
+
+    def encode(self, predictions):
+        """Give yields as the map has them: shape (1, pixel)."""
+        return predictions.T.astype("float32")
+
+    def bands(self, levels, section):
         """Describe the one band."""
-        return [Band("yield", "Predicted yield", "t/ha", nodata=float("nan"))]
+        return [Band("yield", "Predicted yield", unit=UNIT, nodata=np.nan)]
 
-    def report(self, view: MapView, held_out: HeldOut, section: Map) -> ReportFiles:
-        """Give the mean of each area, and a quicklook."""
+    def report(self, view, held_out, section):
+        """Make a table of the mean of each area, and a quicklook."""
         where = (view.crs, view.transform, view.areas(), section.areas_field)
-        means = mean_per_area(view.values, *where)
-        rows = [(str(r.area), str(r.pixels), f"{r.mean:.2f}") for r in means.itertuples()]
+        areas = mean_per_area(view.values, *where)
+        rows = [(a.area, str(a.pixels), f"{a.mean:.2f}") for a in areas.itertuples()]
+        table = markdown_table(("area", "pixels", f"mean yield ({UNIT})"), rows)
 
-        def draw(path: Path) -> None:
-            text = {"label": "yield (t/ha)", "note": view.note, "title": view.title}
-            number_figure(view.thumbnail(1200), bounds=view.bounds, **text).savefig(path, dpi=150)
+        def draw(path):
+            small, label = view.thumbnail(QUICKLOOK_PX), f"yield ({UNIT})"
+            figure = number_figure(small, label, view.note, bounds=view.bounds, title=view.title)
+            figure.savefig(path, dpi=150)
 
         return ReportFiles(
             {
                 "quicklook": ("quicklook.png", draw),
-                "means": ("means.csv", lambda path: means.to_csv(path, index=False)),
+                "area table": ("areas.md", lambda path: path.write_text(table, "utf-8")),
+                "areas": ("areas.csv", lambda path: areas.to_csv(path, index=False)),
             },
-            markdown_table(("area", "pixels", "mean (t/ha)"), rows),
+            table,
         )

@@ -1,1 +1,1 @@
-"""Flood mapping."""
+"""Flooded land from radar images."""

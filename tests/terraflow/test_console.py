@@ -1,0 +1,137 @@
+"""Hints name what the user types: make, pixi or invoke."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from terraflow import console
+from terraflow.console import command
+from terraflow.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def by_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERRAFLOW_STARTED_BY", "make")
+
+
+@pytest.mark.usefixtures("by_make")
+def test_command_by_make_puts_words_into_args() -> None:
+    assert command("up") == "make up"
+    assert command("status", "--show-credentials") == 'make status ARGS="--show-credentials"'
+    assert command("serve", "--run-id", "ID") == 'make serve ARGS="--run-id ID"'
+
+
+@pytest.mark.usefixtures("by_make")
+@pytest.mark.parametrize("word", ["two words", "it's", "$HOME", 'a"b', "back`tick", "scenes/*.tif"])
+def test_command_by_make_words_arrive_as_they_are(word: str, tmp_path: Path) -> None:
+    show = f"{sys.executable} -c 'import sys; print(sys.argv[1:])'"
+    (tmp_path / "Makefile").write_text(f"map:\n\t@{show.replace('$', '$$')} $(ARGS)\n")
+    done = subprocess.run(
+        ["bash", "-c", command("map", "--model", word)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str(["--model", word])
+
+
+def test_command_by_pixi_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIXI_PROJECT_ROOT", str(ROOT))
+    monkeypatch.setenv("INIT_CWD", str(ROOT))
+    assert command("up") == "pixi run up"
+    assert command("status", "--show-credentials") == "pixi run status --show-credentials"
+
+
+def test_command_in_a_pixi_shell_is_invoke(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIXI_PROJECT_ROOT", str(ROOT))
+    assert command("up") == "invoke up"
+
+
+def test_command_by_invoke_quotes_for_the_shell() -> None:
+    assert shlex.split(command("map", "--items", "two words")) == [
+        *("invoke", "map", "--items", "two words")
+    ]
+
+
+def test_makefile_tells_that_it_is_make() -> None:
+    assert "\nexport TERRAFLOW_STARTED_BY := make\n" in (ROOT / "Makefile").read_text()
+
+
+def ended(error: BaseException, log_dir: Path | None = None) -> int:
+    """Exit code of a command that ends with an error."""
+    with pytest.raises(SystemExit) as caught, console.report_errors(log_dir):
+        raise error
+    return int(str(caught.value.code))
+
+
+def test_report_errors_users_mistake_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(ConfigError("Port 5000 is taken; end that.")) == 1
+    assert capsys.readouterr().err == "Port 5000 is taken; end that.\n"
+
+
+def test_report_errors_ctrl_c_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "Stopped.\n"
+
+
+def test_report_errors_ours_leaves_its_traceback_in_the_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(ZeroDivisionError("by zero"), tmp_path / "log") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("ZeroDivisionError: by zero\nThis is an error of TerraFlow's own")
+    assert str(tmp_path / "log" / "errors.log") in said
+    log = (tmp_path / "log" / "errors.log").read_text()
+    assert "Traceback (most recent call last)" in log
+    ended(ValueError("again"), tmp_path / "log")
+    assert (tmp_path / "log" / "errors.log").read_text().count("Traceback") == 2
+
+
+def test_report_errors_log_that_cant_be_written_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert ended(ZeroDivisionError("by zero"), tmp_path / "file" / "log") == 2
+    assert "by zero" in capsys.readouterr().err
+
+
+def test_report_errors_without_a_log_keeps_the_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), console.report_errors():
+        raise ZeroDivisionError
+
+
+def test_table_last_column_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table(("a", "bb"), [("long", "x" * 200), ("s", "y")])
+    assert capsys.readouterr().out.splitlines() == ["a     bb", "long  " + "x" * 200, "s     y"]
+
+
+def test_confirm_needs_a_terminal_or_a_yes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.confirm("All is lost.", yes=True)
+    assert capsys.readouterr().out == "All is lost.\n"
+    with pytest.raises(ConfigError, match="no terminal to ask; repeat with --yes"):
+        console.confirm("All is lost.", yes=False)
+
+
+@pytest.mark.parametrize(("answer", "expected"), [("y", True), (" YES ", True), ("", False)])
+def test_confirm_asks_on_a_terminal(
+    answer: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda prompt: answer)
+    assert console.confirm("All is lost.", yes=False) is expected
+
+
+def test_progress_writes_lines_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with console.progress(3, "map", "windows") as bar:
+        bar.update(3)
+    assert "map: 100%" in capsys.readouterr().err
