@@ -6,19 +6,40 @@ import mlflow
 import numpy as np
 import pytest
 import rasterio
+from mlflow.entities.model_registry import ModelVersion
 
+from area import make_project
 from projects.conftest import Place
 from projects.lines import count_lines
 from projects.simulate_flood import simulate
+from samples import make_samples, write_samples
 from terraflow.eo import open_project, steps
+from terraflow.eo.hooks import Hooks
 from terraflow.eo.steps import run_up_to, show
+from terraflow.eo.training.train import train
+from terraflow.settings import Settings
+from terraflow.storage import Storage
 
 
 def test_flood_is_at_most_twenty_lines() -> None:
     assert count_lines("flood") <= 20
 
 
-def test_flood_from_ingest_to_monitor(enter: Place, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def land_cover(tracked_settings: Settings) -> ModelVersion:
+    """The champion of land cover, in the same server."""
+    storage, config = Storage(tracked_settings), make_project(validation={"folds": 3})
+    train(config, Hooks(), write_samples(make_samples(), config, storage), storage)
+    return champion("land-cover")
+
+
+def champion(name: str) -> ModelVersion:
+    return mlflow.MlflowClient().get_model_version_by_alias(name, "champion")
+
+
+def test_flood_from_ingest_to_monitor_beside_land_cover(
+    enter: Place, land_cover: ModelVersion, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = enter("flood")
     flood = simulate(folder / "data")
     project = open_project()
@@ -61,3 +82,5 @@ def test_flood_from_ingest_to_monitor(enter: Place, capsys: pytest.CaptureFixtur
     assert "slope" in watched["psi"]
     assert show("monitor", project, watched) == 0
     assert "flooded" in capsys.readouterr().out
+    now = champion("land-cover")
+    assert (now.version, now.run_id) == (land_cover.version, land_cover.run_id)

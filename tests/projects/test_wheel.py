@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,19 +24,23 @@ pytestmark = pytest.mark.services
 
 HIDDEN = ("TERRAFLOW_", "PYTHONPATH", "INIT_CWD")
 PROBE = """
-import json, sys, terraflow
+import importlib.util, json, sys, terraflow
 from terraflow.eo.project import find_project
 project = find_project()
 print(json.dumps({
     "terraflow": terraflow.__file__, "project": sys.modules[project.package].__file__,
-    "others": [m for m in sys.modules if m.partition(".")[0] == "land_cover"],
+    "land_cover": bool(importlib.util.find_spec("land_cover")),
 }))
 """
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder that the wheel is installed in, built from a copy of the sources."""
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Environment that holds the wheel, built from a copy of the sources, and lends the rest.
+
+    A path in a .pth file lends the packages that lie there, but not what is installed editable
+    there: .pth files are read in the environment's own folder only.
+    """
     folder = tmp_path_factory.mktemp("source")
     for name in ("Procfile", "pyproject.toml", "README.md", "LICENSE"):
         (folder / name).write_bytes((ROOT / name).read_bytes())
@@ -48,20 +53,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("TERRAFLOW_ROOT", str(folder))
         develop.wheel(Context())
     [wheel] = (folder / "dist").glob("*.whl")
-    target = tmp_path_factory.mktemp("site")
-    words = ["uv", "pip", "install", "--no-deps", "--offline", "--python", sys.executable]
-    subprocess.run([sys.executable, "-m", *words, "--target", target, wheel], check=True)
-    return target
+    made = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", made], check=True)
+    words = ["uv", "pip", "install", "--no-deps", "--offline", "--python", made / "bin" / "python"]
+    subprocess.run([sys.executable, "-m", *words, wheel], check=True)
+    [site] = made.glob("lib/python*/site-packages")
+    lent = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+    (site / "lent.pth").write_text("\n".join(lent))
+    return made
 
 
 class Shell:
-    """Commands in a project's folder, with the wheel and the project's package on the path."""
+    """Commands in a project's folder, by the environment's Python, with the project's package."""
 
-    def __init__(self, folder: Path, site: Path, port: int) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, environment: Path, port: int) -> None:
+        self.folder, self.executable = folder, environment / "bin" / "python"
         clean = {key: value for key, value in os.environ.items() if not key.startswith(HIDDEN)}
         self.environment = clean | {
-            "PYTHONPATH": f"{site}{os.pathsep}{folder / 'src'}",
+            "PYTHONPATH": str(folder / "src"),
             "TERRAFLOW_STORE": "local",
             "TERRAFLOW_MLFLOW_PORT": str(port),
         }
@@ -69,7 +78,7 @@ class Shell:
     def python(self, *words: str) -> str:
         """Run Python, which must end well; return what it printed."""
         done = subprocess.run(
-            [sys.executable, *words],
+            [self.executable, *words],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
@@ -98,18 +107,18 @@ def test_project_from_the_wheel(
     measure: str,
     row: str,
     *,
-    site: Path,
+    environment: Path,
     place: Place,
     tracked_settings: Settings,
 ) -> None:
     name, simulate = project
     folder = place(name)
     simulate(folder / "data")
-    shell = Shell(folder, site, tracked_settings.mlflow.port)
+    shell = Shell(folder, environment, tracked_settings.mlflow.port)
     found = json.loads(shell.python("-c", PROBE))
-    assert Path(found["terraflow"]).is_relative_to(site)
+    assert Path(found["terraflow"]).is_relative_to(environment)
     assert Path(found["project"]).is_relative_to(folder)
-    assert found["others"] == []
+    assert not found["land_cover"]  # this repository's src is nowhere on the path
 
     # each with a registered model of its own, beside what other tests leave on this server
     model = f"{name.replace('_', '-')}-wheel"

@@ -30,6 +30,8 @@ __all__ = [
 
 #: A project's own model: an estimator type of scikit-learn's API, or a function that makes one.
 ModelFactory = Callable[..., Any]
+#: Names of folders that hold installed packages, in whichever environment; Debian has the second.
+SITES = {"site-packages", "dist-packages"}
 
 
 @dataclass(frozen=True)
@@ -144,9 +146,14 @@ def code_folders(record: HookRecord, package: str) -> list[str]:
 
 
 def is_installed(path: str) -> bool:
-    """Tell whether a module's file lies where packages are installed to."""
+    """Tell whether a module's file lies where packages are installed to.
+
+    That may be another environment's or a user's folder of packages, which the path has, too.
+    """
     folders = {sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")}
-    return any(Path(path).is_relative_to(folder) for folder in folders)
+    return bool(SITES & {*Path(path).parts}) or any(
+        Path(path).is_relative_to(folder) for folder in folders
+    )
 
 
 def find_hooks(record: HookRecord, here: Hooks, model: str) -> Hooks:

@@ -110,6 +110,22 @@ def test_code_folders_are_the_projects_and_no_installed_package(own: ModuleType)
     assert Path(folder) == Path(str(own.__file__)).parent
 
 
+@pytest.mark.parametrize("site", ["site-packages", "dist-packages"])
+def test_code_folders_leave_out_what_another_environment_lends(
+    site: str, own: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lent = f"lent_{site[:4]}_{own.__name__.partition('.')[0]}"
+    (tmp_path / site / lent).mkdir(parents=True)
+    (tmp_path / site / lent / "__init__.py").write_text("class Forest: pass\n")
+    monkeypatch.syspath_prepend(tmp_path / site)
+    invalidate_caches()
+    hooks = Hooks((), {"forest": import_module(lent).Forest}, package="other")
+    record = record_hooks(hooks, "forest")
+    assert record.model == f"{lent}:Forest"
+    assert code_folders(record, "other") == []
+    assert code_folders(record, lent) == [str(tmp_path / site / lent)]
+
+
 def trained(own: ModuleType, settings: Settings) -> Trained:
     config = make_project(
         name=own.__name__.partition(".")[0].replace("_", "-"),

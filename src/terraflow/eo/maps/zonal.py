@@ -20,6 +20,7 @@ __all__ = ["WHOLE_MAP", "mean_per_area"]
 
 #: Name of the one area where no polygons are given.
 WHOLE_MAP = "whole map"
+UNNAMED = "unnamed"
 
 
 def mean_per_area(
@@ -32,7 +33,7 @@ def mean_per_area(
     """Give the mean of a map's pixels in each area.
 
     A pixel lies in an area that holds its centre; where areas overlap, it counts in each. Polygons
-    of one name are one area; those without a name are left out.
+    of one name are one area, and those without a name are the area "unnamed".
 
     Parameters
     ----------
@@ -91,7 +92,10 @@ def _named(polygons: gpd.GeoDataFrame, field: str, crs: CRS | str | None) -> gpd
     known = (polygons.geometry.notna() & ~polygons.geometry.is_empty).to_numpy()
     if not field:
         return polygons.geometry[known].set_axis(np.flatnonzero(known) + 1)
-    return polygons[known].dissolve(by=field).geometry
+    named = polygons[known]
+    if (nameless := named[field].isna()).any():
+        named = named.assign(**{field: named[field].astype("string").mask(nameless, UNNAMED)})
+    return named.dissolve(by=field).geometry
 
 
 def _inside(

@@ -121,16 +121,18 @@ class Target(ABC):
         """
 
     @abstractmethod
-    def predict(self, model: Any, table: pd.DataFrame, levels: Sequence[str]) -> Floats:
-        """Ask a fitted model: ndarray, shape (sample, k), float64."""
-
-    @abstractmethod
-    def encode(self, predictions: Floats) -> npt.NDArray[Any]:
-        """Turn predictions into the values of a map: ndarray, shape (band, pixel)."""
-
-    @abstractmethod
     def bands(self, levels: Sequence[str], section: Map) -> list[Band]:
         """Describe the bands of a map."""
+
+    def predict(self, model: Any, table: pd.DataFrame, levels: Sequence[str]) -> Floats:
+        """Ask a fitted model: ndarray, shape (sample, k), float64; by default a regressor."""
+        del levels
+        numbers: Floats = np.asarray(model.predict(table), dtype="float64")
+        return numbers.reshape(len(table), -1)
+
+    def encode(self, predictions: Floats) -> npt.NDArray[Any]:
+        """Turn predictions into the values of a map, shape (band, pixel); by default numbers."""
+        return predictions.T.astype(self.dtype)
 
     def levels(self, reference: pd.Series) -> list[str]:
         """List what the columns of a prediction stand for; nothing where it is a number."""

@@ -79,9 +79,9 @@ def test_holes_and_parts() -> None:
     assert mean_of(frame(both)) == {"1": (9, pytest.approx(expected.mean()))}
 
 
-def test_polygon_without_a_name_is_left_out() -> None:
+def test_polygons_without_a_name_are_told_as_unnamed() -> None:
     polygons = frame(pixels(0, 0, 1, 1), pixels(1, 0, 2, 1), name=["a", None])
-    assert list(mean_of(polygons, "name")) == ["a"]
+    assert mean_of(polygons, "name") == {"a": (1, 0.0), "unnamed": (1, 1.0)}
 
 
 def test_nan_and_masked_pixels_do_not_count() -> None:

@@ -61,10 +61,6 @@ class CropYield(Target):
         frame = inside(frame.assign(yield_=frame[labels.field].astype(float)), uri, geobox)
         return FieldYields(shrink(frame, labels.shrink, uri).reset_index(drop=True))
 
-    def predict(self, model, table, levels):
-        """Ask for numbers: shape (sample, 1)."""
-        return np.asarray(model.predict(table), dtype="float64")[:, None]
-
     def count(self, reference, predictions, groups, levels):
         """Add up n, e, e2, |e|, y and y2 of each group: shape (group, 6)."""
         y = np.asarray(reference, dtype="float64")
@@ -79,10 +75,6 @@ class CropYield(Target):
         spread = y2 - y**2 / n
         r2 = 1 - np.divide(e2, spread, out=np.full_like(spread, np.nan), where=spread > 0)
         return {"rmse": np.sqrt(e2 / n), "mae": absolute / n, "r2": r2, "bias": e / n}
-
-    def encode(self, predictions):
-        """Give yields as the map has them: shape (1, pixel)."""
-        return predictions.T.astype("float32")
 
     def bands(self, levels, section):
         """Describe the one band."""
