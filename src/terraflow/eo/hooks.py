@@ -181,7 +181,7 @@ def find_hooks(record: HookRecord, here: Hooks, model: str) -> Hooks:
             f"Model {model} needs {', '.join(missing)}, which can't be imported here; install the "
             "project that it was trained in, or run this in its folder."
         )
-    same = isinstance(here.target, target)
+    same = type(here.target) is target  # one derived of it may encode a map otherwise
     found = Hooks(features, here.models, here.target if same else target())
     if record.digest and hooks_digest(found) != record.digest:
         named = [*record.features, *([record.target] if ":" in record.target else [])]

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import packages_distributions, version
 from pkgutil import resolve_name
 from typing import Any, cast
 
@@ -56,6 +57,15 @@ class ModelChoice:
     def with_parameters(self, chosen: Mapping[str, Any]) -> ModelChoice:
         """Choose other parameters."""
         return replace(self, chosen=dict(chosen))
+
+    def requirements(self, package: str) -> list[str]:
+        """Pin the packages that a stored model needs, but for the project's own."""
+        packages = {"lightgbm", "mlflow", "numpy", "pandas", "scikit-learn", "skops"}
+        if not isinstance(self.kind.estimator, str):  # a type of another library, perhaps
+            module = getattr(self.kind.estimator, "__module__", "").partition(".")[0]
+            if module != package:  # which comes along as code
+                packages |= set(packages_distributions().get(module, [])) - {"terraflow-eo"}
+        return [f"{name}=={version(name)}" for name in sorted(packages)]
 
     def make(self) -> Any:
         """Make the estimator, not fitted yet.
@@ -213,11 +223,14 @@ def _check_sort(choice: ModelChoice, *, probabilities: bool) -> None:
 def _known(kind: Kind) -> set[str]:
     """Names of the parameters that a model takes."""
     factory = _factory(kind)
-    named = inspect.signature(factory).parameters.values()
+    try:
+        named = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # no callable, which `make` tells, or one that tells nothing
+        return set(kind.further)
     known = {p.name for p in named if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     try:
         return known | set(factory().get_params()) | set(kind.further)
-    except (AttributeError, TypeError):  # no estimator of scikit-learn's, or one without defaults
+    except Exception:  # no estimator of scikit-learn's, or a failure, which `make` tells
         return known
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import packages_distributions, version
 from typing import Any
 
 import mlflow
@@ -19,6 +18,7 @@ from mlflow.models.model import ModelInfo as LoggedModel
 from pydantic import model_validator
 from requests.exceptions import RequestException
 
+from terraflow.eo.built_in import DEFAULT
 from terraflow.eo.config.project_file import ProjectConfig, read_recorded
 from terraflow.eo.config.record import Record
 from terraflow.eo.features.recipe import FeatureRecipe
@@ -158,7 +158,7 @@ def log_model(
         name="model",
         signature=mlflow.models.infer_signature(example, estimator.predict(example)),
         input_example=example,
-        pip_requirements=_requirements(choice, package),
+        pip_requirements=choice.requirements(package),
         code_paths=code_folders(info.hooks, package) or None,
         skops_trusted_types=list(trusted),
         metadata=info.to_metadata(),
@@ -262,8 +262,8 @@ def _predictor(
 ) -> tuple[Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]], int]:
     """Give what predicts (feature, pixel) as (band, pixel), and its chunk."""
     target, levels = model.target, model.info.levels
-    encode = getattr(target, "encode_decided", None)  # of a target that takes a decision as such
-    if encode and (network := Network.of(model.estimator)):
+    if _takes_decisions(target) and (network := Network.of(model.estimator)):
+        encode = DEFAULT().encode_decided
         return lambda pixels: encode(*network.decide(pixels)), NETWORK_CHUNK_PX
 
     def predict(pixels: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
@@ -273,13 +273,10 @@ def _predictor(
     return predict, CHUNK_PX
 
 
-def _requirements(choice: ModelChoice, package: str) -> list[str]:
-    packages = {"lightgbm", "mlflow", "numpy", "pandas", "scikit-learn", "skops"}
-    if not isinstance(choice.kind.estimator, str):  # a class of another library, perhaps
-        module = getattr(choice.kind.estimator, "__module__", "").partition(".")[0]
-        if module != package:  # which comes along as code
-            packages |= set(packages_distributions().get(module, [])) - {"terraflow-eo"}
-    return [f"{name}=={version(name)}" for name in sorted(packages)]
+def _takes_decisions(target: Target) -> bool:
+    """Tell whether a map holds no more than a decision and its probability, as the default's."""
+    mine, names = type(target), ("predict", "encode", "encode_decided")
+    return all(getattr(mine, name, None) is getattr(DEFAULT, name) for name in names)
 
 
 def _registered_version(uri: str) -> str:
