@@ -30,6 +30,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith(("TERRAFLOW_", "AWS_", "MLFLOW_", "AIRFLOW_")):
             monkeypatch.delenv(name)
     monkeypatch.delenv("INIT_CWD", raising=False)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")  # its thread writes to os.environ
     config = tmp_path / "config"
     config.mkdir()
     (config / "land_cover.toml").write_bytes((ROOT / "config" / "land_cover.toml").read_bytes())

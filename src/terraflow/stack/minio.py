@@ -103,7 +103,7 @@ def main() -> int:
     """Build ahead of the setup, if it will want MinIO; whatever fails here, setup reports."""
     layers = config.file_layers("terraflow.toml")
     store = config.host_environment().get("TERRAFLOW_STORE")
-    for layer in layers:
+    for layer in reversed(layers):  # the highest precedence first
         store = store or layer.values.get("store")
     if store in (None, "minio") and (find() or can_build()):
         ensure(lambda line: print(line, flush=True))  # noqa: T201 - a command's output

@@ -273,7 +273,10 @@ def reset(settings: Settings, confirm: Callable[[str], bool]) -> bool:
         return False
     try:
         for folder in folders:
-            shutil.rmtree(folder)
+            if folder.exists():  # it may lie in the one before
+                shutil.rmtree(target := folder.resolve())
+                if folder.is_symlink():  # to a larger disk: the link stays
+                    target.mkdir(mode=0o700)
     except OSError as error:
         raise StorageError(f"{error.filename} can't be deleted: {error.strerror}.") from error
     return True
