@@ -151,4 +151,8 @@ def confirm(loss: str, *, yes: bool) -> bool:
         return True
     if not sys.stdin.isatty():
         raise ConfigError("There is no terminal to ask; repeat with --yes to delete it.")
-    return input("Delete it? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input("Delete it? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl+D
+        say()
+        return False

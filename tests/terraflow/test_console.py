@@ -138,3 +138,12 @@ def test_progress_writes_lines_where_there_is_no_terminal(
     with console.progress(3, "map", "windows") as bar:
         bar.update(3)
     assert "map: 100%" in capsys.readouterr().err
+
+
+def test_confirm_end_of_input_is_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", end)
+    assert not console.confirm("All is lost.", yes=False)

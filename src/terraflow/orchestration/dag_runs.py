@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -85,7 +86,7 @@ def _await_dag(client: httpx.Client, dag_id: str) -> None:
     said = False
     while dag_id not in {d["dag_id"] for d in _call(client, "GET", "/dags")["dags"]}:
         errors = _call(client, "GET", "/importErrors")["import_errors"]
-        mine = [e for e in errors if dag_id in (e.get("filename") or "")]
+        mine = [e for e in errors if Path(e.get("filename") or "").stem == dag_id]
         if mine:
             last = mine[0]["stack_trace"].strip().splitlines()[-1]
             raise ServiceError(f"{mine[0]['filename']} can't be imported by Airflow: {last}.")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -176,7 +178,18 @@ def print_logs(settings: Settings, service: str = "", *, follow: bool = False) -
         for line in file.readlines()[-40:]:
             say(f"{name:<22}| {line.rstrip()}")
     while follow:
-        for name, file in files.items():
-            for line in file.readlines():
+        for name, path in wanted.items():
+            replaced = _is_replaced(files[name], path)
+            for line in files[name].readlines():
                 say(f"{name:<22}| {line.rstrip()}")
+            if replaced:
+                files[name].close()
+                files[name] = path.open(errors="replace")
         time.sleep(0.5)
+
+
+def _is_replaced(file: IO[str], path: Path) -> bool:
+    """Tell whether the supervisor has begun another log in place of a long one."""
+    with contextlib.suppress(FileNotFoundError):
+        return not os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False

@@ -213,3 +213,11 @@ def test_run_dag_without_airflow_says_how_to_start_it(settings: Settings) -> Non
     )
     with pytest.raises(ServiceError, match=r"Airflow does not answer at .*; start the stack with"):
         run_dag(closed, "training", {}, result_task="train")
+
+
+def test_run_dag_broken_file_of_a_longer_name_is_no_reason_to_stop(
+    airflow: tuple[Airflow, int], stack: Settings
+) -> None:
+    airflow[0].known_after = 1
+    airflow[0].import_errors = [{"filename": "dags/old_training.py", "stack_trace": "x"}]
+    assert run_dag(stack, "training", {}, result_task="train")
