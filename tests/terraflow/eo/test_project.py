@@ -33,6 +33,9 @@ def named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Pa
     (package / "__init__.py").touch()
     (package / "project.py").write_text(PROJECT)
     (package / "failing.py").write_text("import package_that_is_not_there\n")
+    (package / "broken.py").write_text("PROJECT = 1 / 0\n")
+    refused = "from terraflow.eo.project import Project\n\nPROJECT = Project('f', features=3)\n"
+    (package / "refused.py").write_text(refused)
     for name in ("Procfile", "pyproject.toml"):
         (root / name).touch()
     monkeypatch.setenv("TERRAFLOW_ROOT", str(root))
@@ -102,6 +105,61 @@ def test_find_project_that_is_none_names_its_type(named: Callable[[str], Path]) 
         f"fields_of_a_test.project:OTHER, which {path} names, is a str; a Project of terraflow.eo "
         "is expected."
     )
+
+
+def test_find_project_that_fails_names_the_error_and_its_line(
+    named: Callable[[str], Path],
+) -> None:
+    path = named('[tool.terraflow]\nproject = "fields_of_a_test.broken:PROJECT"')
+    with pytest.raises(ConfigError) as found:
+        find_project()
+    assert str(found.value) == (
+        f"Project fields_of_a_test.broken:PROJECT, which {path} names, can't be imported: "
+        "ZeroDivisionError: division by zero (broken.py, line 1); correct it."
+    )
+
+
+def test_find_project_error_of_ours_is_passed_on(named: Callable[[str], Path]) -> None:
+    named('[tool.terraflow]\nproject = "fields_of_a_test.refused:PROJECT"')
+    with pytest.raises(ConfigError, match=r"^Project\(features=\.\.\.\) holds 3; "):
+        find_project()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"features": hook}, "Project(features=...) holds <function hook at "),
+        ({"features": "hook"}, "Project(features=...) holds 'hook'; a tuple of functions is"),
+        ({"features": (hook, 3)}, "Project(features=...) holds 3; a tuple of functions is"),
+        ({"models": [dict]}, "Project(models=...) is [<class 'dict'>]; a dict of names to"),
+        ({"models": {"mine": "forest"}}, "Project(models=...) is {'mine': 'forest'}; a dict of"),
+        ({"steps": hook}, "Project(steps=...) is <function hook at "),
+        ({"steps": {"map": None}}, "Project(steps=...) is {'map': None}; a dict of names to"),
+        ({"target": Classification}, "Project(target=...) is <class 'terraflow."),
+        ({"target": "classes"}, "Project(target=...) is 'classes'; an instance of a Target is"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_project_wrong_part_is_refused_in_one_sentence(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError) as found:
+        Project("fields", **wrong)
+    said = str(found.value)
+    assert said.startswith(told)
+    assert " is expected" in said
+    assert said.endswith(".")
+    assert len(said.splitlines()) == 1
+
+
+def test_project_long_value_is_cut_in_the_message() -> None:
+    with pytest.raises(ConfigError) as found:
+        Project("fields", features="f" * 1000)
+    assert len(str(found.value)) < 200
+
+
+def test_project_with_a_name_alone_has_defaults() -> None:
+    project = Project("fields")
+    assert (project.features, project.models, project.steps) == ((), {}, {})
+    assert isinstance(project.target, Classification)
 
 
 def test_project_hooks_are_what_models_depend_on() -> None:
