@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import base64
+import os
+from pathlib import Path
+
 import pytest
 
-from terraflow.credentials import read_secrets
+from terraflow.credentials import read_secrets, store_environment
 from terraflow.errors import ConfigError
 from terraflow.settings import Settings
 
@@ -18,3 +22,58 @@ def test_read_secrets_damaged_file_is_told(settings: Settings) -> None:
     (settings.var / "secrets.json").write_text("{")
     with pytest.raises(ConfigError, match=r"secrets\.json is not valid JSON"):
         read_secrets(settings)
+
+
+def test_read_secrets_are_read_by_their_owner_only(settings: Settings) -> None:
+    read_secrets(settings)
+    assert (settings.var / "secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_read_secrets_of_another_checkout_are_others(settings: Settings, tmp_path: Path) -> None:
+    other = settings.model_copy(update={"var": tmp_path / "other"})
+    first, second = read_secrets(settings), read_secrets(other)
+    assert first.keys() == second.keys()
+    assert not set(first.values()) & set(second.values())
+
+
+def test_read_secrets_fernet_key_is_32_bytes(settings: Settings) -> None:
+    key = read_secrets(settings)["airflow_fernet_key"]
+    assert len(base64.urlsafe_b64decode(key)) == 32
+
+
+def with_store(settings: Settings, store: str, endpoint: str | None = None) -> Settings:
+    s3 = settings.s3.model_copy(update={"endpoint": endpoint, "region": "eu-central-1"})
+    return settings.model_copy(update={"store": store, "s3": s3})
+
+
+def test_store_environment_of_local_files_is_empty(settings: Settings) -> None:
+    assert store_environment(with_store(settings, "local")) == {}
+
+
+def test_store_environment_of_minio_gives_a_path_and_no_secret(settings: Settings) -> None:
+    variables = store_environment(with_store(settings, "minio"))
+    path = str(settings.var / "minio" / "credentials")
+    assert variables["AWS_SHARED_CREDENTIALS_FILE"] == path
+    assert variables["CPL_AWS_CREDENTIALS_FILE"] == path
+    assert variables["AWS_CONFIG_FILE"] == os.devnull
+    assert variables["AWS_ENDPOINT_URL_S3"] == f"http://127.0.0.1:{settings.minio.port}"
+    secrets = read_secrets(settings)
+    assert not {secrets["minio_user"], secrets["minio_password"]} & set(variables.values())
+
+
+def test_store_environment_of_amazon_leaves_endpoint_and_credentials(settings: Settings) -> None:
+    variables = store_environment(with_store(settings, "s3"))
+    assert variables == {"AWS_DEFAULT_REGION": "eu-central-1", "AWS_REGION": "eu-central-1"}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "https"), [("http://10.0.0.1:9000", "NO"), ("https://s3.example.org", "YES")]
+)
+def test_store_environment_tells_gdal_the_host_and_the_scheme(
+    endpoint: str, https: str, settings: Settings
+) -> None:
+    variables = store_environment(with_store(settings, "s3", endpoint))
+    assert variables["MLFLOW_S3_ENDPOINT_URL"] == variables["AWS_ENDPOINT_URL_S3"] == endpoint
+    assert variables["AWS_S3_ENDPOINT"] == endpoint.partition("://")[2]
+    assert (variables["AWS_HTTPS"], variables["AWS_VIRTUAL_HOSTING"]) == (https, "FALSE")
+    assert "AWS_SHARED_CREDENTIALS_FILE" not in variables
