@@ -244,7 +244,11 @@ def _wait_until_it_answers(settings: Settings, process: subprocess.Popen[bytes],
         state = read_state(settings.run_dir, MODEL_SERVER)
         died = state and state.phase in ("restarting", "failed")
         if died or process.poll() is not None or time.monotonic() > deadline:
-            why = state.reason if state and state.reason else f"no answer in {START_S:.0f} s"
+            why = f"no answer in {START_S:.0f} s"
+            if (code := process.poll()) is not None:
+                why = f"its supervisor ended with code {code}"
+            if state and state.reason:
+                why = state.reason
             raise ServiceError(
                 f"The model server did not start: {why}; see `{command('logs', MODEL_SERVER)}`."
             )

@@ -319,7 +319,7 @@ def test_wait_until_it_answers_ends_at_once_with_the_process(settings: Settings)
     process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
     process.wait()
     began = time.monotonic()
-    with pytest.raises(ServiceError, match="The model server did not start"):
+    with pytest.raises(ServiceError, match="did not start: its supervisor ended with code 3; see"):
         client._wait_until_it_answers(settings, process, "http://127.0.0.1:9")
     assert time.monotonic() - began < 10
 
