@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import secrets
+from collections.abc import Callable
 
 from terraflow.console import command
 from terraflow.errors import ConfigError
@@ -15,6 +16,15 @@ from terraflow.settings import Settings
 __all__ = ["ADMIN", "read_secrets", "store_environment"]
 
 ADMIN = "admin"
+#: Name of a secret to what makes it.
+_MAKERS: dict[str, Callable[[], str]] = {
+    "airflow_password": lambda: secrets.token_urlsafe(18),
+    "airflow_secret": lambda: secrets.token_urlsafe(48),
+    "airflow_fernet_key": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    "jupyter_token": lambda: secrets.token_urlsafe(32),
+    "minio_user": lambda: "terraflow-" + secrets.token_hex(4),
+    "minio_password": lambda: secrets.token_urlsafe(30),
+}
 
 
 def read_secrets(settings: Settings) -> dict[str, str]:
@@ -33,14 +43,7 @@ def read_secrets(settings: Settings) -> dict[str, str]:
     """
     path = settings.var / "secrets.json"
     if not path.exists():
-        values = {
-            "airflow_password": secrets.token_urlsafe(18),
-            "airflow_secret": secrets.token_urlsafe(48),
-            "airflow_fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            "jupyter_token": secrets.token_urlsafe(32),
-            "minio_user": "terraflow-" + secrets.token_hex(4),
-            "minio_password": secrets.token_urlsafe(30),
-        }
+        values = {name: make() for name, make in _MAKERS.items()}
         write_private(path, json.dumps(values, indent=1))
     try:
         loaded: dict[str, str] = json.loads(path.read_text())
@@ -48,6 +51,11 @@ def read_secrets(settings: Settings) -> dict[str, str]:
         raise ConfigError(
             f"{path} is not valid JSON ({error}); restore it, or run `{command('reset')}`."
         ) from error
+    known = loaded if isinstance(loaded, dict) else {}
+    if lacking := [name for name in _MAKERS if not isinstance(known.get(name), str)]:
+        raise ConfigError(
+            f"{path} lacks {', '.join(lacking)}; restore it, or run `{command('reset')}`."
+        )
     return loaded
 
 

@@ -24,6 +24,22 @@ def test_read_secrets_damaged_file_is_told(settings: Settings) -> None:
         read_secrets(settings)
 
 
+@pytest.mark.parametrize(
+    ("text", "lacking"),
+    [
+        ('{"airflow_password": "a", "airflow_secret": "b", "minio_user": 3}', "airflow_fernet_key"),
+        ("{}", "airflow_password"),
+        ("[]", "airflow_password"),
+        ("null", "airflow_password"),
+    ],
+)
+def test_read_secrets_that_lack_one_are_told(text: str, lacking: str, settings: Settings) -> None:
+    read_secrets(settings)
+    (settings.var / "secrets.json").write_text(text)
+    with pytest.raises(ConfigError, match=rf"secrets\.json lacks {lacking}, .*minio_user, .*reset"):
+        read_secrets(settings)
+
+
 def test_read_secrets_are_read_by_their_owner_only(settings: Settings) -> None:
     read_secrets(settings)
     assert (settings.var / "secrets.json").stat().st_mode & 0o777 == 0o600

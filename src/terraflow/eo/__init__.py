@@ -17,7 +17,7 @@ EXPORTS = {
     "Project": "terraflow.eo.project",
     "Target": "terraflow.eo.targets.target",
     "add_indices": "terraflow.eo.features.indices",
-    "apply_model": "terraflow.eo.models.model",
+    "apply_model": "terraflow.eo.models.apply",
     "ask": "terraflow.serving.client",
     "load_model": "terraflow.eo.models.model",
     "map_figure": "terraflow.eo.targets.figures",

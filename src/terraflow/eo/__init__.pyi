@@ -5,7 +5,7 @@ from terraflow.eo.features.indices import add_indices as add_indices
 from terraflow.eo.features.windows import FeatureSource as FeatureSource
 from terraflow.eo.images.collection import read_items as read_items
 from terraflow.eo.maps.zonal import mean_per_area as mean_per_area
-from terraflow.eo.models.model import apply_model as apply_model
+from terraflow.eo.models.apply import apply_model as apply_model
 from terraflow.eo.models.model import load_model as load_model
 from terraflow.eo.project import Project as Project
 from terraflow.eo.project import open_project as open_project

@@ -31,7 +31,7 @@ class Option:
     ----------
     name : str
         As Python writes it: run_id for --run-id.
-    kind : {"text", "uri", "number", "count", "flag"}
+    kind : {"text", "uri", "number", "count"}
         A URI that is no address is a path, relative to the folder the user stands in.
     required : bool
         Then it may also be given without its name.
@@ -42,7 +42,7 @@ class Option:
     kind: str = "text"
     required: bool = False
 
-    def read(self, text: Any) -> Any:
+    def read(self, text: str) -> Any:
         """Turn what the user typed into a value; None where nothing was.
 
         Raises
@@ -50,7 +50,7 @@ class Option:
         ConfigError
             It is no number, or holds credentials.
         """
-        if text in ("", None, False):
+        if not text:
             return None
         if self.kind == "uri":
             from terraflow.eo.config.addresses import checked_uri  # noqa: PLC0415 - needs pydantic

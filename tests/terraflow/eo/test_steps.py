@@ -289,12 +289,10 @@ def test_show_of_a_replaced_step_is_not_asked(
         ("number", "0.25", 0.25),
         ("number", 1, 1.0),
         ("count", "12", 12),
-        ("flag", True, True),
-        ("flag", False, None),
         ("uri", "s3://bucket/map.tif", "s3://bucket/map.tif"),
         ("text", "", None),
         ("uri", "", None),
-        ("count", None, None),
+        ("count", "", None),
     ],
 )
 def test_option_read_gives_a_value_of_its_kind(kind: str, text: Any, value: Any) -> None:

@@ -19,7 +19,8 @@ from terraflow.eo.images.collection import read_items
 from terraflow.eo.maps.map_file import category_names, create_map, write_cog
 from terraflow.eo.maps.map_item import map_item
 from terraflow.eo.maps.map_origin import MapOrigin, make_origin
-from terraflow.eo.models.model import LoadedModel, apply_model, check_features, load_model
+from terraflow.eo.models.apply import apply_model, check_features
+from terraflow.eo.models.model import LoadedModel, load_model
 from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.targets.parts import Band
 from terraflow.errors import ConfigError, DataError

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import packages_distributions, version
 from pkgutil import resolve_name
 from typing import Any, cast
 
@@ -57,15 +56,6 @@ class ModelChoice:
     def with_parameters(self, chosen: Mapping[str, Any]) -> ModelChoice:
         """Choose other parameters."""
         return replace(self, chosen=dict(chosen))
-
-    def requirements(self, package: str) -> list[str]:
-        """Pin the packages that a stored model needs, but for the project's own."""
-        packages = {"lightgbm", "mlflow", "numpy", "pandas", "scikit-learn", "skops"}
-        if not isinstance(self.kind.estimator, str):  # a type of another library, perhaps
-            module = getattr(self.kind.estimator, "__module__", "").partition(".")[0]
-            if module != package:  # which comes along as code
-                packages |= set(packages_distributions().get(module, [])) - {"terraflow-eo"}
-        return [f"{name}=={version(name)}" for name in sorted(packages)]
 
     def make(self) -> Any:
         """Make the estimator, not fitted yet.

@@ -15,7 +15,8 @@ from terraflow.eo.config.record import Record
 from terraflow.eo.features.windows import FeatureSource
 from terraflow.eo.images.collection import read_items
 from terraflow.eo.images.selection import item_time
-from terraflow.eo.models.model import LoadedModel, apply_model, check_features, load_model
+from terraflow.eo.models.apply import apply_model, check_features
+from terraflow.eo.models.model import LoadedModel, load_model
 from terraflow.eo.monitoring.drift import Drift, drift_figure, measure
 from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.samples.draw import POPULATION, Draw, random_pixels

@@ -10,7 +10,8 @@ import pytest
 import xarray as xr
 
 from maps import FEATURES, make_model
-from terraflow.eo.models.model import LoadedModel, apply_model
+from terraflow.eo.models.apply import apply_model
+from terraflow.eo.models.model import LoadedModel
 
 
 class Probabilities:
@@ -71,5 +72,5 @@ def test_apply_model_more_pixels_than_a_chunk_gives_the_same(
     values[0, ::3] = np.nan
     table = xr.DataArray(values, dims=("feature", "y", "x"))
     whole = apply_model(model(), table)
-    monkeypatch.setattr("terraflow.eo.models.model.CHUNK_PX", 7)
+    monkeypatch.setattr("terraflow.eo.models.apply.CHUNK_PX", 7)
     assert (apply_model(model(), table) == whole).all()

@@ -7,10 +7,16 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.models.model import ModelInfo as LoggedModel
+from scipy.stats import zscore
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from area import make_project
 from samples import CLASSES, FEATURES, make_samples
 from terraflow.eo.config.project_file import ProjectConfig
+from terraflow.eo.config.sections import Model
 from terraflow.eo.hooks import Hooks
 from terraflow.eo.models.choice import ModelChoice, choose_model, fit, one_thread
 from terraflow.eo.models.estimators import KINDS
@@ -119,3 +125,31 @@ def test_load_model_not_of_scikit_learn_is_a_sentence(
     mlflow.pyfunc.save_model(str(tmp_path / "other"), python_model=Other())
     with pytest.raises(ConfigError, match="other can't be read"):
         load_model(str(tmp_path / "other"), tracked_settings)
+
+
+def read_requirements(info: LoggedModel) -> set[str]:
+    folder = Path(mlflow.artifacts.download_artifacts(info.model_uri))
+    lines = (folder / "requirements.txt").read_text().split()
+    return {line.partition("==")[0] for line in lines}
+
+
+def scored_forest(n_estimators: int = 5) -> Pipeline:
+    """A function of the project whose model needs a library that it does not name itself."""
+    return make_pipeline(FunctionTransformer(zscore), RandomForestClassifier(n_estimators))
+
+
+@pytest.mark.parametrize(("package", "further"), [("", {"scipy"}), ("scipy", set())])
+def test_log_model_pins_the_libraries_of_what_was_fitted_but_not_the_project(
+    package: str, further: set[str], tracked_settings: Settings
+) -> None:
+    samples, one = make_samples(), project("random_forest")
+    built_in = fit(choice(one).make(), samples[FEATURES], samples["class_name"])
+    own = choose_model(Model(name="scored"), {"scored": scored_forest}, seed=1)
+    model = fit(own.make(), samples[FEATURES], samples["class_name"])
+    with tracking.start_run(tracked_settings, "models", name="x", tags={}):
+        plain = log_model(built_in, samples[FEATURES], choice(one), told(one))
+        info = log_model(model, samples[FEATURES], own, told(one), package=package)
+    always = {"lightgbm", "mlflow", "numpy", "pandas", "scikit-learn", "skops"}
+    assert read_requirements(plain) == always
+    assert read_requirements(info) == always | further
+    assert load_model(info.model_uri, tracked_settings).info.levels == CLASSES

@@ -13,8 +13,8 @@ from sklearn.preprocessing import RobustScaler, StandardScaler
 from maps import make_model
 from samples import CLASSES, FEATURES, make_samples
 from terraflow.eo.config.sections import Model
+from terraflow.eo.models.apply import apply_model
 from terraflow.eo.models.choice import choose_model, fit, one_thread
-from terraflow.eo.models.model import apply_model
 from terraflow.eo.models.network import Network
 
 

@@ -1,0 +1,95 @@
+"""A model applied to features: what a map holds of each pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from terraflow.eo.built_in import DEFAULT
+from terraflow.eo.models.model import LoadedModel
+from terraflow.eo.models.network import Network
+from terraflow.eo.targets.target import Target
+from terraflow.errors import DataError
+
+__all__ = ["apply_model", "check_features"]
+
+#: Pixels that a model is asked for at once: bounds the memory of its tables. Fewer keep a
+#: network's values in the processor's cache; a forest would have to fetch its trees more often.
+CHUNK_PX, NETWORK_CHUNK_PX = 65536, 16384
+
+
+def apply_model(model: LoadedModel, features: xr.DataArray) -> npt.NDArray[Any]:
+    """Predict the pixels whose features are all there, as a map has them.
+
+    Parameters
+    ----------
+    features : DataArray, shape (feature, y, x), float32, NaN nodata
+        In the order of the model's features.
+
+    Returns
+    -------
+    ndarray, shape (band, y, x)
+        Bands and nodata as `Target.bands` describes them; of the target's dtype.
+    """
+    flat = features.values.reshape(features.shape[0], -1)
+    valid = np.flatnonzero(np.isfinite(flat).all(axis=0))
+    bands = model.target.bands(model.info.levels, model.config.map)
+    result = np.empty((len(bands), flat.shape[1]), dtype=model.target.dtype)
+    for row, band in zip(result, bands, strict=True):
+        row[:] = band.nodata
+    predict, chunk_px = _predictor(model)
+    for first in range(0, len(valid), chunk_px):
+        pixels = valid[first : first + chunk_px]
+        result[:, pixels] = predict(flat[:, pixels])
+    return result.reshape(len(bands), *features.shape[1:])
+
+
+def check_features(names: Sequence[str], model: LoadedModel) -> None:
+    """Check that items give the features of a model, in its order.
+
+    Raises
+    ------
+    DataError
+        They do not; the message names what is missing and what is too much.
+    """
+    missing = [name for name in model.info.features if name not in names]
+    extra = [name for name in names if name not in model.info.features]
+    if not missing and not extra and list(names) == model.info.features:
+        return
+    differences = [
+        f"{what} {', '.join(some[:5])}{' ...' if len(some) > 5 else ''} ({len(some)})"
+        for what, some in (("missing are", missing), ("too many are", extra))
+        if some
+    ]
+    raise DataError(
+        f"The items do not give the {len(model.info.features)} features that model {model.uri} was "
+        f"trained with: {'; '.join(differences) or 'their order differs'}; take a model trained "
+        "with these bands and [features], or train one."
+    )
+
+
+def _predictor(
+    model: LoadedModel,
+) -> tuple[Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]], int]:
+    """Give what predicts (feature, pixel) as (band, pixel), and its chunk."""
+    target, levels = model.target, model.info.levels
+    if _takes_decisions(target) and (network := Network.of(model.estimator)):
+        encode = DEFAULT().encode_decided
+        return lambda pixels: encode(*network.decide(pixels)), NETWORK_CHUNK_PX
+
+    def predict(pixels: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        table = pd.DataFrame(np.ascontiguousarray(pixels.T), columns=model.info.features)
+        return target.encode(target.predict(model.estimator, table, levels))
+
+    return predict, CHUNK_PX
+
+
+def _takes_decisions(target: Target) -> bool:
+    """Tell whether a map holds no more than a decision and its probability, as the default's."""
+    mine, names = type(target), ("predict", "encode", "encode_decided")
+    return all(getattr(mine, name, None) is getattr(DEFAULT, name) for name in names)
