@@ -104,7 +104,7 @@ def test_crop_yield_from_ingest_to_monitor(
     prepared = run_up_to("preprocess", project, {})
     trained = run_step("train", project, prepared)
     assert trained["model"] == "models:/crop-yield/1"
-    assert trained["promoted"]
+    assert run_step("promote", project, run_step("gate", project, trained))["promoted"]
     scores = trained["scores"]
     assert all(low <= value <= high for value, low, high in scores.values())
     check_scores(scores, folder, prepared["samples"], project)

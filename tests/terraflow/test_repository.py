@@ -14,7 +14,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from terraflow.eo.steps import STEPS
+from terraflow.eo.step_table import STEPS
 from terraflow.tasks import namespace
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -38,9 +38,10 @@ EO = {
     "samples": {"project"},
     "models": {"hooks"},
     "training": {"samples", "models"},
+    "promotion": {"training"},
     "maps": {"training", "models"},
     "monitoring": {"samples", "models"},
-    "eo": {"maps", "monitoring"},
+    "eo": {"maps", "monitoring", "promotion"},
 }
 #: Outside of the targets, the model card and the figures, so many modules may know the word class.
 MAX_KNOWING_CLASSES = 8

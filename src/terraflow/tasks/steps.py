@@ -1,4 +1,4 @@
-"""Tasks of the steps: one for each row of `terraflow.eo.steps.STEPS`, made from it."""
+"""Tasks of the steps: one for each row of `terraflow.eo.step_table.STEPS`, made from it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from invoke.context import Context
 
 from terraflow.eo import steps
-from terraflow.eo.steps import STEPS, Step
+from terraflow.eo.step_table import STEPS, Step
 from terraflow.tasks.task import task
 
 __all__ = ["STEP_TASKS", "step"]

@@ -16,9 +16,35 @@ from terraflow.lock import Lock
 from terraflow.settings import Settings
 from terraflow.tracking import runs as tracking
 
-__all__ = ["exclusive", "find_by_alias", "find_by_run", "set_alias", "write_tags"]
+__all__ = [
+    "connected",
+    "exclusive",
+    "find_by_alias",
+    "find_by_run",
+    "set_alias",
+    "write_tags",
+]
 
 _NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator[None]:
+    """Connect to the registry, and make a sentence of what fails in it.
+
+    Raises
+    ------
+    ServiceError, StorageError
+        MLflow does not answer, or fails on the way.
+    """
+    tracking.connect(settings)
+    try:
+        yield
+    except (MlflowException, RequestException) as error:
+        raise StorageError(
+            f"The model registry at {settings.mlflow_url} failed: {first_line(error)}; "
+            f"look at `{command('logs', 'mlflow')}` and run it again."
+        ) from error
 
 
 @contextmanager
@@ -33,18 +59,13 @@ def exclusive(settings: Settings) -> Iterator[None]:
     ServiceError, StorageError
         MLflow does not answer, or fails on the way.
     """
-    tracking.connect(settings)
-    lock = Lock(settings.run_dir / "registry.lock")
-    lock.wait()
-    try:
-        yield
-    except (MlflowException, RequestException) as error:
-        raise StorageError(
-            f"The model registry at {settings.mlflow_url} failed: {first_line(error)}; "
-            f"look at `{command('logs', 'mlflow')}` and run it again."
-        ) from error
-    finally:
-        lock.release()
+    with connected(settings):
+        lock = Lock(settings.run_dir / "registry.lock")
+        lock.wait()
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def find_by_alias(name: str, alias: str) -> ModelVersion | None:

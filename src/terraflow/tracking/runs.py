@@ -33,6 +33,7 @@ from terraflow.settings import Settings
 
 __all__ = [
     "connect",
+    "find_finished",
     "find_run",
     "latest_runs",
     "metric_name",
@@ -173,25 +174,53 @@ def _git(*words: str) -> str:
     ).stdout.strip()
 
 
-def register(model_uri: str, name: str, alias: str, *, note: str = "") -> str:
-    """Register a model under a name and point an alias at it.
+def register(model_uri: str, name: str, alias: str, *, run_id: str = "", note: str = "") -> str:
+    """Register a model under a name, unless its run has, and point an alias at it.
 
     Parameters
     ----------
+    run_id : str
+        The run that logged the model: a version that it registered before is taken. Without it
+        there is always a new one.
     note : str
         Description of the version.
 
     Returns
     -------
     str
-        The new version.
+        The version.
     """
-    version = mlflow.register_model(model_uri, name, await_registration_for=60)
     client = mlflow.MlflowClient()
+    known = client.search_model_versions(f"run_id = '{run_id}'") if run_id else []
+    version = next((v for v in known if v.name == name), None)
+    if version is None:
+        version = mlflow.register_model(model_uri, name, await_registration_for=60)
     if note:
         client.update_model_version(name, version.version, description=note)
     client.set_registered_model_alias(name, alias, version.version)
     return str(version.version)
+
+
+def find_finished(settings: Settings, experiment: str, tags: Mapping[str, str]) -> Run | None:
+    """Find the latest run of an experiment that ended well and has these tags.
+
+    Raises
+    ------
+    ServiceError
+        MLflow does not answer.
+    """
+    connect(settings)
+    known = mlflow.get_experiment_by_name(experiment)
+    if known is None:
+        return None
+    wanted = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
+    found = mlflow.MlflowClient().search_runs(
+        [known.experiment_id],
+        " and ".join(["attributes.status = 'FINISHED'", *wanted]),
+        max_results=1,
+        order_by=["attributes.start_time DESC"],
+    )
+    return found[0] if found else None
 
 
 def run_url(settings: Settings, run: Run) -> str:

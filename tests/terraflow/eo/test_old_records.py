@@ -35,11 +35,11 @@ from terraflow.eo.maps.report import report
 from terraflow.eo.maps.reproduce import compare_maps, reproduce
 from terraflow.eo.models.model import LoadedModel, load_model
 from terraflow.eo.monitoring.monitor import monitor
+from terraflow.eo.promotion.promote import consider
 from terraflow.eo.samples.preprocess import Prepared, preprocess, read_report
 from terraflow.eo.targets.classes.areas import error_matrix, estimate_areas
 from terraflow.eo.targets.classes.classification import Classification
 from terraflow.eo.training.held_out import read_data_report, read_held_out
-from terraflow.eo.training.promotion import consider
 from terraflow.eo.training.train import train
 from terraflow.errors import DataError
 from terraflow.settings import Settings
@@ -308,11 +308,12 @@ def test_train_on_the_old_samples_is_compared_with_the_old_champion(old: Old) ->
     config, prepared = old.prepare(f"{old.name}-compared")
     old.register(config.name)
     trained = train(config, Hooks(), prepared, old.storage)
-    assert not trained.promoted
+    decision = consider(old.storage.settings, config.name, "2", Classification())
+    assert not decision.promoted
     assert re.search(
         rf"^Not better beyond chance, comparing version 2 of {config.name} with the champion, "
         r"version 1: macro F1 differs by .* on 256 pixels in 16 blocks",
-        trained.reason,
+        decision.reason,
     )
     for name in ("macro_f1", "overall_accuracy", "f1_forest"):
         value, low, high = trained.scores[name]
@@ -330,9 +331,10 @@ def test_train_on_the_old_samples_replaces_a_worse_old_champion(old: Old) -> Non
     table.assign(predicted=wrong).to_parquet(path)
     mlflow.MlflowClient().log_artifact(old.run_id, str(path))
     old.register(config.name)
-    trained = train(config, Hooks(), prepared, old.storage)
-    assert trained.promoted
-    assert trained.reason.startswith("Better, comparing version 2")
+    train(config, Hooks(), prepared, old.storage)
+    decision = consider(old.storage.settings, config.name, "2", Classification())
+    assert decision.promoted
+    assert decision.reason.startswith("Better, comparing version 2")
     champion = registry.find_by_alias(config.name, "champion")
     assert champion is not None
     assert champion.version == "2"

@@ -15,16 +15,8 @@ from area import make_project
 from terraflow.eo import steps
 from terraflow.eo.config.record import Record
 from terraflow.eo.project import Inputs, OpenProject, Project
-from terraflow.eo.steps import (
-    STEPS,
-    Option,
-    Step,
-    check,
-    find_step,
-    run_step,
-    run_up_to,
-    show,
-)
+from terraflow.eo.step_table import STEPS, Option, Step
+from terraflow.eo.steps import check, find_step, run_step, run_up_to, show
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 

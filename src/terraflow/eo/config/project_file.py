@@ -18,7 +18,9 @@ from terraflow.eo.config.sections import (
     Map,
     Model,
     Monitor,
+    Promotion,
     Validation,
+    Watch,
 )
 
 __all__ = ["ProjectConfig", "load_config", "read_recorded"]
@@ -46,7 +48,9 @@ class ProjectConfig(Section):
     model: Model = Model()
     validation: Validation = Validation()
     map: Map = Map()
+    promotion: Promotion = Promotion()
     monitor: Monitor = Monitor()
+    watch: Watch = Watch()
 
     @property
     def simulated(self) -> bool:

@@ -18,7 +18,9 @@ __all__ = [
     "Map",
     "Model",
     "Monitor",
+    "Promotion",
     "Validation",
+    "Watch",
 ]
 
 
@@ -200,6 +202,10 @@ class Map(Section):
         numbers; "" takes the whole map.
     areas_field : str
         Attribute that names an area; "" numbers them.
+    scene_days : int or None
+        The map of one scene is made of the images of so many days up to its own. None takes the
+        scene alone with composites = "whole", and a year otherwise, so that every period has its
+        images.
     colours : dict
         Class name to "#rrggbb"; others come from a palette.
     """
@@ -207,6 +213,7 @@ class Map(Section):
     minimum_mapping_unit_px: int = Field(4, ge=1)
     areas: Address = ""
     areas_field: str = ""
+    scene_days: int | None = Field(None, ge=1)
     colours: dict[str, Annotated[str, AfterValidator(_colour)]] = {}
 
 
@@ -223,3 +230,30 @@ class Monitor(Section):
 
     max_psi: float = Field(0.25, gt=0)
     max_outside_range: float = Field(0.2, ge=0, le=1)
+
+
+class Promotion(Section):
+    """Who lets a better model take over.
+
+    Attributes
+    ----------
+    approve : bool
+        A person is asked before a model that the gate lets through becomes the champion.
+    """
+
+    approve: bool = False
+
+
+class Watch(Section):
+    """How often Airflow looks for new items.
+
+    Attributes
+    ----------
+    store_s : float
+        Seconds between two looks into the store, for what `ingest` wrote.
+    catalogue_s : float
+        Seconds between two looks into [data] catalogue or files, for what to ingest; 0 never looks.
+    """
+
+    store_s: float = Field(10, ge=1)
+    catalogue_s: float = Field(600, ge=0)

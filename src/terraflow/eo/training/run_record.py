@@ -108,8 +108,10 @@ class Training:
     tuning: Tuning | None = None
 
 
-def tags(config: ProjectConfig, samples: Samples, hooks: HookRecord) -> dict[str, str]:
-    """Tell where the data came from; code and lock are for `runs.start_run` to tell."""
+def tags(
+    config: ProjectConfig, samples: Samples, hooks: HookRecord, why: str = ""
+) -> dict[str, str]:
+    """Tell where the data came from and why it runs; code and lock `runs.start_run` tells."""
     told = {key: str(value) for key, value in samples.inputs.to_dict().items()}
     told |= {
         "data_digest": samples.report.data_digest,
@@ -118,7 +120,9 @@ def tags(config: ProjectConfig, samples: Samples, hooks: HookRecord) -> dict[str
         "target": hooks.target,
         "terraflow.version": terraflow.__version__,
     }
-    return told | ({"mlflow.note.content": f"Trained on {samples.note}."} if samples.note else {})
+    notes = [why, f"Trained on {samples.note}." if samples.note else ""]
+    note = "\n\n".join(filter(None, notes))
+    return told | ({"mlflow.note.content": note} if note else {})
 
 
 def model_info(training: Training) -> ModelInfo:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 
+import mlflow
 import pandas as pd
+from mlflow.entities import Run
 
 from terraflow.console import command, say, table
+from terraflow.eo.config.digests import value_digest
 from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.eo.config.record import Record
 from terraflow.eo.hooks import HookRecord, Hooks, record_hooks
@@ -20,16 +23,17 @@ from terraflow.eo.targets.parts import Score
 from terraflow.eo.targets.target import Target
 from terraflow.eo.training.cross_validation import check_samples, cross_validate
 from terraflow.eo.training.folds import leave_gap, spatial_folds
-from terraflow.eo.training.promotion import consider
 from terraflow.eo.training.run_record import Samples, Training, log_training, model_info, tags
 from terraflow.eo.training.tuning import tune as search
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
-from terraflow.tracking import runs
+from terraflow.tracking import registry, runs
 
 __all__ = ["Trained", "check", "choose", "show", "step", "train"]
 
 ALIAS = "challenger"
+#: Artifact that tells what came out, tag of the order that it was trained for.
+TRAINED, KEY = "trained.json", "terraflow.key"
 
 
 class Trained(Record):
@@ -43,8 +47,6 @@ class Trained(Record):
         Measure to its value by a cross-validation that draws pixels at random: optimistic.
     headline : list of str
         Measures to be read first.
-    promoted, reason : bool, str
-        Whether the version became champion, and why.
     """
 
     run_id: str
@@ -54,8 +56,6 @@ class Trained(Record):
     at_random: dict[str, float]
     headline: list[str]
     simulated: bool
-    promoted: bool
-    reason: str
 
 
 def choose(config: ProjectConfig, hooks: Hooks) -> ModelChoice:
@@ -71,9 +71,16 @@ def choose(config: ProjectConfig, hooks: Hooks) -> ModelChoice:
 
 
 def train(
-    config: ProjectConfig, hooks: Hooks, prepared: Prepared, storage: Storage, *, tune: int = 0
+    config: ProjectConfig,
+    hooks: Hooks,
+    prepared: Prepared,
+    storage: Storage,
+    *,
+    tune: int = 0,
+    why: str = "",
+    key: str = "",
 ) -> Trained:
-    """Cross-validate, fit on all samples, log one MLflow run, register the model, promote it.
+    """Cross-validate, fit on all samples, log one MLflow run, register the model.
 
     Parameters
     ----------
@@ -81,6 +88,11 @@ def train(
         Trials of a search for parameters, each a run inside this one; 0 takes them as they are.
         Each half of the folds is then predicted with the parameters that are best on the other
         half, and the registered model fitted with those that are best on all.
+    why : str
+        Why it runs, for the note of the run.
+    key : str
+        Of one order to train. A training whose process was killed and which is tried again under
+        the same key goes on after the run that it had finished: no model is registered twice.
 
     Raises
     ------
@@ -94,40 +106,47 @@ def train(
     choice = choose(config, hooks)  # a wrong name must not leave a run behind
     samples = _read(prepared, hooks.target, storage)
     check_samples(samples.table, samples.features, hooks.target, config.validation)
-    named = record_hooks(hooks, config.model.name)
-    name = f"{config.name}-simulated" if samples.note else config.name
-    told = tags(config, samples, named)
-    with runs.start_run(storage.settings, config.name, name=name, tags=told) as run:
-        training = _validate(config, choice, samples, named, tune)
-        choice = training.choice
-        with one_thread():
-            model = fit(choice.make(), samples.features, samples.reference)
-        log_training(training, run.info.run_id, storage)
-        info = model_info(training)
-        logged = log_model(model, samples.features, choice, info, package=hooks.package)
-        with contextlib.redirect_stderr(io.StringIO()):  # where MLflow says what the result tells
-            version = runs.register(logged.model_uri, config.name, ALIAS, note=samples.note)
-    # after the run's end: whatever fails now, the challenger is whole
-    decision = consider(
-        storage.settings,
-        config.name,
-        version,
-        hooks.target,
-        resamples=config.validation.resamples,
-        seed=config.seed,
-    )
-    evaluation = training.evaluation
-    return Trained(
+    told = {KEY: value_digest([key, prepared.samples, config.model_dump(mode="json"), tune])}
+    run = runs.find_finished(storage.settings, config.name, told) if key else None
+    if run is None:
+        named = record_hooks(hooks, config.model.name)
+        name = f"{config.name}-simulated" if samples.note else config.name
+        told = tags(config, samples, named, why) | (told if key else {})
+        with runs.start_run(storage.settings, config.name, name=name, tags=told) as run:
+            training = _validate(config, choice, samples, named, tune)
+            _log(training, run, storage, package=hooks.package)
+    return _register(run, config, samples, storage)
+
+
+def _log(training: Training, run: Run, storage: Storage, *, package: str) -> None:
+    """Fit on all samples, and fill the run: scores, figures, the model, and what is told of it."""
+    samples, choice, evaluation = training.samples, training.choice, training.evaluation
+    with one_thread():
+        model = fit(choice.make(), samples.features, samples.reference)
+    log_training(training, run.info.run_id, storage)
+    logged = log_model(model, samples.features, choice, model_info(training), package=package)
+    trained = Trained(
         run_id=run.info.run_id,
         url=runs.run_url(storage.settings, run),
-        model=f"models:/{config.name}/{version}",
+        model=str(logged.model_uri),
         scores={n: (s.value, s.low, s.high) for n, s in evaluation.scores.items()},
         at_random=evaluation.at_random,
-        headline=list(hooks.target.headline),
+        headline=list(samples.target.headline),
         simulated=bool(samples.note),
-        promoted=decision.promoted,
-        reason=decision.reason,
     )
+    mlflow.log_dict(trained.to_dict(), TRAINED)
+
+
+def _register(run: Run, config: ProjectConfig, samples: Samples, storage: Storage) -> Trained:
+    """Register the model of a finished run, unless that is done; point the alias at it."""
+    with registry.connected(storage.settings):
+        told = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/{TRAINED}")
+        trained = Trained.model_validate(told)
+        with contextlib.redirect_stderr(io.StringIO()):  # where MLflow says what the result tells
+            version = runs.register(
+                trained.model, config.name, ALIAS, run_id=trained.run_id, note=samples.note
+            )
+    return trained.model_copy(update={"model": f"models:/{config.name}/{version}"})
 
 
 def _validate(
@@ -183,12 +202,19 @@ def check(project: OpenProject, inputs: Inputs) -> None:
 def step(project: OpenProject, inputs: Inputs) -> Trained:
     """Train on what `preprocess` returned."""
     prepared = Prepared.model_validate(inputs)
-    tune = inputs.get("tune") or 0
-    return train(project.config, project.hooks, prepared, project.storage, tune=tune)
+    return train(
+        project.config,
+        project.hooks,
+        prepared,
+        project.storage,
+        tune=inputs.get("tune") or 0,
+        why=inputs.get("why") or "",
+        key=inputs.get("key") or "",
+    )
 
 
 def show(project: OpenProject, outputs: Inputs) -> int:
-    """Tell the scores, the decision, and what can be done next."""
+    """Tell the scores, and what can be done next."""
     target = project.hooks.target
     trained = Trained.model_validate(outputs)
     if trained.simulated:
@@ -204,7 +230,6 @@ def show(project: OpenProject, outputs: Inputs) -> int:
     random = " and ".join(f"{trained.at_random[name]:.3f}" for name in trained.headline)
     say(f"Over random folds, which is optimistic: {random}")
     say(f"\nRun {trained.run_id}, model {trained.model} (alias challenger)")
-    say(trained.reason + (" It is the champion now." if trained.promoted else ""))
     say(trained.url)
     say(f"Serve it: {command('serve', '--run-id', trained.run_id)}")
     say(f"Map with it: {command('map', '--model', trained.model)}")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +15,20 @@ from mlflow.entities import Run
 
 from area import make_project
 from samples import CLASSES, FEATURES, make_samples, write_samples
+from terraflow.eo.built_in import Classification
 from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.eo.hooks import Hooks
 from terraflow.eo.models.model import LoadedModel
 from terraflow.eo.models.model import load_model as load_with
 from terraflow.eo.project import OpenProject, Project
+from terraflow.eo.promotion.promote import consider
 from terraflow.eo.samples.preprocess import Prepared
 from terraflow.eo.training.train import Trained as Result
 from terraflow.eo.training.train import show, train
 from terraflow.errors import ConfigError, DataError
 from terraflow.settings import Settings, load
 from terraflow.storage import Storage
+from terraflow.tracking import runs as tracking
 
 Train = Callable[..., Result]
 
@@ -156,7 +160,6 @@ def test_train_registers_a_challenger_that_a_map_can_be_made_with(
 def test_train_result_is_plain_json(trained: Trained) -> None:
     values = trained.result.to_dict()
     assert json.loads(json.dumps(values)) == values
-    assert values["reason"]
 
 
 def test_train_says_one_line_and_nothing_of_mlflows_own(
@@ -173,10 +176,13 @@ def test_train_twice_gives_the_same_scores_and_only_a_better_model_becomes_champ
 ) -> None:
     one = project("train-twice")
     first, again = (run_train(one, make_samples()) for _ in range(2))
+    decisions = [
+        consider(tracked_settings, one.name, version, Classification()) for version in ("1", "2")
+    ]
     runs = [mlflow.get_run(result.run_id) for result in (first, again)]
     assert runs[0].data.metrics == runs[1].data.metrics
-    assert (first.promoted, again.promoted) == (True, False)
-    assert "Not better beyond chance" in again.reason
+    assert [decision.promoted for decision in decisions] == [True, False]
+    assert "Not better beyond chance" in decisions[1].reason
     assert load_model("models:/train-twice@champion", tracked_settings).version == "1"
     assert load_model("models:/train-twice@challenger", tracked_settings).version == "2"
 
@@ -213,7 +219,9 @@ def test_train_class_name_that_mlflow_refuses_is_changed_in_metrics_only(
     assert "F1 water & ice (50 %) " in capsys.readouterr().out
 
 
-def test_train_gap_leaves_neighbours_of_test_pixels_out(run_train: Train) -> None:
+def test_train_gap_leaves_neighbours_of_test_pixels_out(
+    run_train: Train, tracked_settings: Settings
+) -> None:
     """Blocks lie in a row, five columns each: a gap of four leaves one beside a test block."""
     samples = make_samples()
     values = {"folds": 2, "resamples": 200}
@@ -226,7 +234,11 @@ def test_train_gap_leaves_neighbours_of_test_pixels_out(run_train: Train) -> Non
     )
     assert plain.scores != apart.scores
     assert mlflow.get_run(apart.run_id).data.params["gap_px"] == "4"
-    assert "it was tested with a gap of 4 px, the champion with one of 0 px" in apart.reason
+    reasons = [
+        consider(tracked_settings, "train-gap", version, Classification()).reason
+        for version in ("1", "2")
+    ]
+    assert "it was tested with a gap of 4 px, the champion with one of 0 px" in reasons[1]
     card = mlflow.artifacts.load_text(f"runs:/{apart.run_id}/model_card.md")
     assert "at most 4 columns and rows from a pixel tested were left out" in card
 
@@ -262,3 +274,36 @@ def test_train_bad_input_leaves_no_run(
 def test_train_report_of_other_samples_is_refused(run_train: Train) -> None:
     with pytest.raises(DataError, match="has 4 features, and not the 1 in this order"):
         run_train(project("train-refused"), make_samples(), report={"features": ["ndvi"]})
+
+
+def test_train_why_comes_first_in_the_note(run_train: Train) -> None:
+    result = run_train(project("train-why"), make_samples(), why="Retrained: it drifted.")
+    note = mlflow.get_run(result.run_id).data.tags["mlflow.note.content"]
+    assert note == "Retrained: it drifted."
+
+
+def test_train_under_the_same_key_again_registers_nothing_twice(run_train: Train) -> None:
+    one = project("train-key")
+    first = run_train(one, make_samples(), key="dag/run")
+    again = run_train(one, make_samples(), key="dag/run")
+    assert again == first
+    other = run_train(one, make_samples(), key="dag/other")
+    changed = run_train(project("train-key", parameters={"n_estimators": 7}), make_samples(), key="dag/run")
+    found = mlflow.MlflowClient().search_model_versions("name = 'train-key'")
+    assert len(found) == 3
+    assert len({first.run_id, other.run_id, changed.run_id}) == 3
+
+
+def test_train_killed_between_run_and_registration_goes_on_there(
+    run_train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = project("train-killed")
+    with monkeypatch.context() as patched:
+        patched.setattr(tracking, "register", lambda *_, **__: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            run_train(one, make_samples(), key="dag/run")
+    assert not mlflow.MlflowClient().search_model_versions("name = 'train-killed'")
+    result = run_train(one, make_samples(), key="dag/run")
+    assert result.model == "models:/train-killed/1"
+    experiment = mlflow.get_experiment_by_name("train-killed").experiment_id
+    assert len(mlflow.search_runs([experiment], output_format="list")) == 1

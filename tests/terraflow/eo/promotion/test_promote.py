@@ -13,7 +13,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from samples import make_report
 from terraflow.eo.built_in import Classification
-from terraflow.eo.training.promotion import Decision, consider, promote_by_hand
+from terraflow.eo.promotion.promote import Decision, consider, promote_by_hand
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.settings import Settings
 from terraflow.tracking import registry

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from terraflow.eo.built_in import Classification
+from terraflow.eo.promotion.comparison import Difference
+from terraflow.eo.promotion.comparison import compare as compare_for
+from terraflow.eo.promotion.comparison import pair as pair_for
 from terraflow.eo.targets.parts import NotComparableError
-from terraflow.eo.training.comparison import Difference
-from terraflow.eo.training.comparison import compare as compare_for
-from terraflow.eo.training.comparison import pair as pair_for
 
 
 def compare(pixels: pd.DataFrame, **options: int) -> Difference:
