@@ -1,51 +1,41 @@
-"""Train the land cover model: ingest, preprocess, train."""
+"""## Train the land cover model
 
-from __future__ import annotations
+Brings images and samples up to date, trains a model, compares it with the champion, and lets it
+take over if it is better. Runs every week; **Trigger** above starts it now, with a form for other
+dates, another project file, another model or a search for parameters.
 
-from datetime import timedelta
-from typing import Any
+| task | what it does |
+| --- | --- |
+| ingest | copies new images of the area into the store |
+| preprocess | makes samples of images and labels, unless they are there |
+| train | scores a model by cross-validation, fits it, registers it as challenger |
+| gate | compares challenger and champion on the pixels that both were tested on |
+| approve | asks a person, where the project says `[promotion] approve = true` |
+| promote | moves the alias `champion`, or says why not |
+| announce | tells the DAG `land_cover_mapping` of a new champion |
 
-from airflow.sdk import dag, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException
+**Result** on a task's page leads to the run in MLflow.
+"""
 
+from airflow.sdk import chain, dag
 
-def _run(step: str, inputs: dict[str, Any]) -> dict[str, Any]:
-    from terraflow.eo.project import open_project
-    from terraflow.eo.steps import run_step
-    from terraflow.errors import TerraFlowError
-
-    params = get_current_context()["params"]
-    try:
-        return run_step(step, open_project(params["config"]), dict(params) | inputs)
-    except TerraFlowError as error:  # another try would end the same way
-        raise AirflowFailException(str(error)) from error
-
-
-@dag(
-    schedule=None,
-    catchup=False,
-    max_active_runs=1,
-    params={"config": "", "items": "", "tune": 0},
-    default_args={"retries": 1, "retry_delay": timedelta(seconds=10)},
-    tags=["land cover"],
-    doc_md=__doc__,
+from terraflow.orchestration import (
+    DAG_DEFAULTS,
+    TRAINING,
+    AnnounceOperator,
+    ApprovePromotion,
+    StepOperator,
+    champion,
 )
+
+
+@dag(schedule="@weekly", params=TRAINING, tags=["land cover"], doc_md=__doc__, **DAG_DEFAULTS)
 def land_cover_training() -> None:
-    """Wire the steps; each passes URIs on."""
-
-    @task
-    def ingest() -> dict[str, Any]:
-        return _run("ingest", {})
-
-    @task
-    def preprocess(images: dict[str, Any]) -> dict[str, Any]:
-        return _run("preprocess", images)
-
-    @task
-    def train(prepared: dict[str, Any]) -> dict[str, Any]:
-        return _run("train", prepared)
-
-    train(preprocess(ingest()))  # type: ignore[arg-type] # each gets what the one before returns
+    steps = [StepOperator(step=name) for name in ("ingest", "preprocess", "train", "gate")]
+    announce = AnnounceOperator(
+        task_id="announce", when="promoted", outlets=[champion("land_cover")]
+    )
+    chain(*steps, ApprovePromotion(), StepOperator(step="promote"), announce)
 
 
 land_cover_training()

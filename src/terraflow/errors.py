@@ -8,6 +8,7 @@ from pathlib import Path
 __all__ = [
     "ConfigError",
     "DataError",
+    "NothingToDoError",
     "ServiceError",
     "StorageError",
     "TerraFlowError",
@@ -36,6 +37,10 @@ class StorageError(TerraFlowError):
 
 class DataError(TerraFlowError):
     """The data do not allow what was asked for."""
+
+
+class NothingToDoError(TerraFlowError):
+    """There is nothing yet to work on; a task of a DAG is skipped by it, and does not fail."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

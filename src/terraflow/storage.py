@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,30 @@ class Storage:
         except (BaseError, OSError) as error:
             raise _failed("read", uri, error) from error
         return True
+
+    def list_folder(self, uri: str) -> dict[str, datetime]:
+        """List the objects right in a folder, without those of folders below it.
+
+        Returns
+        -------
+        dict
+            URI to the time of its last change; empty where there is no such folder.
+
+        Raises
+        ------
+        StorageError
+            The store does not answer.
+        """
+        store, key = self._open(join(uri))
+        try:
+            found = obstore.list_with_delimiter(store, f"{key}/")["objects"]
+        except FileNotFoundError:
+            return {}
+        except (BaseError, OSError) as error:
+            raise _failed("read", uri, error) from error
+        return {
+            join(uri, entry["path"].rpartition("/")[2]): entry["last_modified"] for entry in found
+        }
 
     def upload_folder(self, folder: Path, uri: str, *, last: str) -> str:
         """Copy a folder; the file named `last` comes last, as the mark that all is there.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pkgutil import resolve_name
 from typing import Any
 
@@ -11,6 +12,7 @@ from terraflow import config as configuration
 from terraflow import settings
 from terraflow.eo.built_in import DEFAULT
 from terraflow.eo.config.addresses import checked_uri
+from terraflow.eo.config.imagery import Data
 from terraflow.eo.config.project_file import ProjectConfig, load_config
 from terraflow.eo.config.sections import Model
 from terraflow.eo.features.recipe import FeatureFunction, FeatureRecipe
@@ -113,10 +115,34 @@ class OpenProject:
         model = Model(name=name, parameters=parameters)
         return replace(self, config=self.config.model_copy(update={"model": model}))
 
+    def with_dates(self, start: str | date | None, end: str | date | None) -> OpenProject:
+        """Choose other dates of the images, as 2024-04-01; None keeps those of [data].
+
+        Raises
+        ------
+        ConfigError
+            One is no date, or the end lies before the start.
+        """
+        data = self.config.data
+        changes = {key: day for key, day in (("start", start), ("end", end)) if day}
+        try:
+            data = Data.model_validate(data.model_dump() | changes)
+        except ValueError as error:
+            raise ConfigError(
+                f"Dates {start or data.start} to {end or data.end} are wrong: {_problem(error)}; "
+                "write them as 2024-04-01, the earlier one first."
+            ) from error
+        return replace(self, config=self.config.model_copy(update={"data": data}))
+
     @property
     def champion(self) -> str:
         """URI of the registered model that promotion chose."""
         return f"models:/{self.config.name}@champion"
+
+
+def _problem(error: ValueError) -> str:
+    errors = getattr(error, "errors", None)
+    return str(errors()[0]["msg"]) if errors else first_line(error)
 
 
 def _is_list(value: object) -> bool:

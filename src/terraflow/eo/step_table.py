@@ -102,6 +102,7 @@ FILE = Option("file", "a map", "uri", required=True)
 TUNE = Option("tune", "search for parameters with so many trials", "count")
 RUN = Option("run_id", "the run whose model is meant", required=True)
 OUTPUT = Option("output", "a GeoTIFF, as map.tif", "uri")
+MONTH = Option("month", "the scenes of one month alone, as 2024-05; latest for the newest scene's")
 MAX_PSI = Option("max_psi", "instead of [monitor] max_psi", "number")
 MAX_OUTSIDE = Option("max_outside", "instead of [monitor] max_outside_range", "number")
 
@@ -143,6 +144,12 @@ STEPS = {
             (RUN,),
         ),
         Step(
+            "scenes",
+            "terraflow.eo.maps.scenes",
+            "List the scenes in the store, and which of them a model has mapped.",
+            (CONFIG, MODEL, ITEMS),
+        ),
+        Step(
             "map",
             "terraflow.eo.maps.map",
             "Map the whole area.",
@@ -174,7 +181,7 @@ STEPS = {
             "monitor",
             "terraflow.eo.monitoring.monitor",
             "Measure the drift of new images; exit code 3 if there is one.",
-            (CONFIG, MODEL, ITEMS, MAX_PSI, MAX_OUTSIDE),
+            (CONFIG, MODEL, ITEMS, MONTH, MAX_PSI, MAX_OUTSIDE),
             after="ingest",
         ),
     )

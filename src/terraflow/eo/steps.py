@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from terraflow.errors import ConfigError, TerraFlowError, error_place, first_lin
 if TYPE_CHECKING:
     from terraflow.eo.project import Inputs, OpenProject
 
-__all__ = ["check", "find_step", "run_step", "run_up_to", "show"]
+__all__ = ["check", "check_steps", "find_step", "run_step", "run_up_to", "show"]
 
 
 def find_step(name: str, project: OpenProject) -> Callable[[OpenProject, Inputs], Any]:
@@ -83,7 +83,19 @@ def check(name: str, project: OpenProject, options: Inputs) -> None:
         Something is wrong.
     """
     find_step(name, project)
-    for step in _chain(name, options):
+    check_steps(_chain(name, options), project, options)
+
+
+def check_steps(names: Iterable[str], project: OpenProject, options: Inputs) -> None:
+    """See before long work what can be seen of each of these steps.
+
+    Raises
+    ------
+    TerraFlowError
+        Something is wrong.
+    """
+    for step in names:
+        find_step(step, project)
         if step in STEPS and step not in project.project.steps:
             look = getattr(import_module(STEPS[step].module), "check", None)
             if look:

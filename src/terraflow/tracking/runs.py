@@ -35,6 +35,7 @@ __all__ = [
     "connect",
     "find_finished",
     "find_run",
+    "find_run_url",
     "latest_runs",
     "metric_name",
     "provenance",
@@ -226,6 +227,15 @@ def find_finished(settings: Settings, experiment: str, tags: Mapping[str, str]) 
 def run_url(settings: Settings, run: Run) -> str:
     """Address of the run's page."""
     return f"{settings.mlflow_url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+
+
+def find_run_url(settings: Settings, run_id: str) -> str:
+    """Address of a run's page; of all runs where there is no such run."""
+    connect(settings)
+    try:
+        return run_url(settings, mlflow.get_run(run_id))
+    except MlflowException:
+        return settings.mlflow_url
 
 
 def latest_runs(limit: int = 5) -> list[tuple[str, str]]:

@@ -90,7 +90,7 @@ def write_collection(
         The store can't be written.
     """
     lines = sorted(
-        f"{item.id} {key} {asset.extra_fields['file:checksum']}\n"
+        f"{item.id} {key} {asset.extra_fields.get('file:checksum', asset.href)}\n"
         for item in items.values()
         for key, asset in item.assets.items()
     )

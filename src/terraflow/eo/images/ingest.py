@@ -24,13 +24,14 @@ from terraflow.eo.images.clip import Bounds
 from terraflow.eo.images.collection import Images, extent, write_collection
 from terraflow.eo.images.download import Copy, Downloader
 from terraflow.eo.images.local_files import UNDATED, find_files
+from terraflow.eo.images.places import project_root
 from terraflow.eo.images.search import find_items, sign
 from terraflow.eo.images.selection import bounds_text, read_area, select
 from terraflow.eo.images.simulate import make_area
 from terraflow.errors import DataError
 from terraflow.storage import Storage, join
 
-__all__ = ["find_labels", "ingest", "show", "step"]
+__all__ = ["find_labels", "find_waiting", "ingest", "show", "step"]
 
 #: Part of every name, to be raised when copies are made otherwise.
 FORMAT = "2"
@@ -75,11 +76,8 @@ def ingest(config: ProjectConfig, storage: Storage) -> Images:
     """
     area = read_area(config.data, storage)
     bounds = area.bounds if area is not None else None
-    root = join(storage.settings.data_uri, config.name)
-    items = _find_sources(config, storage, area)
-    mask = [config.cloud_mask.asset] if config.cloud_mask else []
-    images = find_images(items, [*config.data.bands.values(), *mask])
-    tasks = [_Task(root, item, these, bounds) for item, these in zip(items, images, strict=True)]
+    root = project_root(config.name, storage)
+    tasks = _plan(config, storage, area)
     downloader = Downloader(storage, bounds, sign=lambda href: sign(href, config.data))
     copied = _copy(tasks, downloader)
     found = [pystac.Item.from_dict(json.loads(storage.read(uri))) for uri in _uris(tasks)]
@@ -94,6 +92,30 @@ def ingest(config: ProjectConfig, storage: Storage) -> Images:
     what = "simulated items" if config.simulated else "items"
     say(f"{len(inside)} {what}, {copied} images copied now, digest of all images {digest[:12]}")
     return Images(items=uri, labels=find_labels(config, storage))
+
+
+def find_waiting(config: ProjectConfig, storage: Storage) -> list[str]:
+    """List the ids of the configured items that are not in the store yet.
+
+    Raises
+    ------
+    DataError
+        The source can't be read, or nothing in it fits the configuration.
+    StorageError
+        The store does not answer.
+    """
+    tasks = _plan(config, storage, read_area(config.data, storage))
+    return [task.item.id for task in tasks if not storage.exists(task.uri)]
+
+
+def _plan(config: ProjectConfig, storage: Storage, area: BaseGeometry | None) -> list[_Task]:
+    """Name what is to be copied, whether it is there or not."""
+    bounds = area.bounds if area is not None else None
+    root = project_root(config.name, storage)
+    items = _find_sources(config, storage, area)
+    mask = [config.cloud_mask.asset] if config.cloud_mask else []
+    images = find_images(items, [*config.data.bands.values(), *mask])
+    return [_Task(root, item, these, bounds) for item, these in zip(items, images, strict=True)]
 
 
 def step(project: Configured, inputs: Mapping[str, Any]) -> Images:

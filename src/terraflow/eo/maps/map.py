@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pystac
 from rasterio.windows import Window
 from threadpoolctl import threadpool_limits
 
@@ -23,10 +24,19 @@ from terraflow.eo.models.apply import apply_model, check_features
 from terraflow.eo.models.model import LoadedModel, load_model
 from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.targets.parts import Band
-from terraflow.errors import ConfigError, DataError
+from terraflow.errors import ConfigError, DataError, NothingToDoError
 from terraflow.storage import Storage, join
 
-__all__ = ["Mapped", "check", "check_output", "find_map", "make_map", "show", "step"]
+__all__ = [
+    "Mapped",
+    "check",
+    "check_output",
+    "find_map",
+    "make_map",
+    "map_uri",
+    "show",
+    "step",
+]
 
 
 class Mapped(Record):
@@ -64,8 +74,9 @@ def make_map(model: LoadedModel, items_uri: str, storage: Storage, *, output: st
     ConfigError
         `output` does not end in .tif.
     DataError
-        The items give other features than the model was trained with, an image can't be read, or
-        no pixel has all features.
+        The items give other features than the model was trained with, or an image can't be read.
+    NothingToDoError
+        No pixel has all features.
     StorageError
         The store can't be read or written.
     """
@@ -135,6 +146,13 @@ def find_map(model: LoadedModel, items_uri: str, storage: Storage) -> str:
     return uri
 
 
+def map_uri(
+    model: LoadedModel, items_uri: str, items: Sequence[pystac.Item], storage: Storage
+) -> str:
+    """Give the URI at which `make_map` writes the map of these items by default."""
+    return _default_uri(make_origin(model, items_uri, items), storage)
+
+
 def _default_uri(origin: MapOrigin, storage: Storage) -> str:
     return join(storage.settings.data_uri, origin.model_name, "maps", origin.id, "map.tif")
 
@@ -160,7 +178,7 @@ def _write(
             file.write(values, window=window)
             found += int(np.count_nonzero(bands[0].is_valid(values[0])))
     if not found:
-        raise DataError(
+        raise NothingToDoError(
             f"None of the {source.geobox.height} x {source.geobox.width} pixels of "
             f"{origin.items} has all {len(source.names)} features: all are masked or nodata; "
             "check [cloud_mask], or take items of other dates."

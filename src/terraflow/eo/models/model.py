@@ -193,6 +193,7 @@ def load_model(uri: str, settings: Settings, hooks: Hooks) -> LoadedModel:
         number = _registered_version(uri)
         estimator = mlflow.sklearn.load_model(logged.model_uri)
     except (MlflowException, RequestException, OSError, ValueError, ImportError) as error:
+        runs.connect(settings)  # which tells it where MLflow is gone by now
         raise ConfigError(
             f"Model {uri} can't be read: {first_line(error)}; name a model that the "
             f"registry page of {settings.mlflow_url} lists."

@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from terraflow.console import command, say, table
 from terraflow.eo.built_in import DEFAULT
 from terraflow.eo.config.record import Record
+from terraflow.eo.models.champion import ALIAS as CHAMPION
 from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.promotion.comparison import Difference, compare, pair
 from terraflow.eo.targets.parts import NotComparableError, measure_name
@@ -26,9 +27,7 @@ from terraflow.errors import ConfigError
 from terraflow.settings import Settings
 from terraflow.tracking import registry, runs
 
-__all__ = ["CHAMPION", "Gated", "Verdict", "find_version", "judge", "show", "step"]
-
-CHAMPION = "champion"
+__all__ = ["Gated", "Verdict", "find_version", "judge", "show", "step"]
 
 
 class Verdict(Record):

@@ -11,8 +11,9 @@ from mlflow.entities.model_registry import ModelVersion
 
 from terraflow.console import command, say
 from terraflow.eo.config.record import Record
+from terraflow.eo.models.champion import ALIAS as CHAMPION
 from terraflow.eo.project import Inputs, OpenProject
-from terraflow.eo.promotion.gate import CHAMPION, Verdict, find_version, judge
+from terraflow.eo.promotion.gate import Verdict, find_version, judge
 from terraflow.eo.targets.target import Target
 from terraflow.settings import Settings
 from terraflow.tracking import registry

@@ -1,0 +1,104 @@
+"""Notice what is new, on Airflow's triggerer: no task waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.sdk import Asset
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+
+__all__ = ["Arrivals"]
+
+#: Key of the asset's state that names the collections that were told of.
+SEEN = "seen"
+#: Pause after a look that failed, as when the store is being restarted.
+PAUSE_S = 30.0
+
+
+class Arrivals(BaseEventTrigger):
+    """Fires for each collection that `ingest` wrote, and when the source has items to ingest.
+
+    It asks by listing, which every store can answer, in a thread beside the triggerer's loop. What
+    was told of is kept with the asset in Airflow's database, so that a restart loses nothing; a
+    kill in between may tell of a collection twice, which the DAG that takes the events leaves out.
+
+    Parameters
+    ----------
+    project : str
+        The project's name, as of config/PROJECT.toml.
+    """
+
+    def __init__(self, project: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.project = project
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Tell Airflow how to make this trigger again."""
+        return f"{type(self).__module__}.{type(self).__qualname__}", {"project": self.project}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look again and again; each event's payload says what is new."""
+        next_source = 0.0
+        while True:
+            try:
+                store_s, source_s = await asyncio.to_thread(self._pauses)
+                async for uri in self._collections():
+                    yield TriggerEvent({"new": "collection", "items": uri})
+                if source_s and time.monotonic() >= next_source:
+                    next_source = time.monotonic() + source_s
+                    if waiting := await self._source():
+                        yield TriggerEvent({"new": "source", "waiting": waiting})
+                pause = store_s
+            except Exception as error:
+                self.log.warning("Looking for new items of %s failed: %s", self.project, error)
+                pause = PAUSE_S
+            await asyncio.sleep(pause)
+
+    def _pauses(self) -> tuple[float, float]:
+        from terraflow.eo.config.project_file import load_config
+
+        watch = load_config(project=self.project).watch
+        return watch.store_s, watch.catalogue_s
+
+    async def _collections(self) -> AsyncIterator[str]:
+        """Give the collections that nobody was told of; of a first look the latest alone."""
+        found = await asyncio.to_thread(self._list)
+        state = self.asset_state_store
+        assert state is not None  # noqa: S101 - the triggerer sets it before it calls run
+        asset = Asset(name=f"{self.project}_arrivals")
+        seen: Any = await state[asset].aget(SEEN)
+        new = [uri for uri in found if uri not in seen] if seen is not None else found[-1:]
+        for uri in new:
+            yield uri
+        if new or (seen is None and found):
+            await state[asset].aset(SEEN, list(found))
+
+    def _list(self) -> list[str]:
+        from terraflow import settings
+        from terraflow.eo.config.project_file import load_config
+        from terraflow.eo.images.places import list_collections
+        from terraflow.storage import Storage
+
+        return list_collections(load_config(project=self.project).name, Storage(settings.load()))
+
+    async def _source(self) -> list[str]:
+        """Ask in a process of its own, since reading catalogues needs libraries of 200 MB."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "terraflow.orchestration.source", self.project),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            out, err = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+        if process.returncode:
+            raise RuntimeError(err.decode().strip().rpartition("\n")[2])
+        waiting: list[str] = json.loads(out)
+        return waiting
