@@ -113,6 +113,16 @@ class FeatureSource:
         self._configured = len(plain)
         self.names = [*plain, *own_names(recipe.own, times, series, [*series, *plain])]
 
+    @property
+    def filled_features(self) -> list[str]:
+        """Features that the items do not tell: those of missing periods, and of all periods."""
+        if not self.missing_periods:
+            return []
+        present = [period for period in self.periods if period not in self.missing_periods]
+        plain = self.recipe.features.model_copy(update={"statistics": []})
+        told = set(feature_names(list(self.recipe.bands), plain, present))
+        return [name for name in self.names if name not in told]
+
     def windows(self) -> list[Window]:
         """Cut the grid into tiles, row by row."""
         series = len(series_names(list(self.recipe.bands), self.recipe.features))

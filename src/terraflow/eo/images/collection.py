@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 
 import pystac
@@ -11,10 +12,18 @@ import pystac
 from terraflow.eo.config.record import Record
 from terraflow.eo.images.search import read_catalogue
 from terraflow.eo.images.selection import item_time
-from terraflow.errors import DataError
+from terraflow.errors import ConfigError, DataError, NothingToDoError
 from terraflow.storage import Storage, join
 
-__all__ = ["DIGEST", "Images", "extent", "read_digest", "read_items", "write_collection"]
+__all__ = [
+    "DIGEST",
+    "Images",
+    "extent",
+    "of_month",
+    "read_digest",
+    "read_items",
+    "write_collection",
+]
 
 #: Field of the collection: SHA-256 over the checksums of all its images.
 DIGEST = "terraflow:digest"
@@ -112,6 +121,46 @@ def write_collection(
     ).encode()
     uri = join(root, f"collection-{hashlib.sha256(document).hexdigest()[:12]}.json")
     return storage.write(uri, document), digest
+
+
+def of_month(items_uri: str, month: str, root: str, storage: Storage) -> tuple[str, str]:
+    """Write a collection of the items of one month.
+
+    Parameters
+    ----------
+    month : str
+        As 2024-05; "latest" takes that of the latest item.
+    root : str
+        URI of the project's part of the store.
+
+    Returns
+    -------
+    uri, month : str
+
+    Raises
+    ------
+    ConfigError
+        It is no month.
+    NothingToDoError
+        No item lies in it.
+    """
+    if month != "latest" and not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month):
+        raise ConfigError(f"--month {month!r} is no month; write it as 2024-05, or latest.")
+    items = read_items(items_uri, storage)
+    months = [f"{item_time(item):%Y-%m}" for item in items]
+    wanted = months[-1] if month == "latest" else month
+    chosen = {
+        str(item.get_self_href()): item
+        for item, its in zip(items, months, strict=True)
+        if its == wanted
+    }
+    if not chosen:
+        raise NothingToDoError(
+            f"None of the {len(items)} items of {items_uri}, of {months[0]} to {months[-1]}, lies "
+            f"in {wanted}; choose another month, or ingest images of it."
+        )
+    folder = join(root, "scenes")
+    return write_collection(root.rpartition("/")[2], folder, chosen, storage)[0], wanted
 
 
 def extent(items: Iterable[pystac.Item]) -> tuple[float, float, float, float]:

@@ -3,83 +3,37 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+import tempfile
+from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
 import xarray as xr
+from mlflow.entities import Run
 
-from terraflow.console import say, table
-from terraflow.eo.config.record import Record
+from terraflow.eo.config.digests import value_digest
 from terraflow.eo.features.windows import FeatureSource
-from terraflow.eo.images.collection import read_items
+from terraflow.eo.images.collection import of_month, read_items
+from terraflow.eo.images.places import latest_collection, project_root
 from terraflow.eo.images.selection import item_time
 from terraflow.eo.models.apply import apply_model, check_features
+from terraflow.eo.models.champion import find_champion
 from terraflow.eo.models.model import LoadedModel, load_model
-from terraflow.eo.monitoring.drift import Drift, drift_figure, measure
+from terraflow.eo.monitoring.drift import drift_figure, measure
+from terraflow.eo.monitoring.monitored import Monitored, show
 from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.samples.draw import POPULATION, Draw, random_pixels
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 from terraflow.tracking import runs
 
-__all__ = ["DRIFTED", "STABLE", "Monitored", "draw_pixels", "monitor", "show", "step"]
+__all__ = ["draw_pixels", "monitor", "show", "step"]
 
-#: Exit codes; 1 and 2 are errors.
-STABLE, DRIFTED = 0, 3
 #: With fewer, chance alone brings the index near its threshold: it is about 9 / pixels.
 MIN_PIXELS = 100
 _SHOWN = 5
-
-
-class Monitored(Record):
-    """What a user is told; small enough to pass through Airflow.
-
-    Attributes
-    ----------
-    run_id, url : str
-        The MLflow run that holds all figures.
-    pixels : int
-        Number of pixels of the new items.
-    psi, outside_per_feature, outside_range
-        As in `Drift`.
-    predicted : dict
-        What the model maps, as `Target.summarise` tells, of training and of new pixels.
-    max_psi, max_outside_range : float
-        Thresholds.
-    """
-
-    run_id: str
-    url: str
-    model: str
-    items: str
-    pixels: int
-    psi: dict[str, float]
-    outside_per_feature: dict[str, float]
-    outside_range: float
-    predicted: dict[str, tuple[float, float]]
-    max_psi: float
-    max_outside_range: float
-
-    @property
-    def drift(self) -> Drift:
-        """The measures."""
-        return Drift(self.psi, self.outside_per_feature, self.outside_range)
-
-    @property
-    def drifted(self) -> bool:
-        """Whether a threshold is exceeded."""
-        return max(self.psi.values()) > self.max_psi or self.outside_range > self.max_outside_range
-
-    @property
-    def exit_code(self) -> int:
-        """0 if stable, 3 if drifted."""
-        return DRIFTED if self.drifted else STABLE
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values, and whether it drifted."""
-        return super().to_dict() | {"drifted": self.drifted}
+_RESULT = "drift.json"
 
 
 def monitor(
@@ -89,11 +43,15 @@ def monitor(
     *,
     max_psi: float | None = None,
     max_outside_range: float | None = None,
+    month: str = "",
+    key: str = "",
 ) -> Monitored:
     """Compare the features of new items with those that the model was trained on.
 
     Up to 20 000 random pixels of the items stand against as many of the area of the training.
-    Measures and a figure go into a run of the experiment NAME-monitoring.
+    Features of periods that no item lies in, and statistics over all periods then, are left out:
+    what would stand for them comes from other periods. Measures and a figure go into a run of the
+    experiment NAME-monitoring.
 
     Parameters
     ----------
@@ -101,6 +59,11 @@ def monitor(
         A STAC collection, catalogue or item collection, as `ingest` writes it.
     max_psi, max_outside_range : float, optional
         Thresholds over those of [monitor] in the model's project.
+    month : str
+        Whose scenes the items are, for the reader.
+    key : str
+        Of one order to measure: a measurement of the same items by the same model and thresholds
+        is then not repeated.
 
     Raises
     ------
@@ -113,10 +76,6 @@ def monitor(
         The store or MLflow does not answer.
     """
     limits = _thresholds(model, max_psi, max_outside_range)
-    training = _read_population(model, storage)
-    new = draw_pixels(model, items_uri, storage)
-    drift = measure(training, new)
-    before, now = _predicted(model, training), _predicted(model, new)
     name = f"{model.config.name}-monitoring"
     tags = {
         "model": model.uri,
@@ -124,6 +83,16 @@ def monitor(
         "model_run": model.run_id,
         "items": items_uri,
     }
+    if key:
+        told = {"terraflow.measured": value_digest([model.uri, model.run_id, items_uri, limits])}
+        if found := runs.find_finished(storage.settings, name, told):
+            return _read(found, key)
+        tags |= told | {"terraflow.key": key}
+    training = _read_population(model, storage)
+    new, left_out = draw_pixels(model, items_uri, storage)
+    compared = [feature for feature in new if feature not in left_out]
+    drift = measure(training[compared], new[compared])
+    before, now = _predicted(model, training), _predicted(model, new)
     with runs.start_run(storage.settings, name, name=name, tags=tags) as run:
         result = Monitored(
             run_id=run.info.run_id,
@@ -137,18 +106,34 @@ def monitor(
             predicted={key: (before[key], now[key]) for key in before},
             max_psi=limits[0],
             max_outside_range=limits[1],
+            month=month,
+            left_out=left_out,
         )
         _log(result, model.info.note)
     return result
 
 
-def draw_pixels(model: LoadedModel, items_uri: str, storage: Storage) -> pd.DataFrame:
+def _read(run: Run, key: str) -> Monitored:
+    """Read what an earlier run measured; for another order it is no news."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = mlflow.artifacts.download_artifacts(
+            run_id=run.info.run_id, artifact_path=_RESULT, dst_path=folder
+        )
+        found = Monitored.model_validate_json(Path(path).read_bytes())
+    return found.model_copy(update={"known": run.data.tags.get("terraflow.key") != key})
+
+
+def draw_pixels(
+    model: LoadedModel, items_uri: str, storage: Storage
+) -> tuple[pd.DataFrame, list[str]]:
     """Draw random pixels of items, as many as `preprocess` draws of the whole area.
 
     Returns
     -------
-    DataFrame, shape (pixel, feature), float32
+    pixels : DataFrame, shape (pixel, feature), float32
         Up to 20 000; the same items give the same.
+    filled : list of str
+        Features that the items do not tell: their periods are filled from others.
 
     Raises
     ------
@@ -172,54 +157,30 @@ def draw_pixels(model: LoadedModel, items_uri: str, storage: Storage) -> pd.Data
             f"{dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}, and the model's composites of "
             f"{model.info.periods[0]} to {model.info.periods[-1]}."
         )
-    return pixels[model.info.features]
+    return pixels[model.info.features], source.filled_features
 
 
 def step(project: OpenProject, inputs: Inputs) -> Monitored:
-    """Measure the drift of the items of `ingest` against `model`, the champion by default."""
-    storage = project.storage
-    model = load_model(inputs.get("model") or project.champion, storage.settings, project.hooks)
+    """Measure the drift of `items` against `model`, the champion by default.
+
+    Without items those are taken that `ingest` wrote last; with `month` the scenes of that month.
+    """
+    storage, name = project.storage, project.config.name
+    uri = inputs.get("model") or find_champion(name, storage.settings)
+    model = load_model(uri, storage.settings, project.hooks)
+    items = inputs.get("items") or latest_collection(name, storage)
+    month = ""
+    if inputs.get("month"):
+        items, month = of_month(items, inputs["month"], project_root(name, storage), storage)
     return monitor(
         model,
-        inputs["items"],
+        items,
         storage,
         max_psi=inputs.get("max_psi"),
         max_outside_range=inputs.get("max_outside"),
+        month=month,
+        key=inputs.get("key") or "",
     )
-
-
-def show(project: OpenProject, outputs: Inputs) -> int:
-    """Print the measures with the features that changed most; return 3 if there is drift."""
-    result, target = Monitored.model_validate(outputs), project.hooks.target
-    say(f"{result.pixels} pixels of {result.items}, against the training of {result.model}\n")
-    drift = result.drift
-    worst = drift.ranked[:_SHOWN]
-    table(
-        ("feature", "PSI", "outside range"),
-        [(n, f"{drift.psi[n]:.3f}", f"{drift.outside_per_feature[n]:.1%}") for n in worst],
-    )
-    if (rest := len(drift.psi) - len(worst)) > 0:
-        say(f"... and {rest} features more, which changed less")
-    say()
-    table(
-        ("predicted", "training", "new"),
-        [
-            (name, *(format(v, target.summary_format) for v in values))
-            for name, values in result.predicted.items()
-        ],
-    )
-    say(
-        f"\nGreatest PSI {drift.psi[worst[0]]:.3f} (threshold {result.max_psi:g}); any feature "
-        f"outside the training's range at {drift.outside_range:.1%} of pixels (threshold "
-        f"{result.max_outside_range:.1%})"
-    )
-    say(
-        "Drifted: look at the map of these items before trusting it, or train with newer labels."
-        if result.drifted
-        else "Stable."
-    )
-    say(result.url)
-    return result.exit_code
 
 
 def _thresholds(
@@ -281,6 +242,6 @@ def _log(result: Monitored, note: str) -> None:
         safe = runs.metric_name(name)
         metrics |= {f"predicted_training_{safe}": training, f"predicted_{safe}": new}
     mlflow.log_metrics(metrics)
-    mlflow.log_dict(result.to_dict(), "drift.json")
+    mlflow.log_dict(result.to_dict(), _RESULT)
     figure = drift_figure(drift, result.max_psi, result.predicted, note)
     mlflow.log_figure(figure, "drift.png")

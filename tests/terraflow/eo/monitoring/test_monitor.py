@@ -19,7 +19,8 @@ from terraflow.eo.hooks import Hooks
 from terraflow.eo.images.collection import Images
 from terraflow.eo.models.model import LoadedModel
 from terraflow.eo.monitoring import monitor as step_module
-from terraflow.eo.monitoring.monitor import Monitored, draw_pixels, monitor
+from terraflow.eo.monitoring.monitor import draw_pixels, monitor
+from terraflow.eo.monitoring.monitored import Monitored
 from terraflow.eo.project import OpenProject, Project
 from terraflow.eo.samples.preprocess import preprocess
 from terraflow.errors import ConfigError, DataError
@@ -180,7 +181,7 @@ def test_draw_pixels_takes_so_many_at_random_over_all_windows(
     monkeypatch.setattr("terraflow.eo.monitoring.monitor.POPULATION", 120)
     monkeypatch.setattr(windows, "WINDOW_PX", 4)
     items = write_scene(tmp_path)
-    first, again = (draw_pixels(make_model(), items, storage) for _ in range(2))
+    first, again = (draw_pixels(make_model(), items, storage)[0] for _ in range(2))
     assert first.equals(again)
     assert len(first) == 120
     west = (first["red_max"] < 0.25).sum()

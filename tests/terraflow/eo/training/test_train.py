@@ -288,7 +288,9 @@ def test_train_under_the_same_key_again_registers_nothing_twice(run_train: Train
     again = run_train(one, make_samples(), key="dag/run")
     assert again == first
     other = run_train(one, make_samples(), key="dag/other")
-    changed = run_train(project("train-key", parameters={"n_estimators": 7}), make_samples(), key="dag/run")
+    changed = run_train(
+        project("train-key", parameters={"n_estimators": 7}), make_samples(), key="dag/run"
+    )
     found = mlflow.MlflowClient().search_model_versions("name = 'train-key'")
     assert len(found) == 3
     assert len({first.run_id, other.run_id, changed.run_id}) == 3
