@@ -157,10 +157,17 @@ def _start(
         "airflow": ["airflow", "db", "migrate"],
         "mlflow": ["mlflow", "db", "upgrade", draft],
     }
+    conn_async = draft.replace("+psycopg2:", "+psycopg_async:").replace(
+        "sqlite:", "sqlite+aiosqlite:"
+    )
+    airflow = {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": draft,
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": conn_async,
+    }
     with log.open("w") as output:
         return subprocess.Popen(
             commands[name],
-            env={**variables, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": draft},
+            env={**variables, **airflow},
             stdout=output,
             stderr=subprocess.STDOUT,
             preexec_fn=die_with_parent,
