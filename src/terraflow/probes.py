@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import struct
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +15,16 @@ TIMEOUT_S = 3.0
 
 
 def answers(url: str) -> bool:
-    """Tell whether a GET of the URL is answered with status 200 within 3 seconds."""
+    """Tell whether a service answers within 3 seconds.
+
+    Parameters
+    ----------
+    url : str
+        Of HTTP, where a GET gives status 200; or postgresql://PATH of a socket.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "postgresql":
+        return _asks_for_password(parts.path)
     return _get(url)[0] == 200
 
 
@@ -39,3 +50,16 @@ def _get(url: str) -> tuple[int, bytes]:
         return 0, b""
     finally:
         connection.close()
+
+
+def _asks_for_password(path: str) -> bool:
+    """Begin a session, as pg_isready does: a server that can't work yet sends an error instead."""
+    words = struct.pack("!i", 3 << 16) + b"user\0terraflow\0database\0postgres\0\0"
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(TIMEOUT_S)
+            connection.connect(path)
+            connection.sendall(struct.pack("!i", 4 + len(words)) + words)
+            return connection.recv(1024)[:1] == b"R"  # all of it, else the server logs a reset
+    except OSError:
+        return False

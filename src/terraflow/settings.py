@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -63,6 +64,36 @@ class S3(_Section):
     data_bucket: str = "eo-data"
 
 
+class Database(_Section):
+    """Where Airflow and MLflow keep their metadata; with a URL on a PostgreSQL server elsewhere."""
+
+    kind: Literal["sqlite", "postgresql"] = "sqlite"
+    url: str | None = None
+
+    @model_validator(mode="after")
+    def _server_elsewhere(self) -> Database:
+        parts = urlsplit(self.url or "")
+        if parts.password is not None or "password" in (self.url or ""):
+            raise ValueError(
+                "url holds a password; write it as HOST:PORT:*:USER:PASSWORD into ~/.pgpass (mode "
+                "0600), where PostgreSQL's clients look for it"
+            )
+        server = parts.scheme == "postgresql" and parts.hostname and parts.username
+        if self.url and (not server or parts.path.strip("/")):
+            raise ValueError(
+                f"url = {self.url!r} names no server; write postgresql://USER@HOST:PORT, without a "
+                "database, since Airflow and MLflow have one each"
+            )
+        if self.url and self.kind != "postgresql":
+            raise ValueError('url is set, but kind is not; set kind = "postgresql", or remove url')
+        return self
+
+    @property
+    def is_here(self) -> bool:
+        """Whether a PostgreSQL server is part of the stack."""
+        return self.kind == "postgresql" and not self.url
+
+
 class Serving(_Section):
     """The model server."""
 
@@ -92,6 +123,7 @@ class Settings(_Section):
     jupyter: Jupyter = Jupyter()
     minio: Minio = Minio()
     s3: S3 = S3()
+    database: Database = Database()
     serving: Serving = Serving()
 
     @field_validator("host")

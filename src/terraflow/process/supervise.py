@@ -105,6 +105,7 @@ def _supervise(services: dict[str, list[str]], values: dict[str, str], above: in
                 command,
                 var,
                 after=values.get("after_" + name.replace("-", "_"), "").split(),
+                stop=values.get("stop_" + name.replace("-", "_"), "SIGTERM").split(),
                 manager_pid=starters[-1] if starters else os.getpid(),
                 selector=selector,
                 echo=values.get("echo") != "0",

@@ -7,7 +7,7 @@ import selectors
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Protocol
@@ -37,11 +37,8 @@ class Child(Protocol):
     def wait(self) -> int:
         """Wait for the end and return the exit code."""
 
-    def terminate(self) -> None:
-        """Send SIGTERM."""
-
-    def kill(self) -> None:
-        """Send SIGKILL."""
+    def send_signal(self, sig: int) -> None:
+        """Send a signal, unless it has ended."""
 
 
 class BecomeService(BaseException):
@@ -91,6 +88,8 @@ class Supervisor:
         Folder of all state.
     after : list of str
         URLs that must answer before the service starts.
+    stop : list of str
+        Names of the signals that end it, one after the other.
     manager_pid : int
         Process that started all services.
     selector : BaseSelector
@@ -113,12 +112,14 @@ class Supervisor:
         var: Path,
         *,
         after: list[str],
+        stop: Sequence[str] = ("SIGTERM",),
         manager_pid: int,
         selector: selectors.BaseSelector,
         echo: bool,
         label: str = "",
     ) -> None:
         self.name, self.command, self.after = name, command, after
+        self.stop = [signal.Signals[word] for word in stop]
         self.run_dir = var / "run"
         self.output = Output(var / "log" / f"{name}.log", echo=echo, label=label)
         self.manager_pid, self.selector = manager_pid, selector
@@ -192,12 +193,12 @@ class Supervisor:
         return code
 
     def _terminate(self, child: Child) -> Iterator[float]:
-        child.terminate()
-        deadline = time.monotonic() + GRACE_S
-        while child.poll() is None and time.monotonic() < deadline:
-            yield 0.1
-        if child.poll() is None:
-            child.kill()
+        for number in self.stop:
+            child.send_signal(number)
+            deadline = time.monotonic() + GRACE_S / len(self.stop)
+            while child.poll() is None and time.monotonic() < deadline:
+                yield 0.1
+        child.send_signal(signal.SIGKILL)
 
     def _end_leftovers(self) -> None:
         """Kill what the service left behind: a new one would find its port or files taken."""

@@ -10,6 +10,8 @@ from terraflow import config
 from terraflow.credentials import store_environment
 from terraflow.settings import Settings
 from terraflow.stack import minio
+from terraflow.stack.databases import postgres
+from terraflow.stack.databases.addresses import address
 from terraflow.stack.services import SERVICES
 
 __all__ = ["FOREIGN", "environment"]
@@ -30,13 +32,16 @@ def environment(settings: Settings) -> dict[str, str]:
     own = {
         key: value
         for key, value in config.host_environment().items()
-        if not key.startswith(FOREIGN) and (settings.store == "s3" or not key.startswith("AWS_"))
+        if not key.startswith(FOREIGN)
+        and (settings.store == "s3" or not key.startswith("AWS_"))
+        and not (settings.database.is_here and key.startswith("PG"))
     }
     binaries = str(Path(sys.executable).parent)
     own |= settings.to_environment() | {
         "TERRAFLOW_RESOLVED": "1",
         "TERRAFLOW_ROOT": str(config.project_root()),
         "TERRAFLOW_ARTIFACTS_URI": settings.artifacts_uri,
+        "TERRAFLOW_MLFLOW_DATABASE": address(settings, "mlflow"),
         "PATH": os.pathsep.join(
             [binaries, own.get("PATH", os.defpath), str(minio.cached().parent)]
         ),
@@ -58,12 +63,12 @@ def environment(settings: Settings) -> dict[str, str]:
         "IPYTHONDIR": str(var / "jupyter" / "ipython"),
         "MINIO_CONFIG_ENV_FILE": str(var / "minio" / "config.env"),
     }
+    if settings.database.is_here:
+        own["TERRAFLOW_POSTGRES"] = str(postgres.find(settings))
     for service in SERVICES.values():
-        urls = [
-            SERVICES[name].address(settings) + SERVICES[name].health
-            for name in service.after
-            if name != "minio" or settings.store == "minio"
-        ]
-        if urls:
-            own["TERRAFLOW_AFTER_" + service.name.replace("-", "_").upper()] = " ".join(urls)
+        needed = [SERVICES[name] for name in service.after]
+        urls = [one.probe(settings) for one in needed if one.has_use(settings)]
+        name = service.name.replace("-", "_").upper()
+        own |= {"TERRAFLOW_AFTER_" + name: " ".join(urls)} if urls else {}
+        own |= {"TERRAFLOW_STOP_" + name: service.stop} if service.stop else {}
     return own | store_environment(settings)

@@ -16,6 +16,7 @@ from terraflow.process.supervise import STARTERS, lineage
 from terraflow.settings import load
 from terraflow.stack import setup
 from terraflow.stack.environment import environment
+from terraflow.stack.services import SERVICES
 from terraflow.state import manager_pid
 
 __all__ = ["main"]
@@ -49,8 +50,10 @@ def main(arguments: list[str]) -> NoReturn:
     setup.prepare(settings)
     settings.save()
     name, *program = arguments
-    if name == "minio" and settings.store != "minio":  # honcho would stop all if it ended
-        say(f'not needed: store = "{settings.store}"')
+    if name in SERVICES and not SERVICES[name].has_use(
+        settings
+    ):  # honcho would stop all at its end
+        say(f'not needed: store = "{settings.store}", database = "{settings.database.kind}"')
         program = [sys.executable, "-c", "import signal; signal.pause()"]
     os.execve(
         sys.executable,

@@ -11,6 +11,7 @@ from terraflow import probes
 from terraflow.errors import ConfigError
 from terraflow.files import write_private
 from terraflow.settings import Settings
+from terraflow.stack.databases import addresses
 from terraflow.state import ServiceState, manager_pid
 
 __all__ = [
@@ -44,6 +45,8 @@ class Service:
         Airflow's name for it in the answer of /api/v2/monitor/health, where it has no port.
     after : tuple of str
         Services that must answer first.
+    stop : str
+        Signals that end it, one after the other, where SIGTERM does not do.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Service:
     health: str = ""
     component: str = ""
     after: tuple[str, ...] = ()
+    stop: str = ""
 
     def address(self, settings: Settings) -> str:
         """Return the base URL, or "" where it listens on no port."""
@@ -65,18 +69,33 @@ class Service:
             return f"http://{settings.host}:{dict(settings.ports())[self.ports[1]]}"
         return self.address(settings)
 
+    def probe(self, settings: Settings) -> str:
+        """Return the URL that answers when it is ready."""
+        if self.name == "postgresql":
+            return addresses.probe(settings)
+        return self.address(settings) + self.health
+
+    def has_use(self, settings: Settings) -> bool:
+        """Tell whether the settings need it: MinIO as the store, PostgreSQL as the database."""
+        if self.name == "minio":
+            return settings.store in ("minio", None)
+        return self.name != "postgresql" or settings.database.is_here
+
 
 _HEALTH = "/api/v2/monitor/health"
+_DATABASE = ("postgresql",)
 SERVICES = {
     service.name: service
     for service in (
         Service("minio", "minio", ("minio.port", "minio.console_port"), "/minio/health/ready"),
-        Service("mlflow", "mlflow", ("mlflow.port",), "/health", after=("minio",)),
+        # SIGTERM lets its clients end first, SIGINT ends it
+        Service("postgresql", "postgresql", stop="SIGTERM SIGINT"),
+        Service("mlflow", "mlflow", ("mlflow.port",), "/health", after=("minio", "postgresql")),
         Service("jupyter", "jupyter", ("jupyter.port",), "/api"),
-        Service("airflow-api", "airflow", ("airflow.port",), "/api/v2/version"),
-        Service("airflow-scheduler", "airflow", component="scheduler"),
-        Service("airflow-dag-processor", "airflow", component="dag_processor"),
-        Service("airflow-triggerer", "airflow", component="triggerer"),
+        Service("airflow-api", "airflow", ("airflow.port",), "/api/v2/version", after=_DATABASE),
+        Service("airflow-scheduler", "airflow", component="scheduler", after=_DATABASE),
+        Service("airflow-dag-processor", "airflow", component="dag_processor", after=_DATABASE),
+        Service("airflow-triggerer", "airflow", component="triggerer", after=_DATABASE),
     )
 }
 
@@ -87,12 +106,12 @@ def select(settings: Settings, only: Iterable[str] = ()) -> list[Service]:
     Parameters
     ----------
     only : iterable of str
-        Groups or services; empty takes all. Without MinIO as the store there is no MinIO.
+        Groups or services; empty takes all that the settings need.
 
     Raises
     ------
     ConfigError
-        A name is neither a group nor a service.
+        A name is neither a group nor a service, or the settings need none of them.
     """
     wanted = set(only)
     known = {service.group for service in SERVICES.values()} | set(SERVICES)
@@ -104,7 +123,12 @@ def select(settings: Settings, only: Iterable[str] = ()) -> list[Service]:
     chosen = [s for s in SERVICES.values() if not wanted or s.group in groups]
     needed = {name for service in chosen for name in service.after}
     chosen = [s for s in SERVICES.values() if s in chosen or s.name in needed]
-    return [s for s in chosen if s.name != "minio" or settings.store == "minio"]
+    if not (used := [s for s in chosen if s.has_use(settings)]):
+        raise ConfigError(
+            f"--only {','.join(sorted(wanted))} leaves nothing to start: the settings of store and "
+            "database need none of it."
+        )
+    return used
 
 
 def is_ready(service: Service, settings: Settings, state: ServiceState | None) -> bool:
@@ -112,7 +136,7 @@ def is_ready(service: Service, settings: Settings, state: ServiceState | None) -
     if not state or state.phase != "running":
         return False
     if not service.component:
-        return probes.answers(service.address(settings) + service.health)
+        return probes.answers(service.probe(settings))
     health = probes.get_json(SERVICES["airflow-api"].address(settings) + _HEALTH) or {}
     component = health.get(service.component) or {}
     heartbeat = next((v for k, v in component.items() if k.startswith("latest_") and v), None)

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from terraflow import config, probes
+from terraflow import config
 from terraflow.console import command, say
 from terraflow.credentials import ADMIN, read_secrets
 from terraflow.errors import ConfigError, ServiceError, TerraFlowError
 from terraflow.files import make_dir, write_private
 from terraflow.lock import Lock
-from terraflow.process.child_processes import die_with_parent
+from terraflow.process.temporary import temporary_service
 from terraflow.settings import Settings, load, resolve_ports
 from terraflow.stack import minio
-from terraflow.stack.databases import migrate
+from terraflow.stack.databases import postgres
+from terraflow.stack.databases.addresses import address
+from terraflow.stack.databases.migrate import migrate
 from terraflow.stack.environment import environment
 
 __all__ = ["check_assignments", "decide_store", "expected_store", "prepare", "set_up"]
-
-START_S = 30.0
 
 
 def set_up(assignments: Iterable[str] = ()) -> Settings:
@@ -96,7 +94,9 @@ def prepare(settings: Settings) -> None:
         lock.wait()
     try:
         _write_configuration(settings, read_secrets(settings))
-        migrate(settings)
+        if settings.database.kind == "postgresql":
+            postgres.prepare(settings)
+        migrate(settings, environment(settings))
         _make_buckets(settings)
     finally:
         lock.release()
@@ -149,7 +149,6 @@ def expected_store(settings: Settings) -> str:
 def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:
     """Write what the services read their secrets from: none passes through the environment."""
     var, root = settings.var, config.project_root()
-    database = f"sqlite:///{var / 'airflow' / 'airflow.db'}"
     passwords = var / "airflow" / "passwords.json"
     airflow: dict[str, dict[str, object]] = {
         "core": {
@@ -164,7 +163,10 @@ def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:
             "simple_auth_manager_passwords_file": passwords,
         },
         # setup has done it; each component would load all migrations to check them
-        "database": {"sql_alchemy_conn": database, "check_migrations": False},
+        "database": {
+            "sql_alchemy_conn": address(settings, "airflow"),
+            "check_migrations": False,
+        },
         "api": {
             "base_url": settings.airflow_url,
             "host": settings.host,
@@ -178,6 +180,9 @@ def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:
         "dag_processor": {"refresh_interval": 15, "min_file_process_interval": 15},
         "usage_data_collection": {"enabled": False},
     }
+    if settings.database.kind == "postgresql":
+        conn_async = address(settings, "airflow", "psycopg_async")
+        airflow["database"]["sql_alchemy_conn_async"] = conn_async
     lines = []
     for section, values in airflow.items():
         lines.append(f"[{section}]")
@@ -269,29 +274,10 @@ def _temporary_minio(settings: Settings) -> Iterator[Settings]:
     log = settings.log_dir / "minio-setup.log"
     address = f"{settings.host}:{temporary.minio.port}"
     console = f"{settings.host}:{temporary.minio.console_port}"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [
-                *(str(minio.find()), "server", "--quiet", "--address", address),
-                *("--console-address", console, str(settings.var / "minio" / "data")),
-            ],
-            env=environment(temporary),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent,
-        )
-    try:
-        _await(lambda: probes.answers(f"http://{address}/minio/health/ready"), process, log)
+    command = [
+        *(str(minio.find()), "server", "--quiet", "--address", address),
+        *("--console-address", console, str(settings.var / "minio" / "data")),
+    ]
+    ready = f"http://{address}/minio/health/ready"
+    with temporary_service("MinIO", command, ready, env=environment(temporary), log=log):
         yield temporary
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _await(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_S
-    while not ready():
-        if process.poll() is not None or time.monotonic() > deadline:
-            last = " | ".join(log.read_text().strip().splitlines()[-3:])
-            raise ServiceError(f"MinIO did not start within {START_S:.0f} s: {last}; see {log}.")
-        time.sleep(0.1)

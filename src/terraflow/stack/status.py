@@ -56,7 +56,7 @@ def status(settings: Settings) -> list[ServiceStatus]:
     states = read_all(settings.run_dir)
     rows = []
     for service in SERVICES.values():
-        if service.name == "minio" and settings.store not in ("minio", None):
+        if not service.has_use(settings):
             continue
         state = states.get(service.name)
         ready = is_ready(service, settings, state)

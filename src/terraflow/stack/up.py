@@ -21,13 +21,14 @@ from terraflow.files import make_dir
 from terraflow.lock import Lock
 from terraflow.settings import Settings, load, resolve_ports
 from terraflow.stack import setup
+from terraflow.stack.databases.addresses import socket_folder
 from terraflow.stack.environment import environment
 from terraflow.stack.ports import check_ports
 from terraflow.stack.services import MODEL_SERVER, Service, is_ready, select
 from terraflow.stack.status import memory_mb, total_mb
 from terraflow.state import manager_pid, read_all, read_state
 
-__all__ = ["down", "reset", "up", "wait_until_ready"]
+__all__ = ["claim", "down", "reset", "up", "wait_until_ready"]
 
 START_S = 300.0
 STOP_S = 10.0
@@ -56,7 +57,7 @@ def up(assignments: Iterable[str] = (), *, only: Iterable[str] = (), detach: boo
     setup.check_assignments(assignments := list(assignments))
     settings = load(assignments, running=False)
     make_dir(settings.run_dir)
-    lock = _claim(settings)
+    lock = claim(settings)
     settings = resolve_ports(settings)
     expected = settings.model_copy(update={"store": setup.expected_store(settings)})
     check_ports(settings, select(expected, only))
@@ -96,8 +97,14 @@ def up(assignments: Iterable[str] = (), *, only: Iterable[str] = (), detach: boo
     return 0
 
 
-def _claim(settings: Settings) -> Lock:
-    """Take this checkout, after what a killed stack left has ended."""
+def claim(settings: Settings) -> Lock:
+    """Take this checkout, after what a killed stack left has ended.
+
+    Raises
+    ------
+    ServiceError
+        The stack already runs.
+    """
     lock = Lock(settings.run_dir / "up.lock")
     deadline = time.monotonic() + STOP_S
     while True:
@@ -277,6 +284,7 @@ def reset(settings: Settings, confirm: Callable[[str], bool]) -> bool:
                 shutil.rmtree(target := folder.resolve())
                 if folder.is_symlink():  # to a larger disk: the link stays
                     target.mkdir(mode=0o700)
+        shutil.rmtree(socket_folder(settings), ignore_errors=True)
     except OSError as error:
         raise StorageError(f"{error.filename} can't be deleted: {error.strerror}.") from error
     return True

@@ -17,7 +17,7 @@ from terraflow.tasks.task import task
 __all__ = ["bench", "lint", "lock", "test", "version", "wheel"]
 
 _OVERRIDDEN = "rfc3987-syntax"  # see [tool.uv] in pyproject.toml
-_EXTRAS = ("dev", "project")
+_EXTRAS = ("dev", "postgresql", "project")
 
 
 @task(help={"k": "only tests that match, as pytest's -k", "m": "as pytest's -m"})

@@ -1,13 +1,14 @@
-"""Tasks of the stack: setup, up, down, status, logs, reset, doctor."""
+"""Tasks of the stack: setup, up, down, status, logs, reset, database, doctor."""
 
 from __future__ import annotations
 
 from invoke.context import Context
 
 from terraflow.console import confirm, say, stop_on_sigterm
+from terraflow.errors import ConfigError
 from terraflow.tasks.task import optional_argument, task
 
-__all__ = ["doctor", "down", "logs", "reset", "setup", "status", "up"]
+__all__ = ["database", "doctor", "down", "logs", "reset", "setup", "status", "up"]
 
 
 @task(iterable=["set_"], help={"set_": "a setting, as in --set mlflow.port=0"})
@@ -73,6 +74,16 @@ def reset(c: Context, yes: bool = False) -> None:
 
     done = stack.reset(settings.load(), lambda loss: confirm(loss, yes=yes))
     say("Deleted." if done else "Nothing was deleted.")
+
+
+@task(positional=["action"], help={"action": "copy", "to": "postgresql"})
+def database(c: Context, action: str, to: str = "") -> None:
+    """Copy the databases of the stopped stack: database copy --to postgresql."""
+    from terraflow.stack.move import move
+
+    if action != "copy":
+        raise ConfigError(f"database {action} is not known; write database copy --to postgresql.")
+    move(to)
 
 
 @task()

@@ -1,0 +1,1 @@
+"""Where Airflow and MLflow keep their metadata: SQLite's files, or PostgreSQL."""
