@@ -5,7 +5,6 @@ Importing this module imports Airflow's SDK alone: a DAG file is read often, and
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from terraflow.eo.project import OpenProject
 
-__all__ = ["DAG_DEFAULTS", "POOLS", "AnnounceOperator", "ArrivedOperator", "StepOperator", "each"]
+__all__ = ["DAG_DEFAULTS", "AnnounceOperator", "ArrivedOperator", "StepOperator", "each"]
 
 #: Of every DAG: one run at a time, and none for dates that have passed.
 #: Of every task. What may pass (the store, the network, a killed process) is tried again after
@@ -34,14 +33,9 @@ DAG_DEFAULTS: dict[str, Any] = {
         "execution_timeout": timedelta(hours=6),
     },
 }
-_CORES = os.cpu_count() or 1
-#: Name of a pool to its slots and what it is for: heavy steps do not fight over the cores.
-POOLS = {
-    "training": (max(1, _CORES // 4), "trainings; each uses all cores"),
-    "mapping": (_CORES, "maps; each uses up to four cores"),
-}
 #: Most ids of items that are passed on: they are for a reader.
 _SHOWN = 20
+#: Pools keep heavy steps from fighting over the cores; setup fits them to the machine.
 _POOL_OF = {"train": "training", "map": "mapping"}
 
 

@@ -19,6 +19,7 @@ from terraflow.stack import minio
 from terraflow.stack.databases import postgres
 from terraflow.stack.databases.addresses import address
 from terraflow.stack.databases.migrate import migrate
+from terraflow.stack.databases.pools import POOLS, write_pools
 from terraflow.stack.environment import environment
 
 __all__ = ["check_assignments", "decide_store", "expected_store", "prepare", "set_up"]
@@ -97,6 +98,7 @@ def prepare(settings: Settings) -> None:
         if settings.database.kind == "postgresql":
             postgres.prepare(settings)
         migrate(settings, environment(settings))
+        _fit_pools(settings)
         _make_buckets(settings)
     finally:
         lock.release()
@@ -177,8 +179,15 @@ def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:
         },
         "api_auth": {"jwt_secret": secret["airflow_secret"]},
         "logging": {"base_log_folder": var / "airflow" / "logs", "colored_console_log": False},
+        # a task whose process was killed is noticed within a minute
+        "scheduler": {
+            "task_instance_heartbeat_timeout": 60,
+            "task_instance_heartbeat_timeout_detection_interval": 10,
+            "orphaned_tasks_check_interval": 20,
+        },
         "dag_processor": {"refresh_interval": 15, "min_file_process_interval": 15},
         "usage_data_collection": {"enabled": False},
+        "dag_factory": {"enable_telemetry": False},
     }
     if settings.database.kind == "postgresql":
         conn_async = address(settings, "airflow", "psycopg_async")
@@ -205,6 +214,16 @@ def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:
         var / "minio" / "credentials",
         f"[default]\naws_access_key_id = {user}\naws_secret_access_key = {password}\n",
     )
+
+
+def _fit_pools(settings: Settings) -> None:
+    """Write Airflow's pools, once on each machine."""
+    stamp = settings.var / "airflow" / "pools"
+    wanted = f"{address(settings, 'airflow')} {POOLS}"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        with postgres.running(settings, environment(settings)):
+            write_pools(address(settings, "airflow"))
+        write_private(stamp, wanted)
 
 
 def _make_buckets(settings: Settings) -> None:
