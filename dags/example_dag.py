@@ -1,7 +1,7 @@
 """## An example to copy
 
-Copy `dags/example_dag.py` under another name, give the function that name, and change it. A DAG file
-is wiring only: what a task does belongs into `src/`, where it can be tested.
+Copy `dags/example_dag.py` under another name, give the function that name, and change it. A DAG
+file is wiring only: what a task does belongs into `src/`, where it can be tested.
 """
 
 from airflow.sdk import chain, dag, task
@@ -21,7 +21,7 @@ def example_dag() -> None:
     # It returns URIs and small values, which the task after it gets.
     ingest = StepOperator(step="ingest")
 
-    # A function of your own. Import what it needs inside: Airflow reads this file every few seconds.
+    # A function of your own. It imports what it needs inside: Airflow reads this file often.
     @task
     def count_items(images: dict[str, str]) -> int:
         from terraflow.eo import open_project, read_items

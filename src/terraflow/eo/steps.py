@@ -123,7 +123,9 @@ def run_up_to(name: str, project: OpenProject, options: Inputs | None = None) ->
         began = time.monotonic()
         if len(chain) > 1:
             say(f"{step} ...")
-        value = {**options, **run_step(step, project, value)}
+        outputs = run_step(step, project, value)
+        follows = name in STEPS and step in STEPS[name].then
+        value = {**(value if follows else options), **outputs}
         if len(chain) > 1:
             say(f"{step}: {time.monotonic() - began:.1f} s")
     return value

@@ -47,9 +47,11 @@ class Arrivals(BaseEventTrigger):
         while True:
             try:
                 store_s, source_s = await asyncio.to_thread(self._pauses)
-                async for uri in self._collections():
+                found = await asyncio.to_thread(self._list)
+                async for uri in self._untold(found):
                     yield TriggerEvent({"new": "collection", "items": uri})
-                if source_s and time.monotonic() >= next_source:
+                # nothing is downloaded before somebody has ingested for the first time
+                if found and source_s and time.monotonic() >= next_source:
                     next_source = time.monotonic() + source_s
                     if waiting := await self._source():
                         yield TriggerEvent({"new": "source", "waiting": waiting})
@@ -62,12 +64,12 @@ class Arrivals(BaseEventTrigger):
     def _pauses(self) -> tuple[float, float]:
         from terraflow.eo.config.project_file import load_config
 
-        watch = load_config(project=self.project).watch
-        return watch.store_s, watch.catalogue_s
+        config = load_config(project=self.project)
+        # simulated images lie in the store already
+        return config.watch.store_s, 0 if config.simulated else config.watch.catalogue_s
 
-    async def _collections(self) -> AsyncIterator[str]:
+    async def _untold(self, found: list[str]) -> AsyncIterator[str]:
         """Give the collections that nobody was told of; of a first look the latest alone."""
-        found = await asyncio.to_thread(self._list)
         state = self.asset_state_store
         assert state is not None  # noqa: S101 - the triggerer sets it before it calls run
         asset = Asset(name=f"{self.project}_arrivals")
