@@ -122,12 +122,19 @@ def _thumbnail(map_uri: str, info: MapInfo, storage: Storage) -> Callable[[int],
 
 
 def step(project: OpenProject, inputs: Inputs) -> Reported:
-    """Report `map`; by default that of the champion and of the items of `ingest`."""
+    """Report `map`, or each of a list; by default that of the champion and `ingest`'s items."""
     storage, uri = project.storage, inputs.get("map")
     if not uri:
         model = load_model(project.champion, storage.settings, project.hooks)
         uri = find_map(model, inputs["items"], storage)
-    return report(uri, project.hooks.target, project.config.map, storage)
+    if isinstance(uri, str):
+        return report(uri, project.hooks.target, project.config.map, storage)
+    files, tables = {}, []
+    for each in uri:
+        one = report(each, project.hooks.target, project.config.map, storage)
+        files |= {f"{name} of {each}": file for name, file in one.files.items()}
+        tables.append(f"{each}\n\n{one.table}")
+    return Reported(files=files, table="\n\n".join(tables))
 
 
 def show(project: OpenProject, outputs: Inputs) -> int:
