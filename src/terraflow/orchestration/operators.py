@@ -5,6 +5,7 @@ Importing this module imports Airflow's SDK alone: a DAG file is read often, and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -144,7 +145,7 @@ class StepOperator(_Wired):
         self.link = result_link(outputs, project.storage.settings)
         if scene := inputs.get("scene"):
             context["scene"] = scene  # type: ignore[typeddict-unknown-key] # for map_index_template
-        return outputs[self.returns] if self.returns else outputs
+        return plain(outputs[self.returns] if self.returns else outputs)
 
     def _steps(self) -> list[str]:
         """List the steps of this DAG, so that mistakes of all are told before the first works."""
@@ -211,6 +212,18 @@ def each(step: str, found: StepOperator, **options: Any) -> Any:
     options = {"task_id": step, "pool": _POOL_OF.get(step, "default_pool")} | options
     mapped = StepOperator.partial(step=step, map_index_template="{{ scene }}", **options)
     return mapped.expand(inputs=found.output)
+
+
+def plain(value: Any) -> Any:
+    """Write numbers that JSON lacks as text, as "nan" for a score that is undefined.
+
+    Records read such text as the number again.
+    """
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def open_with(params: Mapping[str, Any]) -> OpenProject:

@@ -1,0 +1,97 @@
+"""Airflow's REST API, for tests that look at what its DAGs did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from harness import Stack, wait_for
+
+
+class Airflow:
+    """The API server of a running stack, logged in as its admin."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.client = httpx.Client(base_url=stack.url("airflow"), timeout=30, trust_env=False)
+        login = {"username": "admin", "password": stack.credentials()["airflow password"]}
+        token = self.client.post("/auth/token", json=login).json()["access_token"]
+        self.client.headers["Authorization"] = f"Bearer {token}"
+
+    def get(self, path: str, **params: Any) -> Any:
+        answer = self.client.get(f"/api/v2{path}", params=params)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def send(self, method: str, path: str, body: dict[str, Any]) -> Any:
+        answer = self.client.request(method, f"/api/v2{path}", json=body)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def trigger(self, dag: str, **conf: Any) -> str:
+        """Start a run by hand."""
+        body = {"logical_date": None, "conf": conf}
+        return str(self.send("POST", f"/dags/{dag}/dagRuns", body)["dag_run_id"])
+
+    def runs(self, dag: str, kind: str = "") -> list[dict[str, Any]]:
+        """Runs of a DAG, the latest first; of one type, as "asset_triggered", if asked."""
+        found = self.get(f"/dags/{dag}/dagRuns", order_by="-run_after", limit=100)["dag_runs"]
+        return [run for run in found if not kind or run["run_type"] == kind]
+
+    def tasks(self, dag: str, run_id: str) -> dict[str, list[dict[str, Any]]]:
+        """Task id to its instances: one, or those of a mapped task in their order."""
+        rows = self.get(f"/dags/{dag}/dagRuns/{run_id}/taskInstances", limit=100)
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in sorted(rows["task_instances"], key=lambda row: row["map_index"]):
+            found.setdefault(row["task_id"], []).append(row)
+        return found
+
+    def states(self, dag: str, run_id: str) -> dict[str, list[str]]:
+        """Task id to the states of its instances."""
+        return {
+            name: [row["state"] for row in rows] for name, rows in self.tasks(dag, run_id).items()
+        }
+
+    def result(self, dag: str, run_id: str, task: str) -> Any:
+        """What a task returned."""
+        path = f"/dags/{dag}/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/return_value"
+        return self.get(path, deserialize="false", stringify="false")["value"]
+
+    def finished(
+        self, dag: str, run_id: str, seconds: float = 240, state: str = "success"
+    ) -> dict[str, list[str]]:
+        """Wait for a run's end, which must be this one; give the states of its tasks."""
+        path = f"/dags/{dag}/dagRuns/{run_id}"
+        ended = wait_for(
+            lambda: (now := self.get(path)["state"]) in ("success", "failed") and now, seconds
+        )
+        states = self.states(dag, run_id)
+        assert ended == state, f"{dag}: {states}\n{self.failures(dag, run_id)}"
+        return states
+
+    def failures(self, dag: str, run_id: str) -> str:
+        """The ends of the failed tasks' logs."""
+        told = []
+        for rows in self.tasks(dag, run_id).values():
+            for row in rows:
+                if row["state"] == "failed":
+                    path = f"/dags/{dag}/dagRuns/{run_id}/taskInstances/{row['task_id']}"
+                    log = self.get(
+                        f"{path}/logs/{row['try_number']}",
+                        map_index=row["map_index"],
+                        full_content="true",
+                    )["content"]
+                    told.append(f"{row['task_id']}: {log[-8:]}"[-6000:])
+        return "\n".join(told)
+
+    def next_run(
+        self, dag: str, known: set[str], where: Callable[[str], bool], seconds: float = 240
+    ) -> str:
+        """Wait for a run that is not known and whose id fulfils a condition."""
+
+        def found() -> str | None:
+            new = [r["dag_run_id"] for r in self.runs(dag) if r["dag_run_id"] not in known]
+            return next((run for run in new if where(run)), None)
+
+        return str(wait_for(found, seconds))

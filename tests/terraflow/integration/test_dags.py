@@ -1,0 +1,262 @@
+"""The DAGs on a running stack: what one tells another, from new images to a new champion's maps."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+
+from airflow_api import Airflow
+from harness import Stack, wait_for
+
+DAGS = {
+    "example_dag",
+    "land_cover_mapping",
+    "land_cover_monitoring",
+    "land_cover_retraining",
+    "land_cover_training",
+    "land_cover_training_yaml",
+    "land_cover_watch",
+}
+WEAK = '[model]\nname = "mlp"\nparameters = { hidden_layer_sizes = [1], max_iter = 3 }\n'
+MONTHS = ("2024-04-01", "2024-08-31")
+
+
+def configure(stack: Stack, *changes: tuple[str, str], more: str = "") -> None:
+    """Write the project file of a stack anew: fewer samples, its own changes."""
+    text = (Path(__file__).resolve().parents[3] / "config" / "land_cover.toml").read_text()
+    for old, new in (("samples_per_class = 1000", "samples_per_class = 200"), *changes):
+        assert old in text
+        text = text.replace(old, new)
+    (stack.config / "land_cover.toml").write_text(f"{text}\n{more}")
+
+
+@pytest.fixture(scope="module")
+def dag_stack(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Stack]:
+    """A stack with local files, so that tests can make scenes of their own."""
+    one = Stack(tmp_path_factory.mktemp("dags"), TERRAFLOW_STORE="local")
+    for database in ("airflow", "mlflow"):
+        (one.var / database).mkdir(parents=True)
+        for path in (migrated / database).glob(f"{database}.*"):
+            shutil.copy2(path, one.var / database)
+    try:
+        configure(one, ("2024-09-30", "2024-08-31"))
+        one.ok("up", "--detach", "--only", "airflow,mlflow")
+        mlflow.set_tracking_uri(one.url("mlflow"))
+        yield one
+    finally:
+        one.close()
+
+
+@pytest.fixture(scope="module")
+def airflow(dag_stack: Stack) -> Airflow:
+    api = Airflow(dag_stack)
+    wait_for(lambda: {dag["dag_id"] for dag in api.get("/dags")["dags"]} >= DAGS, 90)
+    return api
+
+
+def known(airflow: Airflow, dag: str) -> set[str]:
+    return {run["dag_run_id"] for run in airflow.runs(dag)}
+
+
+def champion() -> str:
+    client = mlflow.MlflowClient()
+    return str(client.get_model_version_by_alias("land-cover", "champion").version)
+
+
+def test_dags_are_all_there_unpaused_with_a_text(airflow: Airflow) -> None:
+    assert airflow.get("/importErrors")["import_errors"] == []
+    dags = airflow.get("/dags")["dags"]
+    assert {dag["dag_id"] for dag in dags} == DAGS
+    for dag in dags:
+        assert not dag["is_paused"]
+        details = airflow.get(f"/dags/{dag['dag_id']}/details")
+        assert details["doc_md"].startswith("## ")
+        assert details["catchup"] is False
+    assert not any(
+        run["state"] == "failed" for dag in DAGS for run in airflow.runs(dag)
+    )  # nothing fails on a stack without images and models
+
+
+def test_pools_are_there(airflow: Airflow) -> None:
+    pools = {pool["name"]: pool["slots"] for pool in airflow.get("/pools")["pools"]}
+    assert pools["training"] >= 1
+    assert pools["mapping"] >= 1
+
+
+@pytest.fixture(scope="module")
+def trained(dag_stack: Stack, airflow: Airflow) -> str:
+    """A champion that is easily beaten, trained by the DAG; the run of the DAG."""
+    configure(
+        dag_stack,
+        ("2024-09-30", "2024-08-31"),
+        (
+            'name = "mlp"              # or random_forest, lightgbm\n'
+            "parameters = { hidden_layer_sizes = [64] }",
+            'name = "mlp"\nparameters = { hidden_layer_sizes = [1], max_iter = 3 }',
+        ),
+    )
+    run = airflow.trigger("land_cover_training", tune=0)
+    airflow.finished("land_cover_training", run)
+    return run
+
+
+def test_training_runs_each_step_and_announces_the_first_champion(
+    trained: str, airflow: Airflow
+) -> None:
+    states = airflow.states("land_cover_training", trained)
+    assert set(states) == {
+        *("ingest", "preprocess", "train", "gate", "approve", "promote", "announce")
+    }
+    assert all(state == ["success"] for state in states.values())
+    result = airflow.result("land_cover_training", trained, "train")
+    run = mlflow.get_run(result["run_id"])
+    assert run.info.status == "FINISHED"
+    assert f"Run {trained} of land_cover_training" in run.data.tags["mlflow.note.content"]
+    assert champion() == "1"
+    link = airflow.get(f"/dags/land_cover_training/dagRuns/{trained}/taskInstances/train/links")[
+        "extra_links"
+    ]
+    assert link == {"Result": result["url"]}
+
+
+def test_new_champion_maps_every_scene_and_reports(
+    trained: str, airflow: Airflow, dag_stack: Stack
+) -> None:
+    def with_maps() -> str | None:
+        for run in airflow.runs("land_cover_mapping", "asset_triggered"):
+            tasks = airflow.tasks("land_cover_mapping", run["dag_run_id"])
+            if len(tasks.get("map", ())) == 5 and run["state"] in ("success", "failed"):
+                return str(run["dag_run_id"])
+        return None
+
+    run = wait_for(with_maps, 240)
+    tasks = airflow.tasks("land_cover_mapping", run)
+    assert {row["state"] for rows in tasks.values() for row in rows} == {"success"}
+    names = [row["rendered_map_index"] for row in tasks["map"]]
+    assert names == [f"2024-0{month}-14" for month in range(4, 9)]
+    reported = airflow.result("land_cover_mapping", run, "report")
+    assert len([name for name in reported["files"] if name.startswith("quicklook")]) == 5
+    maps = sorted((dag_stack.var / "eo-data" / "land-cover" / "maps").glob("*/map.tif"))
+    assert len(maps) == 5
+    for path in maps:
+        item = json.loads(path.with_suffix(".json").read_text())
+        assert item["properties"]["terraflow:model"] == "models:/land-cover/1"
+        with rasterio.open(path) as file:
+            assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        areas = pd.read_csv(path.with_name("map_areas.csv"))
+        assert areas["mapped_ha"].sum() > 0 if "mapped_ha" in areas else len(areas) > 0
+
+
+def test_ingest_in_the_shell_is_all_that_a_new_map_needs(
+    trained: str, airflow: Airflow, dag_stack: Stack
+) -> None:
+    before = known(airflow, "land_cover_mapping")
+    configure(dag_stack)
+    dag_stack.ok("ingest")
+
+    def one_map(run: str) -> bool:
+        rows = airflow.tasks("land_cover_mapping", run).get("map", ())
+        return [row["rendered_map_index"] for row in rows] == ["2024-09-14"]
+
+    run = airflow.next_run("land_cover_mapping", before, one_map)
+    airflow.finished("land_cover_mapping", run)
+    events = airflow.get(f"/dags/land_cover_mapping/dagRuns/{run}/upstreamAssetEvents")
+    assert [event["name"] for event in events["asset_events"]] == ["land_cover_scenes"]
+    assert "New images came into the store" in events["asset_events"][0]["extra"]["why"]
+
+
+def drifted_catalogue(stack: Stack, folder: Path) -> Path:
+    """Copy the simulated images with other reflectances, as of a dry year."""
+    [source] = (stack.var / "eo-data").glob("simulated-*")
+    shutil.copytree(source, folder)
+    for path in folder.rglob("*.tif"):
+        if path.stem == "SCL":
+            continue
+        with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+            values = file.read(1)
+            file.write(np.where(values == file.nodata, values, values // 3 + 2500), 1)
+    return folder / "catalog.json"
+
+
+def test_drift_retrains_asks_a_person_and_maps_with_the_new_champion(
+    trained: str, airflow: Airflow, dag_stack: Stack, tmp_path: Path
+) -> None:
+    """Drifted scene, drift, retraining, approval, new champion, new maps."""
+    catalogue = drifted_catalogue(dag_stack, tmp_path / "dry")
+    before = {dag: known(airflow, dag) for dag in DAGS}
+    configure(dag_stack, more="[promotion]\napprove = true\n")
+    drifted = dag_stack.config / "drifted.toml"
+    text = (dag_stack.config / "land_cover.toml").read_text()
+    drifted.write_text(text.replace('catalogue = "simulated"', f'catalogue = "{catalogue}"', 1))
+    dag_stack.ok("ingest", "--config", str(drifted))
+
+    run = airflow.next_run("land_cover_retraining", before["land_cover_retraining"], bool)
+    events = airflow.get(f"/dags/land_cover_retraining/dagRuns/{run}/upstreamAssetEvents")
+    [event] = events["asset_events"]
+    assert event["name"] == "land_cover_drift"
+    assert "The images of 2024-09 have drifted" in event["extra"]["why"]
+
+    path = f"/dags/land_cover_retraining/dagRuns/{run}"
+    wait_for(
+        lambda: (
+            airflow.states("land_cover_retraining", run)["approve"] != [None]
+            and airflow.states("land_cover_retraining", run)["approve"] == ["awaiting_input"]
+        ),
+        240,
+    )
+    page = airflow.get(f"{path}/taskInstances/approve/-1/hitlDetails")
+    assert page["subject"] == "Shall version 2 of land-cover become the champion?"
+    for told in ("95 % interval", "| macro F1 |", dag_stack.url("mlflow"), "[version 1]"):
+        assert told in page["body"]
+    assert champion() == "1"
+    answer = {"chosen_options": ["Approve"], "params_input": {"reason": "Better in all fields."}}
+    airflow.send("PATCH", f"{path}/taskInstances/approve/-1/hitlDetails", answer)
+    airflow.finished("land_cover_retraining", run)
+    assert champion() == "2"
+    version = mlflow.MlflowClient().get_model_version("land-cover", "2")
+    assert version.tags["promotion_reason"].startswith(
+        "admin approved version 2: Better in all fields. Better, comparing"
+    )
+    note = mlflow.get_run(version.run_id).data.tags["mlflow.note.content"]
+    assert "since: The images of 2024-09 have drifted" in note
+
+    def by_new_champion(run: str) -> bool:
+        rows = airflow.tasks("land_cover_mapping", run).get("map", ())
+        return len(rows) == 6
+
+    run = airflow.next_run("land_cover_mapping", before["land_cover_mapping"], by_new_champion)
+    airflow.finished("land_cover_mapping", run)
+
+
+def test_rejected_model_leaves_the_champion(
+    trained: str, airflow: Airflow, dag_stack: Stack
+) -> None:
+    weak = ("hidden_layer_sizes = [64]", "hidden_layer_sizes = [64], alpha = 1e-4")
+    configure(dag_stack, weak, more="[promotion]\napprove = true\n")
+    client = mlflow.MlflowClient()
+    client.set_registered_model_alias("land-cover", "champion", "1")  # which is easily beaten
+    run = airflow.trigger("land_cover_training")
+    path = f"/dags/land_cover_training/dagRuns/{run}/taskInstances/approve/-1/hitlDetails"
+    wait_for(
+        lambda: airflow.states("land_cover_training", run)["approve"] == ["awaiting_input"], 240
+    )
+    answer = {"chosen_options": ["Reject"], "params_input": {"reason": "Wrong labels."}}
+    airflow.send("PATCH", path, answer)
+    states: dict[str, Any] = airflow.finished("land_cover_training", run)
+    assert states["announce"] == ["skipped"]
+    assert champion() == "1"
+    [version] = client.search_model_versions(
+        "name = 'land-cover'", order_by=["version_number DESC"], max_results=1
+    )
+    assert version.tags["promotion"] == "rejected"
+    assert version.tags["promotion_reason"].startswith("admin rejected version")
+    assert "Wrong labels." in version.tags["promotion_reason"]
