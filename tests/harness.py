@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,17 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
         assert time.monotonic() < deadline, f"not true within {seconds} s"
         time.sleep(0.1)
     return value
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """Make a folder that all may enter: PostgreSQL never runs as root."""
+    folder = Path(tempfile.mkdtemp(prefix="terraflow-test-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 class Stack:

@@ -47,6 +47,8 @@ CONFIGURATION = {
     "max_logical_replication_workers": 0,
     "max_parallel_workers_per_gather": 0,
     "jit": "off",
+    "log_error_verbosity": "terse",  # with statements and details, values would be in the log
+    "log_min_error_statement": "panic",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
