@@ -50,8 +50,9 @@ def test_procfile_line_runs_under_the_supervisor_with_known_names(
     line: str, settings: Settings
 ) -> None:
     assert shlex.split(line)[:4] == ["exec", "python", "-m", "terraflow.process.supervise"]
-    variables = environment(with_store(settings, "minio")) | {"TERRAFLOW_POSTGRES": "postgres"}
+    variables = environment(with_store(settings, "minio"))
     known = {key.removeprefix("TERRAFLOW_").lower() for key in variables}
+    known |= {"postgres", "postgres_sockets"}  # only where there is one
     assert set(re.findall(r"{(\w+)}", line)) <= known
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -204,8 +205,24 @@ def test_server_starts_although_another_program_has_the_process_id_of_a_killed_o
     try:
         (data / "postmaster.pid").write_text(f"{other.pid}\n{data}\n0\n5432\n\n\n\n\n")
         os.chown(data / "postmaster.pid", owner, -1)
+        shutil.copy(data / "postmaster.pid", socket_folder(new) / ".s.PGSQL.5432.lock")
         with postgres.running(new, environment(new)):
             assert server_pid(new) != other.pid
     finally:
         other.kill()
         other.wait()
+
+
+def test_server_starts_although_nobody_has_waited_for_a_killed_one(new: Settings) -> None:
+    postgres.prepare(new)
+    data = folder(new) / "data"
+    command = [sys.executable, "-m", "terraflow.process.postgres_server"]
+    words = [str(postgres.find(new)), "-D", str(data), "-k", str(socket_folder(new))]
+    killed = subprocess.Popen([*command, *words])
+    wait_for(lambda: answers(probe(new)))
+    killed.kill()
+    wait_for(lambda: psutil.Process(killed.pid).status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: not answers(probe(new)))
+    with postgres.running(new, environment(new)):
+        assert server_pid(new) != killed.pid
+    killed.wait()
