@@ -18,6 +18,9 @@ from typing import Any
 
 import psutil
 
+from terraflow.settings import Settings
+from terraflow.stack.databases.addresses import socket_folder
+
 ROOT = Path(__file__).resolve().parents[1]
 PORTS = (
     "AIRFLOW_PORT",
@@ -171,6 +174,7 @@ class Stack:
         self.run("down")
         for process in self.processes():
             process.kill()
+        shutil.rmtree(socket_folder(Settings(var=self.var)), ignore_errors=True)
 
 
 def interrupt(process: subprocess.Popen[bytes]) -> None:
