@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from terraflow.settings import Settings
+from terraflow.stack.databases.addresses import socket_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 PORTS = (
@@ -34,6 +39,17 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
         assert time.monotonic() < deadline, f"not true within {seconds} s"
         time.sleep(0.1)
     return value
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """Make a folder that all may enter: PostgreSQL never runs as root."""
+    folder = Path(tempfile.mkdtemp(prefix="terraflow-test-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 class Stack:
@@ -158,6 +174,7 @@ class Stack:
         self.run("down")
         for process in self.processes():
             process.kill()
+        shutil.rmtree(socket_folder(Settings(var=self.var)), ignore_errors=True)
 
 
 def interrupt(process: subprocess.Popen[bytes]) -> None:

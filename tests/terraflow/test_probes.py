@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +64,25 @@ def test_answers_silence_is_no_after_a_while(monkeypatch: pytest.MonkeyPatch) ->
         sock.bind(("127.0.0.1", 0))
         sock.listen()
         assert not probes.answers(f"http://127.0.0.1:{sock.getsockname()[1]}/")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"), [(b"R\0\0\0\x08", True), (b"E\0\0", False), (b"", False)]
+)
+def test_answers_postgresql_that_asks_for_a_password(
+    answer: bytes, expected: bool, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "s"))
+        sock.listen()
+
+        def serve() -> None:
+            with sock.accept()[0] as session:
+                session.recv(1024)
+                session.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert probes.answers(f"postgresql://{tmp_path / 's'}") is expected
+        thread.join()
+    assert not probes.answers(f"postgresql://{tmp_path / 'none'}")

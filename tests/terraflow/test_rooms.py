@@ -21,7 +21,7 @@ PLATFORM = {
     "process": {"base"},
     "stack": {"process", "base"},
     "tracking": {"base"},
-    "orchestration": {"tracking", "base"},
+    "orchestration": {"eo", "tracking", "base"},
     "serving": {"stack", "tracking", "base"},
     "eo": {"tracking", "base"},
 }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,32 @@ def test_load_shell_beats_local(config_dir: Path, monkeypatch: pytest.MonkeyPatc
 def test_load_command_line_beats_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERRAFLOW_MLFLOW_PORT", "5103")
     assert load(["mlflow.port=5104"]).mlflow.port == 5104
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["database.kind=mysql"], "database.kind = 'mysql' is wrong"),
+        (["database.kind=postgresql", "database.url=mysql://me@db"], "names no server"),
+        (["database.kind=postgresql", "database.url=postgresql://db"], "names no server"),
+        (["database.kind=postgresql", "database.url=postgresql://me@db/x"], "without a database"),
+        (["database.url=postgresql://me@db"], "url is set, but kind is not"),
+        (["database.kind=postgresql", "database.url=postgresql://me:word5@db"], "~/.pgpass"),
+        (["database.kind=postgresql", "database.url=postgresql://me@db?password=word5"], "pgpass"),
+    ],
+)
+def test_load_wrong_database_is_told_without_a_password(words: list[str], told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)) as caught:
+        load(words)
+    assert "word5" not in str(caught.value)
+
+
+def test_load_database_elsewhere() -> None:
+    url = "postgresql://me@db.example.org:5433?sslmode=require"
+    database = load(["database.kind=postgresql", f"database.url={url}"]).database
+    assert database.url == url
+    assert not database.is_here
+    assert load(["database.kind=postgresql"]).database.is_here
 
 
 def test_load_reports_every_bad_key_with_its_source(

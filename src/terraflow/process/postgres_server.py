@@ -1,6 +1,6 @@
 """PostgreSQL's own programs, which refuse to run as root: then as the owner of their data.
 
-`python -m terraflow.process.postgres_server PROGRAM -D DATA ...` becomes that program.
+`python -m terraflow.process.postgres_server PROGRAM -D DATA -k SOCKETS ...` becomes that program.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ __all__ = ["main"]
 def main(arguments: list[str]) -> NoReturn:
     """Become PROGRAM, with its further words."""
     data = Path(arguments[arguments.index("-D") + 1])
-    _forget_dead_server(data / "postmaster.pid")
+    locks = [data / "postmaster.pid"]
+    if "-k" in arguments:
+        locks += Path(arguments[arguments.index("-k") + 1]).glob(".s.PGSQL.*.lock")
+    for lock in locks:
+        _forget_dead_server(lock)
     if os.geteuid() == 0:
         owner = data.stat()
         os.setgroups([])
@@ -34,15 +38,17 @@ def main(arguments: list[str]) -> NoReturn:
 
 
 def _forget_dead_server(lock: Path) -> None:
-    """Remove the lock of a killed server whose process id another program has got since.
+    """Let the lock of a killed server not keep this one from starting.
 
-    PostgreSQL would take that for itself and refuse to start. A server that lives is known by its
-    name, and by the supervisor's own lock.
+    PostgreSQL takes the process in it for a living server, though it may be one that nobody has
+    waited for, or another program's that got the same id. With the id of this process it goes on,
+    and sees by the rest of the lock whether something of the old server still lives.
     """
     with suppress(OSError, ValueError, psutil.Error):
-        pid = int(lock.read_text().splitlines()[0])
-        if psutil.pid_exists(pid) and "postgres" not in psutil.Process(pid).name():
-            lock.unlink()
+        pid, *rest = lock.read_text().splitlines(keepends=True)
+        process = psutil.Process(int(pid))
+        if process.status() == psutil.STATUS_ZOMBIE or "postgres" not in process.name():
+            lock.write_text("".join([f"{os.getpid()}\n", *rest]))
 
 
 if __name__ == "__main__":

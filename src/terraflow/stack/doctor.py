@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from terraflow.errors import ServiceError, TerraFlowError
 from terraflow.files import make_dir
 from terraflow.settings import Settings
 from terraflow.stack import minio
+from terraflow.stack.databases import postgres
 from terraflow.stack.ports import check_port
 from terraflow.stack.services import SERVICES
 from terraflow.state import manager_pid
@@ -66,6 +68,7 @@ def check_all(load: Callable[[], Settings]) -> list[Check]:
         check_disk(settings.var),
         check_memory(psutil.virtual_memory().available / 2**30),
         check_minio(settings),
+        check_database(settings),
         *_check_ports(settings),
     ]
 
@@ -119,6 +122,28 @@ def check_minio(settings: Settings) -> Check:
         return Check("MinIO", True, "not there yet; the first start builds it with Go")
     remedy = f'{minio.REMEDIES[:1].upper()}{minio.REMEDIES[1:]}; or set store = "local".'
     return Check("MinIO", False, "no binary, and no Go to build it", remedy)
+
+
+def check_database(settings: Settings) -> Check:
+    """Tell which SQLite is linked and when to leave it; or see that PostgreSQL is there."""
+    if settings.database.kind == "sqlite":
+        copying = command("database", "copy", "--to", "postgresql")
+        found = (
+            f"SQLite {sqlite3.sqlite_version}; before 3.51.3 it can, rarely, damage a database in "
+            "WAL mode that several processes write to; where many tasks or machines write, change "
+            f"to PostgreSQL by `{copying}`"
+        )
+        return Check("database", True, found)
+    try:
+        postgres.check_drivers()
+        if settings.database.is_here:
+            return Check("database", True, f"PostgreSQL at {postgres.find(settings)}")
+        from terraflow.stack.databases import server  # noqa: PLC0415 - it imports SQLAlchemy
+
+        server.exists(settings, "postgres")
+    except TerraFlowError as error:
+        return Check("database", False, "no PostgreSQL", str(error))
+    return Check("database", True, f"{settings.database.url} answers")
 
 
 def _check_packages() -> Check:

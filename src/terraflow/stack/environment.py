@@ -11,7 +11,7 @@ from terraflow.credentials import store_environment
 from terraflow.settings import Settings
 from terraflow.stack import minio
 from terraflow.stack.databases import postgres
-from terraflow.stack.databases.addresses import address
+from terraflow.stack.databases.addresses import address, socket_folder
 from terraflow.stack.services import SERVICES
 
 __all__ = ["FOREIGN", "environment"]
@@ -65,6 +65,7 @@ def environment(settings: Settings) -> dict[str, str]:
     }
     if settings.database.is_here:
         own["TERRAFLOW_POSTGRES"] = str(postgres.find(settings))
+        own["TERRAFLOW_POSTGRES_SOCKETS"] = str(socket_folder(settings))
     for service in SERVICES.values():
         needed = [SERVICES[name] for name in service.after]
         urls = [one.probe(settings) for one in needed if one.has_use(settings)]

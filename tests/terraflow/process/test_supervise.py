@@ -22,7 +22,7 @@ SUPERVISE = [sys.executable, "-m", "terraflow.process.supervise"]
 class Supervised:
     """A real supervisor on a real command."""
 
-    def __init__(self, var: Path, code: str, *options: str) -> None:
+    def __init__(self, var: Path, code: str, *options: str, **variables: str) -> None:
         self.var = var
         self.process = subprocess.Popen(
             [
@@ -33,7 +33,7 @@ class Supervised:
                 "-c",
                 code.replace("{", "{{").replace("}", "}}"),
             ],
-            env=os.environ | {"TERRAFLOW_RESOLVED": "1", "TERRAFLOW_VAR": str(var)},
+            env=os.environ | {"TERRAFLOW_RESOLVED": "1", "TERRAFLOW_VAR": str(var)} | variables,
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -57,8 +57,8 @@ class Supervised:
 def supervise(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
     started: list[Supervised] = []
 
-    def start(code: str, *options: str) -> Supervised:
-        started.append(Supervised(tmp_path / "var", code, *options))
+    def start(code: str, *options: str, **variables: str) -> Supervised:
+        started.append(Supervised(tmp_path / "var", code, *options, **variables))
         return started[-1]
 
     yield start
@@ -88,6 +88,24 @@ def test_service_killed_is_restarted_and_counted(supervise: Callable[..., Superv
     wait_for(lambda: one.state and one.state.pid not in (None, first))
     assert one.state
     assert one.state.restarts == 1
+
+
+def test_service_gets_the_signals_that_end_it_one_after_the_other(
+    supervise: Callable[..., Supervised],
+) -> None:
+    code = (
+        "import signal, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('waits for clients', flush=True))\n"
+        "signal.signal(signal.SIGINT, lambda *_: exit('ends now'))\n"
+        "print('begun', flush=True)\n"
+        "while True: time.sleep(1)"
+    )
+    one = supervise(code, TERRAFLOW_STOP_SAMPLE="SIGTERM SIGINT")
+    one.pid()
+    wait_for(lambda: "begun" in one.log)
+    one.process.terminate()
+    one.process.wait(5)
+    assert one.log.splitlines() == ["begun", "waits for clients", "ends now"]
 
 
 def test_service_output_goes_to_its_log_and_to_the_reader(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.settings import Settings, load
 from terraflow.stack import doctor, minio
+from terraflow.stack.databases import postgres
 from terraflow.stack.setup import decide_store
 
 
@@ -44,6 +46,32 @@ def test_check_minio_without_a_way() -> None:
     assert not check.ok
     assert "pixi" in check.remedy
     assert doctor.check_minio(load(["store=local"])).ok
+
+
+def test_check_database_sqlite_tells_its_version_and_when_to_change() -> None:
+    check = doctor.check_database(load())
+    assert check.ok
+    assert f"SQLite {sqlite3.sqlite_version}; before 3.51.3" in check.found
+    assert "invoke database copy --to postgresql" in check.found
+
+
+def test_check_database_postgresql_names_its_program_or_says_why_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if postgres.candidates():
+        assert "postgres" in doctor.check_database(load(["database.kind=postgresql"])).found
+    monkeypatch.setattr(postgres, "candidates", list)
+    check = doctor.check_database(load(["database.kind=postgresql"]))
+    assert not check.ok
+    assert "needs PostgreSQL 14 or newer, and there is none" in check.remedy
+
+
+def test_check_database_elsewhere_asks_the_server() -> None:
+    url = "postgresql://me@127.0.0.1:1"
+    check = doctor.check_database(load(["database.kind=postgresql", f"database.url={url}"]))
+    assert not check.ok
+    assert f"{url} refused: " in check.remedy
+    assert "~/.pgpass" in check.remedy
 
 
 def test_check_all_reports_a_bad_configuration_and_stops_there() -> None:

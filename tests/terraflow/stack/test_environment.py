@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from terraflow.config import project_root
-from terraflow.settings import Settings
+from terraflow.settings import Database, Settings
+from terraflow.stack.databases import postgres
 from terraflow.stack.environment import environment
 
 
@@ -54,6 +55,21 @@ def test_environment_lets_services_wait_for_what_they_need(settings: Settings) -
     assert "TERRAFLOW_AFTER_MLFLOW" not in environment(with_store(settings, "local"))
     url = environment(with_store(settings, "minio"))["TERRAFLOW_AFTER_MLFLOW"]
     assert url == "http://127.0.0.1:9000/minio/health/ready"
+
+
+@pytest.mark.skipif(not postgres.candidates(), reason="there is no postgres program")
+def test_environment_lets_all_that_use_postgresql_wait_for_it_and_end_before_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", "of another server")
+    assert environment(settings)["PGPASSWORD"]
+    variables = environment(
+        settings.model_copy(update={"database": Database(kind="postgresql")}),
+    )
+    waiting = {k for k, v in variables.items() if k.startswith("TERRAFLOW_AFTER_") and "PGSQL" in v}
+    assert len(waiting) == 5
+    assert variables["TERRAFLOW_STOP_POSTGRESQL"] == "SIGTERM SIGINT"
+    assert "PGPASSWORD" not in variables
 
 
 def test_environment_keeps_how_terraflow_was_started(

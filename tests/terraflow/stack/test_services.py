@@ -10,7 +10,7 @@ import pytest
 from terraflow import probes
 from terraflow.errors import ConfigError
 from terraflow.process import supervise
-from terraflow.settings import Settings
+from terraflow.settings import Database, Settings
 from terraflow.stack import services
 from terraflow.stack.environment import environment
 from terraflow.stack.services import (
@@ -52,6 +52,7 @@ def test_procfile_line_runs_under_the_supervisor_with_known_names(
     assert shlex.split(line)[:4] == ["exec", "python", "-m", "terraflow.process.supervise"]
     variables = environment(with_store(settings, "minio"))
     known = {key.removeprefix("TERRAFLOW_").lower() for key in variables}
+    known |= {"postgres", "postgres_sockets"}  # only where there is one
     assert set(re.findall(r"{(\w+)}", line)) <= known
 
 
@@ -68,6 +69,25 @@ def test_select_adds_what_a_service_needs(settings: Settings) -> None:
 
 def test_select_without_minio_store_has_no_minio(settings: Settings) -> None:
     assert "minio" not in [s.name for s in select(settings)]
+
+
+def with_database(settings: Settings, **values: str) -> Settings:
+    return settings.model_copy(update={"database": Database(**values)})  # type: ignore[arg-type]
+
+
+def test_select_has_postgresql_only_where_the_stack_runs_it(settings: Settings) -> None:
+    here = with_database(settings, kind="postgresql")
+    elsewhere = with_database(settings, kind="postgresql", url="postgresql://me@db.example.org")
+    assert "postgresql" not in [s.name for s in select(settings)]
+    assert "postgresql" not in [s.name for s in select(elsewhere)]
+    assert [s.name for s in select(here, ["mlflow"])] == ["postgresql", "mlflow"]
+    assert select(here, ["airflow"])[0].name == "postgresql"
+
+
+@pytest.mark.parametrize("name", ["minio", "postgresql"])
+def test_select_of_nothing_but_what_has_no_use_is_refused(name: str, settings: Settings) -> None:
+    with pytest.raises(ConfigError, match=f"--only {name} leaves nothing to start"):
+        select(settings, [name])
 
 
 def test_select_group_takes_all_its_services(settings: Settings) -> None:

@@ -77,11 +77,11 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(up, "STOP_S", 0.3)
 
 
-# _claim
+# claim
 
 
 def test_claim_free_checkout_keeps_its_lock_over_exec(settings: Settings) -> None:
-    lock = up._claim(settings)
+    lock = up.claim(settings)
     assert os.get_inheritable(lock.fileno())
     assert lock.holder() == ME
     lock.release()
@@ -93,7 +93,7 @@ def test_claim_while_the_stack_runs_names_it_and_what_to_do(
     monkeypatch.setenv("TERRAFLOW_STARTED_BY", "make")
     honcho = start("mlflow")
     with pytest.raises(ServiceError) as caught:
-        up._claim(settings)
+        up.claim(settings)
     assert str(caught.value) == (
         f"TerraFlow already runs here (pid {honcho.pid}, state in {settings.var}); see it with "
         "`make status`, stop it with `make down`."
@@ -104,12 +104,12 @@ def test_claim_while_the_stack_runs_names_it_and_what_to_do(
 def test_claim_while_another_is_in_its_setup_names_it(settings: Settings, start: Start) -> None:
     setup = start("up", manager="")
     with pytest.raises(ServiceError, match=f"already runs here \\(pid {setup.pid}, "):
-        up._claim(settings)
+        up.claim(settings)
 
 
 def test_claim_beside_a_model_server_is_granted(settings: Settings, start: Start) -> None:
     start("model-server")
-    up._claim(settings).release()
+    up.claim(settings).release()
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_claim_waits_for_what_a_killed_stack_left(
 ) -> None:
     sleep = time.sleep
     monkeypatch.setattr(time, "sleep", lambda s: (left_over.kill(), sleep(s)))
-    lock = up._claim(settings)
+    lock = up.claim(settings)
     assert lock.holder() == ME
     lock.release()
 
@@ -137,7 +137,7 @@ def test_claim_waits_for_what_a_killed_stack_left(
 @pytest.mark.usefixtures("hasty", "left_over")
 def test_claim_waits_not_for_ever(settings: Settings, ended_pid: int) -> None:
     with pytest.raises(ServiceError, match=f"already runs here \\(pid {ended_pid}, "):
-        up._claim(settings)
+        up.claim(settings)
 
 
 def test_is_alive_neither_a_zombie_nor_one_that_is_gone(ended_pid: int) -> None:

@@ -129,7 +129,8 @@ def step(project: OpenProject, inputs: Inputs) -> Reported:
         uri = find_map(model, inputs["items"], storage)
     if isinstance(uri, str):
         return report(uri, project.hooks.target, project.config.map, storage)
-    files, tables = {}, []
+    files: dict[str, str] = {}
+    tables = []
     for each in uri:
         one = report(each, project.hooks.target, project.config.map, storage)
         files |= {f"{name} of {each}": file for name, file in one.files.items()}

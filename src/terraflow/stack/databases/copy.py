@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -165,8 +164,8 @@ def _check_same_shape(
 
 def _set_sequences(target: Connection, one: Table) -> None:
     """Let new rows be numbered after those that were copied."""
-    for found in one.columns.values():
-        default = str(getattr(found.server_default, "arg", ""))
-        if sequence := re.search(r"nextval\('(.+?)'", default):
+    for found in one.primary_key.columns:
+        numbers = func.pg_get_serial_sequence(f'"{one.name}"', found.name)
+        if target.scalar(select(numbers)):  # serial or identity
             next_one = select(func.coalesce(func.max(found), 0) + 1).scalar_subquery()
-            target.execute(select(func.setval(sequence[1], next_one, text("false"))))
+            target.execute(select(func.setval(numbers, next_one, text("false"))))

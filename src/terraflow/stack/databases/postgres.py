@@ -47,6 +47,8 @@ CONFIGURATION = {
     "max_logical_replication_workers": 0,
     "max_parallel_workers_per_gather": 0,
     "jit": "off",
+    "log_error_verbosity": "terse",  # with statements and details, values would be in the log
+    "log_min_error_statement": "panic",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
@@ -125,7 +127,7 @@ def prepare(settings: Settings) -> None:
         _check_reachable(binary, owner.st_uid)
         _check_reachable(data, owner.st_uid)
     _make_socket_folder(socket_folder(settings), owner)
-    values = CONFIGURATION | {"unix_socket_directories": socket_folder(settings)}
+    values = dict(CONFIGURATION)
     if _major(binary) >= 18:
         values["io_method"] = "sync"  # no further processes for reading
     lines = [f"{key} = '{value}'\n" for key, value in values.items()]
@@ -151,6 +153,7 @@ def running(settings: Settings, variables: Mapping[str, str]) -> Iterator[None]:
         yield
         return
     command = _as_owner(find(settings), folder(settings) / "data")
+    command += ["-k", str(socket_folder(settings))]
     log = settings.log_dir / "postgresql-setup.log"
     with temporary_service(
         "PostgreSQL", command, probe(settings), env=variables, log=log, stop=signal.SIGINT

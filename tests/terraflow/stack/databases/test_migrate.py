@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from terraflow.stack.databases import copy_database
+from terraflow.stack.databases.migrate import copy_database
 
 
 def test_copy_database_takes_what_a_killed_process_left_in_the_journal(tmp_path: Path) -> None:
