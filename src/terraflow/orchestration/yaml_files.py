@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def _text(error: BaseException) -> str:
 
 
 def _line(path: Path, error: BaseException) -> int:
-    """Find the line: YAML's own, or the one of the last task or DAG that the error names."""
+    """Find the line: YAML's own, or that of a value that the error names, or the DAG's."""
     marks = [e.problem_mark for e in _chain(error) if isinstance(e, yaml.MarkedYAMLError)]
     if marks and marks[0]:
         return int(marks[0].line) + 1
@@ -66,7 +67,9 @@ def _line(path: Path, error: BaseException) -> int:
         named = _names(yaml.compose(path.read_text()))
     except (OSError, yaml.YAMLError):
         return 1
-    return max((line for name, line in named if name in text), default=1)
+    counts = Counter(name for name, _ in named)
+    lines = [line for name, line in named if counts[name] == 1 and name in text]
+    return max(lines, default=named[0][1] if named else 1)
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -78,9 +81,10 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _names(node: Any) -> list[tuple[str, int]]:
-    """List scalars of a document with their lines."""
+    """List scalars of a document, of a dotted name its last part, with their lines."""
     if isinstance(node, yaml.ScalarNode):
-        return [(node.value, node.start_mark.line + 1)] if len(node.value) > 2 else []
+        name = node.value.rpartition(".")[2]
+        return [(name, node.start_mark.line + 1)] if len(name) > 2 else []
     if isinstance(node, yaml.MappingNode):
         return [name for pair in node.value for each in pair for name in _names(each)]
     return [name for each in getattr(node, "value", ()) for name in _names(each)]
