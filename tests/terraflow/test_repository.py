@@ -14,7 +14,6 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from terraflow.eo.step_table import STEPS
 from terraflow.tasks import namespace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,16 +189,3 @@ def test_notebooks_import_the_public_names_and_the_project_only() -> None:
         ours = re.findall(r"^(?:from|import) ((?:terraflow|land_cover)\S*)", code, re.MULTILINE)
         assert set(ours) <= {"terraflow.eo", "land_cover.project"}, path
         assert ours
-
-
-def test_dags_run_known_steps_each_by_a_task_of_its_name() -> None:
-    for path in (ROOT / "dags").glob("*.py"):
-        tasks = {
-            node.name: ast.unparse(node)
-            for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.FunctionDef) and "task" in map(ast.unparse, node.decorator_list)
-        }
-        assert tasks
-        for name, code in tasks.items():
-            assert name in STEPS
-            assert re.findall(r"_run\('(\w+)'", code) == [name]

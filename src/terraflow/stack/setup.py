@@ -19,7 +19,7 @@ from terraflow.stack import minio
 from terraflow.stack.databases import postgres
 from terraflow.stack.databases.addresses import address
 from terraflow.stack.databases.migrate import migrate
-from terraflow.stack.databases.pools import POOLS, write_pools
+from terraflow.stack.databases.pools import fit_pools
 from terraflow.stack.environment import environment
 
 __all__ = ["check_assignments", "decide_store", "expected_store", "prepare", "set_up"]
@@ -98,7 +98,7 @@ def prepare(settings: Settings) -> None:
         if settings.database.kind == "postgresql":
             postgres.prepare(settings)
         migrate(settings, environment(settings))
-        _fit_pools(settings)
+        fit_pools(settings, environment(settings))
         _make_buckets(settings)
     finally:
         lock.release()
@@ -214,16 +214,6 @@ def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:
         var / "minio" / "credentials",
         f"[default]\naws_access_key_id = {user}\naws_secret_access_key = {password}\n",
     )
-
-
-def _fit_pools(settings: Settings) -> None:
-    """Write Airflow's pools, once on each machine."""
-    stamp = settings.var / "airflow" / "pools"
-    wanted = f"{address(settings, 'airflow')} {POOLS}"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        with postgres.running(settings, environment(settings)):
-            write_pools(address(settings, "airflow"))
-        write_private(stamp, wanted)
 
 
 def _make_buckets(settings: Settings) -> None:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["POOLS", "write_pools"]
+from terraflow.files import write_private
+from terraflow.settings import Settings
+from terraflow.stack.databases import postgres
+from terraflow.stack.databases.addresses import address
+
+__all__ = ["POOLS", "fit_pools", "write_pools"]
 
 _CORES = os.cpu_count() or 1
 #: Name to slots and what it is for; a training uses all cores, a map up to four threads.
@@ -13,6 +19,27 @@ POOLS = {
     "training": (max(1, _CORES // 4), "Trainings; each uses all cores."),
     "mapping": (_CORES, "Maps of scenes."),
 }
+
+
+def fit_pools(settings: Settings, variables: Mapping[str, str]) -> None:
+    """Write Airflow's pools, once on each machine and database.
+
+    Parameters
+    ----------
+    variables : mapping
+        Environment of a process of the stack.
+
+    Raises
+    ------
+    ServiceError
+        PostgreSQL is asked for and does not start.
+    """
+    url = address(settings, "airflow")
+    stamp, wanted = settings.var / "airflow" / "pools", f"{url} {POOLS}"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        with postgres.running(settings, variables):
+            write_pools(url)
+        write_private(stamp, wanted)
 
 
 def write_pools(url: str) -> None:

@@ -21,7 +21,7 @@ from terraflow.eo.maps import map as map_step
 from terraflow.eo.maps.map import Mapped, check_output, find_map, make_map
 from terraflow.eo.models.choice import choose_model, fit
 from terraflow.eo.project import OpenProject, Project
-from terraflow.errors import ConfigError, DataError, StorageError
+from terraflow.errors import ConfigError, DataError, NothingToDoError, StorageError
 from terraflow.storage import Storage
 
 
@@ -135,7 +135,9 @@ def test_make_map_of_masked_pixels_alone_is_refused(
     items = write_items(area)
     for item in area.items:
         write_raster(Path(item.assets["mask"].href), np.zeros((20, 24), "uint8"))
-    with pytest.raises(DataError, match=r"None of the 20 x 24 pixels .* masked .*cloud_mask"):
+    with pytest.raises(
+        NothingToDoError, match=r"None of the 20 x 24 pixels .* masked .*cloud_mask"
+    ):
         make_map(make_model(), items, storage, output=str(tmp_path / "out" / "map.tif"))
     assert not (tmp_path / "out").exists()
 

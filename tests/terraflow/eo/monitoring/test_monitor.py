@@ -217,10 +217,11 @@ def test_step_takes_the_champion_and_the_thresholds_of_the_options(
         return world.model
 
     monkeypatch.setattr(step_module, "load_model", load)
+    monkeypatch.setattr(step_module, "find_champion", lambda name, _: f"models:/{name}/7")
     items = write_scene(world.folder / "new", brighter=4000)
     inputs = {"items": items, "max_psi": 100.0, "max_outside": 1.0}
     result = step_module.step(opened(world), inputs)
     assert (result.max_psi, result.max_outside_range, result.drifted) == (100, 1, False)
     defaults = {"items": items, "max_psi": None, "model": "models:/other/1"}
     assert step_module.step(opened(world), defaults).max_psi == 0.25
-    assert asked == [f"models:/{world.model.config.name}@champion", "models:/other/1"]
+    assert asked == [f"models:/{world.model.config.name}/7", "models:/other/1"]
