@@ -13,7 +13,14 @@ from mlflow.entities.model_registry import ModelVersion
 
 from samples import make_report
 from terraflow.eo.built_in import Classification
-from terraflow.eo.promotion.promote import Decision, consider, promote_by_hand
+from terraflow.eo.promotion.gate import Verdict, judge
+from terraflow.eo.promotion.promote import (
+    Approval,
+    Decision,
+    consider,
+    promote_by_hand,
+    settle,
+)
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.settings import Settings
 from terraflow.tracking import registry
@@ -305,3 +312,81 @@ def test_promote_by_hand_of_an_unknown_run_lists_the_latest(models: Models) -> N
     run_id = models.add(TRUTH)
     with pytest.raises(ConfigError, match=f"There is no run 'nope'.*{run_id}"):
         promote_by_hand(models.settings, "nope")
+
+
+def judged(models: Models, version: str) -> Verdict:
+    with registry.connected(models.settings):
+        return judge(models.name, version, Classification())
+
+
+def test_judge_changes_nothing_and_tells_both_scores(models: Models) -> None:
+    models.add("aa" * 20)
+    models.consider("1")
+    run_id = models.add(TRUTH)
+    mlflow.MlflowClient().log_metric(run_id, "macro_f1", 1.0)
+    verdict = judged(models, "2")
+    assert verdict.promote
+    assert (verdict.version, verdict.champion) == ("2", "1")
+    assert verdict.scores["macro_f1"] == (1.0, None)
+    assert models.champion() == "1"
+    assert "promotion" not in models.tags("2")
+
+
+def settle_as(models: Models, verdict: Verdict, approval: Approval | None = None) -> Decision:
+    return settle(models.settings, verdict, Classification(), approval=approval)
+
+
+def test_settle_twice_is_as_once(models: Models) -> None:
+    models.add("aa" * 20)
+    models.consider("1")
+    models.add(TRUTH)
+    verdict = judged(models, "2")
+    decisions = [settle_as(models, verdict) for _ in range(2)]
+    assert decisions[0] == decisions[1]
+    assert decisions[0].promoted
+    assert models.tags("2")["promotion_champion_before"] == "1"
+    assert models.tags("1")["promotion"].startswith("replaced by version 2")
+
+
+def test_settle_after_the_champion_changed_compares_anew(models: Models) -> None:
+    models.add("aa" * 20)
+    models.consider("1")
+    models.add("aa" * 10 + "ab" * 10)
+    models.add(TRUTH)
+    verdict = judged(models, "2")
+    assert verdict.promote
+    models.consider("3")
+    decision = settle_as(models, verdict)
+    assert not decision.promoted
+    assert "with the champion, version 3" in decision.reason
+    assert models.champion() == "3"
+
+
+@pytest.mark.parametrize(("approved", "state"), [(True, "promoted"), (False, "rejected")])
+def test_settle_writes_what_a_person_said(approved: bool, state: str, models: Models) -> None:
+    models.add("aa" * 20)
+    models.consider("1")
+    models.add(TRUTH)
+    approval = Approval(approved=approved, by="ann", reason="Looks right.")
+    decision = settle_as(models, judged(models, "2"), approval)
+    tags = models.tags("2")
+    assert decision.promoted is approved
+    assert tags["promotion"] == state
+    assert tags["promotion_by"] == "ann"
+    said = "approved" if approved else "rejected"
+    assert tags["promotion_reason"].startswith(f"ann {said} version 2: Looks right. Better, compar")
+    assert models.champion() == ("2" if approved else "1")
+
+
+def test_settle_approval_of_another_comparison_does_not_count(models: Models) -> None:
+    models.add("aa" * 20)
+    models.consider("1")
+    run_id = models.add(TRUTH)
+    verdict = judged(models, "2")
+    other = models.add("aa" * 10 + "ab" * 10)
+    promote_by_hand(models.settings, other)
+    decision = settle_as(models, verdict, Approval(approved=True, by="ann"))
+    assert not decision.promoted
+    assert "changed from version 1 to 3 while version 2 waited for ann" in decision.reason
+    assert run_id in decision.reason
+    assert models.champion() == "3"
