@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pystac
 
@@ -23,6 +23,7 @@ __all__ = [
     "read_digest",
     "read_items",
     "write_collection",
+    "write_part",
 ]
 
 #: Field of the collection: SHA-256 over the checksums of all its images.
@@ -149,21 +150,51 @@ def of_month(items_uri: str, month: str, root: str, storage: Storage) -> tuple[s
     items = read_items(items_uri, storage)
     months = [f"{item_time(item):%Y-%m}" for item in items]
     wanted = months[-1] if month == "latest" else month
-    chosen = {
-        str(item.get_self_href()): item
-        for item, its in zip(items, months, strict=True)
-        if its == wanted
-    }
+    chosen = [item for item, its in zip(items, months, strict=True) if its == wanted]
     if not chosen:
         raise NothingToDoError(
             f"None of the {len(items)} items of {items_uri}, of {months[0]} to {months[-1]}, lies "
             f"in {wanted}; choose another month, or ingest images of it."
         )
-    folder = join(root, "scenes")
-    return write_collection(root.rpartition("/")[2], folder, chosen, storage)[0], wanted
+    return write_part(chosen, root, storage), wanted
+
+
+def write_part(items: Sequence[pystac.Item], root: str, storage: Storage) -> str:
+    """Write a collection of some items of others, in the folder `scenes` of a project.
+
+    An item that has no address of its own, as in an item collection, is written beside it.
+
+    Parameters
+    ----------
+    root : str
+        URI of the project's part of the store.
+
+    Returns
+    -------
+    str
+        URI, the same for the same items.
+
+    Raises
+    ------
+    StorageError
+        The store can't be written.
+    """
+    folder, found = join(root, "scenes"), {}
+    for item in items:
+        uri = item.get_self_href()
+        if not uri:
+            document = json.dumps(item.to_dict(transform_hrefs=False), sort_keys=True).encode()
+            name = hashlib.sha256(document).hexdigest()[:12]
+            uri = storage.write(join(folder, f"item-{name}.json"), document)
+        found[uri] = item
+    return write_collection(root.rpartition("/")[2], folder, found, storage)[0]
 
 
 def extent(items: Iterable[pystac.Item]) -> tuple[float, float, float, float]:
-    """Bounds of all items: west, south, east, north in degrees (EPSG:4326)."""
-    west, south, east, north = zip(*(item.bbox for item in items if item.bbox), strict=True)
+    """Bounds of all items: west, south, east, north in degrees (EPSG:4326).
+
+    Of items that do not tell where they lie: the whole world.
+    """
+    bounds = [item.bbox for item in items if item.bbox] or [[-180.0, -90.0, 180.0, 90.0]]
+    west, south, east, north = zip(*bounds, strict=True)
     return min(west), min(south), max(east), max(north)

@@ -12,7 +12,7 @@ import pystac
 from terraflow.console import command, say, table
 from terraflow.eo.config.record import Record
 from terraflow.eo.features.composites import period_labels
-from terraflow.eo.images.collection import read_items, write_collection
+from terraflow.eo.images.collection import read_items, write_part
 from terraflow.eo.images.local_files import UNDATED
 from terraflow.eo.images.places import latest_collection, project_root
 from terraflow.eo.images.selection import item_time
@@ -20,7 +20,7 @@ from terraflow.eo.maps.map import map_uri
 from terraflow.eo.models.champion import find_champion
 from terraflow.eo.models.model import LoadedModel, load_model
 from terraflow.eo.project import Inputs, OpenProject
-from terraflow.storage import Storage, join
+from terraflow.storage import Storage
 
 __all__ = ["Scene", "Scenes", "find_scenes", "show", "step"]
 
@@ -129,9 +129,7 @@ def _reaches(items: Sequence[pystac.Item], model: LoadedModel) -> bool:
 def _scene(
     name: str, members: Sequence[pystac.Item], model: LoadedModel, storage: Storage
 ) -> Scene:
-    folder = join(project_root(model.config.name, storage), "scenes")
-    hrefs = {str(item.get_self_href()): item for item in members}
-    items, _ = write_collection(model.config.name, folder, hrefs, storage)
+    items = write_part(members, project_root(model.config.name, storage), storage)
     uri = map_uri(model, items, list(members), storage)
     return Scene(
         scene=name,
