@@ -6,6 +6,7 @@ Importing this module imports Airflow's SDK alone: a DAG file is read often, and
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,8 @@ class StepOperator(_Wired):
 
     def execute(self, context: Context) -> Any:
         """Open the project, and run the step on its inputs."""
+        from airflow.utils.deprecation_tools import DeprecatedImportWarning
+
         from terraflow.eo.steps import check_steps, run_step
         from terraflow.errors import (
             NothingToDoError,
@@ -135,7 +138,10 @@ class StepOperator(_Wired):
             project = open_with(params)
             if not self.upstream_task_ids:
                 check_steps(self._steps(), project, inputs)
-            outputs = run_step(self.step, project, inputs)
+            with warnings.catch_warnings():
+                # skops looks at all that is imported, Airflow's former names among it
+                warnings.simplefilter("ignore", DeprecatedImportWarning)
+                outputs = run_step(self.step, project, inputs)
         except (ServiceError, StorageError):
             raise
         except NothingToDoError as error:

@@ -34,7 +34,7 @@ from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.eo.images.assets import find_images
 from terraflow.eo.images.local_files import UNDATED
 from terraflow.eo.images.selection import item_time
-from terraflow.errors import ConfigError, DataError
+from terraflow.errors import ConfigError, DataError, NothingToDoError
 from terraflow.storage import Storage
 
 __all__ = ["FeatureSource"]
@@ -76,6 +76,8 @@ class FeatureSource:
         date.
     ConfigError
         An index is unknown or lacks its bands.
+    NothingToDoError
+        No item lies in the periods.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class FeatureSource:
         self.missing_periods = [period for period in self.periods if period not in present]
         if len(self.missing_periods) == len(self.periods):
             first, last = str(min(times))[:10], str(max(times))[:10]
-            raise DataError(
+            raise NothingToDoError(
                 f"None of the {len(times)} items, of {first} to {last}, lies in the model's "
                 f"periods {self.periods[0]} to {self.periods[-1]}; take items of these, or train "
                 "with [features] composites over all years, as month_of_year."
