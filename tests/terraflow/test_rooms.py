@@ -21,7 +21,7 @@ PLATFORM = {
     "process": {"base"},
     "stack": {"process", "base"},
     "tracking": {"base"},
-    "orchestration": {"tracking", "base"},
+    "orchestration": {"tracking", "base", "eo"},
     "serving": {"stack", "tracking", "base"},
     "eo": {"tracking", "base"},
 }
