@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,18 @@ from terraflow.orchestration.rest.api import AirflowApi, RefusedError, path_of
 from terraflow.orchestration.rest.task_logs import log_end
 from terraflow.settings import Settings
 
-__all__ = ["await_dag", "check_conf", "follow", "results", "run_dag", "trigger"]
+__all__ = [
+    "SchedulerWatch",
+    "await_dag",
+    "check_conf",
+    "check_not_paused",
+    "follow",
+    "instance_name",
+    "results",
+    "run_dag",
+    "start",
+    "trigger",
+]
 
 POLL_S = 1.0
 PARSE_S = 90.0
@@ -47,14 +57,43 @@ def run_dag(
         Airflow does not answer, does not know the DAG or has paused it, or the DAG run failed.
     """
     with AirflowApi(settings) as api:
-        if await_dag(api, dag_id)["is_paused"]:
-            raise ServiceError(
-                f"The DAG {dag_id} is paused, so that no run of it would start; run "
-                f"`{command('dags', 'unpause', dag_id)}`, then repeat."
-            )
+        check_not_paused(await_dag(api, dag_id))
         run_id = trigger(api, dag_id, conf)
         tasks = follow(api, dag_id, run_id)
         return results(api, dag_id, run_id, tasks, result_tasks)
+
+
+def start(api: AirflowApi, dag_id: str, conf: Mapping[str, Any], *, wait: bool) -> None:
+    """Trigger a DAG that Airflow knows, and follow the run if that is asked for.
+
+    Raises
+    ------
+    ConfigError
+        A parameter is wrong.
+    ServiceError
+        The DAG is paused, or the run that is followed failed.
+    """
+    check_not_paused(api.call("GET", path_of(dag_id)))
+    check_conf(api, dag_id, conf)
+    run_id = trigger(api, dag_id, conf)
+    if wait:
+        follow(api, dag_id, run_id)
+
+
+def check_not_paused(dag: Mapping[str, Any]) -> None:
+    """See that runs of a DAG start.
+
+    Raises
+    ------
+    ServiceError
+        It is paused.
+    """
+    if dag["is_paused"]:
+        dag_id = dag["dag_id"]
+        raise ServiceError(
+            f"The DAG {dag_id} is paused, so that no run of it would start; run "
+            f"`{command('dags', 'unpause', dag_id)}`, then repeat."
+        )
 
 
 def await_dag(api: AirflowApi, dag_id: str) -> dict[str, Any]:
@@ -128,8 +167,9 @@ def trigger(api: AirflowApi, dag_id: str, conf: Mapping[str, Any]) -> str:
         api.call("POST", path_of(dag_id, "dagRuns"), again=True, json=body)
     except RefusedError as error:
         if error.status in (400, 422):
+            told = error.detail.partition(" Failed validating")[0]
             raise ConfigError(
-                f"The DAG {dag_id} was not started with {_told(conf)}: {error.detail}; correct it."
+                f"The DAG {dag_id} was not started with {_told(conf)}: {told}; correct it."
             ) from error
         if error.status != 409:  # of a repetition: the first request had arrived
             raise
@@ -156,16 +196,15 @@ def follow(api: AirflowApi, dag_id: str, run_id: str) -> list[dict[str, Any]]:
     """
     path = path_of(dag_id, "dagRuns", run_id)
     seen: dict[tuple[str, int], str] = {}
-    scheduler = _Scheduler(api)
+    scheduler = SchedulerWatch(api)
     while True:
         state = api.call("GET", path)["state"]
         tasks = list(api.rows(f"{path}/taskInstances", "task_instances"))
-        sizes = Counter(task["task_id"] for task in tasks if task["map_index"] >= 0)
         for task in sorted(tasks, key=lambda task: task["start_date"] or "~"):
             key = task["task_id"], task["map_index"]
             if task["state"] and seen.get(key) != task["state"]:
                 seen[key] = task["state"]
-                say(f"  {_line(task, sizes, dag_id)}")
+                say(f"  {_line(task, tasks, dag_id)}")
         if state == "success":
             return tasks
         if state == "failed":
@@ -175,21 +214,25 @@ def follow(api: AirflowApi, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         time.sleep(POLL_S)
 
 
-def _name(task: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
-    """Name a task instance: of a mapped task also which of how many."""
+def instance_name(task: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]) -> str:
+    """Name a task instance of a run: of a mapped task also which of how many."""
     name, index = task["task_id"], task["map_index"]
-    return f"{name} {index + 1}/{sizes[name]}" if index >= 0 else str(name)
+    if index < 0:
+        return str(name)
+    size = sum(other["task_id"] == name and other["map_index"] >= 0 for other in tasks)
+    return f"{name} {index + 1}/{size}"
 
 
-def _line(task: Mapping[str, Any], sizes: Mapping[str, int], dag_id: str) -> str:
+def _line(task: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]], dag_id: str) -> str:
+    name = instance_name(task, tasks)
     if task["state"] == "awaiting_input":
         answer = command("dags", "approve", dag_id)
-        return f"{_name(task, sizes)}: waits for a person; answer with `{answer}`"
+        return f"{name}: waits for a person; answer with `{answer}`"
     took = f" after {task['duration']:.1f} s" if task["duration"] else ""
-    return f"{_name(task, sizes)}: {task['state']}{took}"
+    return f"{name}: {task['state']}{took}"
 
 
-class _Scheduler:
+class SchedulerWatch:
     """Notices that nobody goes on with a run."""
 
     def __init__(self, api: AirflowApi) -> None:
