@@ -21,7 +21,9 @@ from terraflow.orchestration.rest.task_logs import skip_reason
 __all__ = ["backfill", "read_days"]
 
 ENDED = ("success", "failed")
-CREATE_S = 180
+#: Longest time of Airflow's command; how long and how often it is tried again while another
+#: process writes into the database, or until the scheduler has closed a backfill whose runs ended.
+CREATE_S, AGAIN_S, PAUSE_S = 180, 90, 2.0
 
 
 def read_days(start: str, end: str) -> tuple[date, date]:
@@ -81,9 +83,21 @@ def backfill(
     period = {"logical_date_gte": f"{first}T00:00:00Z", "logical_date_lte": end.isoformat()}
     path = path_of(dag_id, "dagRuns")
     before = {run["dag_run_id"]: run for run in api.rows(path, "dag_runs", **period)}
-    if any(_is_open(run) for run in before.values() if run["run_type"] == "backfill"):
-        raise ConfigError(_running(dag_id))
-    _create(dag_id, days, end, environment)
+    deadline = time.monotonic() + AGAIN_S
+    say(f"Backfill of {dag_id} from {first} to {last}")
+    while refusal := _create(dag_id, days, end, environment):
+        of_backfills = api.rows(path, "dag_runs", run_type="backfill", order_by="-id")
+        if "AlreadyRunningBackfill" in refusal and any(map(_is_open, of_backfills)):
+            raise ConfigError(
+                f"A backfill of {dag_id} is running already; wait for its end, which "
+                f"`{command('dags')}` shows."
+            )
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"Airflow refused the backfill of {dag_id} ({refusal}); see "
+                f"`{command('logs', 'airflow-scheduler')}`."
+            )
+        time.sleep(PAUSE_S)
     for run in before.values():
         say(f"  {_interval(run)}: there is run {run['dag_run_id']} already ({run['state']})")
     made = _follow(api, dag_id, period, set(before))
@@ -96,19 +110,12 @@ def _is_open(run: Mapping[str, Any]) -> bool:
     return run["state"] not in ENDED
 
 
-def _running(dag_id: str) -> str:
-    return (
-        f"A backfill of {dag_id} is running already; wait for its end, which `{command('dags')}` "
-        "shows."
-    )
-
-
 def _create(
     dag_id: str, days: tuple[date, date], end: datetime, environment: Mapping[str, str]
-) -> None:
+) -> str:
+    """Make the runs; give why Airflow refused for now, or ""."""
     words = ["--dag-id", dag_id, "--from-date", f"{days[0]}T00:00:00+00:00"]
     words += ["--to-date", end.isoformat(timespec="seconds"), "--max-active-runs", "1"]
-    say(f"Backfill of {dag_id} from {days[0]} to {days[1]}")
     try:
         done = subprocess.run(
             [sys.executable, "-m", "airflow", "backfill", "create", *words],
@@ -123,11 +130,12 @@ def _create(
             f"Airflow made no backfill of {dag_id} within {CREATE_S} s; see `{command('status')}`."
         ) from error
     if done.returncode == 0:
-        return
+        return ""
     said = " ".join((done.stdout + done.stderr).split())
-    if "AlreadyRunningBackfill" in said:
-        raise ConfigError(_running(dag_id))
-    if "NoBackfillRunsToCreate" in said or "No runs to create" in said or "Warning:" in said:
+    for passing in ("AlreadyRunningBackfill", "database is locked"):
+        if passing in said:
+            return passing
+    if "NoBackfillRunsToCreate" in said or "Warning:" in said:
         raise ConfigError(
             f"The schedule of {dag_id} has no run from {days[0]} to {days[1]}; give a longer time."
         )

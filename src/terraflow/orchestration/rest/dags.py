@@ -65,7 +65,11 @@ def print_dags(api: AirflowApi) -> None:
     for dag in api.rows("/dags", "dags", order_by="dag_id"):
         dag_id = dag["dag_id"]
         last = _runs(api, dag_id, 1)
-        state = f"{last[0]['state']} {_minute(last[0]['run_after'])}" if last else "never ran"
+        state = (
+            f"{last[0]['state']} {_minute(last[0]['start_date'] or last[0]['run_after'])}"
+            if last
+            else "never ran"
+        )
         why = _why(api, last[0]) if last else ""
         following = "" if dag["is_paused"] else _minute(dag["next_dagrun_run_after"])
         paused = "yes" if dag["is_paused"] else ""
@@ -126,7 +130,7 @@ def _place(error: Mapping[str, Any]) -> str:
 
 
 def _runs(api: AirflowApi, dag_id: str, count: int) -> list[dict[str, Any]]:
-    params = {"limit": count, "order_by": "-run_after"}
+    params = {"limit": count, "order_by": "-id"}
     return list(api.call("GET", path_of(dag_id, "dagRuns"), params=params)["dag_runs"])
 
 
