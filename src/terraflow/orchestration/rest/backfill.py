@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from datetime import time as clock
 from typing import Any
 
-from terraflow.console import command, progress, say
+from terraflow.console import command, say
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.orchestration.rest import dag_runs
 from terraflow.orchestration.rest.api import AirflowApi, path_of
@@ -150,27 +150,24 @@ def _create(
 def _follow(
     api: AirflowApi, dag_id: str, period: Mapping[str, str], before: set[str]
 ) -> list[dict[str, Any]]:
-    """Print a line for each run that ends, until all have."""
+    """Print the state of each run as it changes, until all have ended."""
     path = path_of(dag_id, "dagRuns")
-    told: set[str] = set()
+    told: dict[str, str] = {}
     watch = dag_runs.SchedulerWatch(api)
-    with progress(0, "Backfill", "runs") as bar:
-        while True:
-            rows = api.rows(
-                path, "dag_runs", run_type="backfill", order_by="logical_date", **period
-            )
-            runs = [run for run in rows if run["dag_run_id"] not in before]
-            bar.total = len(runs)
-            for run in runs:
-                if not _is_open(run) and run["dag_run_id"] not in told:
-                    told.add(run["dag_run_id"])
-                    say(f"  {_interval(run)}: {run['state']}{_skipped(api, run)}")
-                    bar.update()
-            if len(told) == len(runs):
-                return runs
-            states = [(run["dag_run_id"], run["state"]) for run in runs]
-            watch.check(states, dag_id, next(run["dag_run_id"] for run in runs if _is_open(run)))
-            time.sleep(dag_runs.POLL_S)
+    while True:
+        rows = api.rows(path, "dag_runs", run_type="backfill", order_by="logical_date", **period)
+        runs = [run for run in rows if run["dag_run_id"] not in before]
+        for number, run in enumerate(runs, start=1):
+            state, key = run["state"], run["dag_run_id"]
+            if state != "queued" and told.get(key) != state:
+                told[key] = state
+                more = "" if _is_open(run) else _skipped(api, run)
+                say(f"  {number}/{len(runs)} {_interval(run)}: {state}{more}")
+        left = [run["dag_run_id"] for run in runs if _is_open(run)]
+        if not left:
+            return runs
+        watch.check(sorted(told.items()), dag_id, left[0])
+        time.sleep(dag_runs.POLL_S)
 
 
 def _interval(run: Mapping[str, Any]) -> str:
