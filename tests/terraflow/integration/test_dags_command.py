@@ -39,7 +39,7 @@ def {name}():
 
 {name}()
 """
-BROKEN = "x = 1\ny = x / 0\n"
+BROKEN = "from airflow.sdk import dag\n\ny = 1 / 0\n"
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def test_dags_lists_dags_with_schedules(stack: Stack, asks: str) -> None:
 def test_dags_names_a_broken_file_with_line_and_error(stack: Stack) -> None:
     with dag_file("dags_command_broken", BROKEN):
         said = wait_for(lambda: "dags_command_broken" in (told := stack.ok("dags")) and told, 90)
-    assert "dags_command_broken.py, line 2 can't be imported: ZeroDivisionError" in said
+    assert "dags_command_broken.py, line 3 can't be imported: ZeroDivisionError" in said
 
 
 def test_dags_mistakes_are_sentences(stack: Stack, asks: str) -> None:

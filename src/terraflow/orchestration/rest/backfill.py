@@ -16,6 +16,7 @@ from terraflow.errors import ConfigError, ServiceError
 from terraflow.orchestration.rest import dag_runs
 from terraflow.orchestration.rest.api import AirflowApi, path_of
 from terraflow.orchestration.rest.dags import find_dag
+from terraflow.orchestration.rest.scheduler import SchedulerWatch
 from terraflow.orchestration.rest.task_logs import skip_reason
 
 __all__ = ["backfill", "read_days"]
@@ -153,7 +154,7 @@ def _follow(
     """Print the state of each run as it changes, until all have ended."""
     path = path_of(dag_id, "dagRuns")
     told: dict[str, str] = {}
-    watch = dag_runs.SchedulerWatch(api)
+    watch = SchedulerWatch(api)
     while True:
         rows = api.rows(path, "dag_runs", run_type="backfill", order_by="logical_date", **period)
         runs = [run for run in rows if run["dag_run_id"] not in before]

@@ -12,11 +12,11 @@ from typing import Any
 from terraflow.console import command, say
 from terraflow.errors import ConfigError, ServiceError, did_you_mean
 from terraflow.orchestration.rest.api import AirflowApi, RefusedError, path_of
+from terraflow.orchestration.rest.scheduler import SchedulerWatch
 from terraflow.orchestration.rest.task_logs import log_end
 from terraflow.settings import Settings
 
 __all__ = [
-    "SchedulerWatch",
     "await_dag",
     "check_conf",
     "check_not_paused",
@@ -30,8 +30,6 @@ __all__ = [
 
 POLL_S = 1.0
 PARSE_S = 90.0
-#: How long a scheduler may be missing while nothing happens, and how often it is looked for.
-MISSING_S, HEALTH_S = 120.0, 10.0
 
 
 def run_dag(
@@ -230,36 +228,6 @@ def _line(task: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]], dag_id: s
         return f"{name}: waits for a person; answer with `{answer}`"
     took = f" after {task['duration']:.1f} s" if task["duration"] else ""
     return f"{name}: {task['state']}{took}"
-
-
-class SchedulerWatch:
-    """Notices that nobody goes on with a run."""
-
-    def __init__(self, api: AirflowApi) -> None:
-        self.api = api
-        self.next = time.monotonic() + HEALTH_S
-        self.missing_since: float | None = None
-        self.before: object = None
-
-    def check(self, progress: object, dag_id: str, run_id: str) -> None:
-        """Look at times; a scheduler that is missing for long without progress is an error."""
-        now = time.monotonic()
-        if progress != self.before:
-            self.before, self.missing_since = progress, None
-        if now < self.next:
-            return
-        self.next = now + HEALTH_S
-        health = self.api.call("GET", "/monitor/health").get("scheduler") or {}
-        if health.get("status") == "healthy":
-            self.missing_since = None
-            return
-        self.missing_since = self.missing_since or now
-        if now - self.missing_since > MISSING_S:
-            raise ServiceError(
-                f"Airflow's scheduler has been {health.get('status') or 'missing'} for more than "
-                f"{MISSING_S:.0f} s, and run {run_id} of {dag_id} does not go on; see "
-                f"`{command('logs', 'airflow-scheduler')}`."
-            )
 
 
 def results(

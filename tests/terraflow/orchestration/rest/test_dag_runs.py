@@ -13,7 +13,7 @@ import pytest
 
 from terraflow.credentials import read_secrets
 from terraflow.errors import ServiceError
-from terraflow.orchestration.rest import api, dag_runs, task_logs
+from terraflow.orchestration.rest import api, dag_runs, scheduler, task_logs
 from terraflow.orchestration.rest.dag_runs import run_dag
 from terraflow.settings import Settings
 
@@ -307,7 +307,7 @@ def test_run_dag_without_a_scheduler_ends_with_a_sentence(
 ) -> None:
     known = airflow[0]
     known.states, known.health = ["queued"], "unhealthy"
-    monkeypatch.setattr(dag_runs, "HEALTH_S", 0.01)
-    monkeypatch.setattr(dag_runs, "MISSING_S", 0.05)
+    monkeypatch.setattr(scheduler, "HEALTH_S", 0.01)
+    monkeypatch.setattr(scheduler, "MISSING_S", 0.05)
     with pytest.raises(ServiceError, match=r"scheduler has been unhealthy for more than.*go on"):
         run_dag(stack, "training", {}, result_tasks=["train"])
