@@ -155,6 +155,7 @@ STEPS = {
             "Map the whole area.",
             (CONFIG, MODEL, ITEMS, OUTPUT),
             after="ingest",
+            dag="mapping",
         ),
         Step(
             "report",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from invoke.tasks import task as invoke_task
@@ -46,18 +47,27 @@ def task(**options: Any) -> Callable[[Body], Any]:
     return decorate
 
 
-def optional_argument(task_name: str, parameter: str) -> list[str]:
-    """Make a parameter positional if a word is given for it: invoke has no optional ones.
+def optional_argument(task_name: str, *parameters: str, valued: Collection[str] = ()) -> list[str]:
+    """Make parameters positional as far as words are given: invoke has no optional ones.
 
     Parameters
     ----------
-    task_name, parameter : str
-        A task and its parameter, as in `invoke logs mlflow`.
+    task_name : str
+        A task, as in `invoke logs mlflow`.
+    parameters : str
+        Its parameters that may be given without their names, in this order.
+    valued : collection of str
+        Its options that are followed by a value, as "--run".
 
     Returns
     -------
     list of str
         For the task's option `positional`.
     """
-    after = sys.argv[sys.argv.index(task_name) + 1 :] if task_name in sys.argv else []
-    return [parameter] if any(not word.startswith("-") for word in after) else []
+    after = sys.argv[sys.argv.index(task_name) :] if task_name in sys.argv else []
+    words = [
+        word
+        for before, word in pairwise(after)
+        if not word.startswith("-") and before not in valued
+    ]
+    return list(parameters[: len(words)])

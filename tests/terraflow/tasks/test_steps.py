@@ -15,11 +15,13 @@ from invoke.context import Context
 from terraflow.config import project_root
 from terraflow.eo import steps
 from terraflow.eo.step_table import STEPS
-from terraflow.orchestration import dag_runs
+from terraflow.orchestration.rest import dag_runs, events
 from terraflow.tasks import namespace
 from terraflow.tasks.steps import STEP_TASKS
 
 ROOT = Path(__file__).resolve().parents[3]
+#: DAG, parameters, tasks whose results count.
+Call = tuple[str, dict[str, Any], list[str]]
 OWN = """
 from terraflow.eo.project import Project
 
@@ -127,12 +129,14 @@ def test_task_required_option_may_be_given_by_name() -> None:
 
 
 @pytest.fixture
-def dag_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any], str]]:
+def dag_calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     """DAGs that were asked for, instead of being run."""
-    calls: list[tuple[str, dict[str, Any], str]] = []
+    calls: list[Call] = []
 
-    def run_dag(_: Any, dag_id: str, conf: dict[str, Any], *, result_task: str) -> dict[str, Any]:
-        calls.append((dag_id, conf, result_task))
+    def run_dag(
+        _: Any, dag_id: str, conf: dict[str, Any], *, result_tasks: list[str]
+    ) -> dict[str, Any]:
+        calls.append((dag_id, conf, result_tasks))
         return {"run_id": "1"}
 
     monkeypatch.setattr(dag_runs, "run_dag", run_dag)
@@ -142,24 +146,24 @@ def dag_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]
 
 
 def test_train_airflow_passes_the_options_that_are_given(
-    dag_calls: list[tuple[str, dict[str, Any], str]], config_dir: Path
+    dag_calls: list[Call], config_dir: Path
 ) -> None:
     train = STEP_TASKS["train"]
     config = str(config_dir / "land_cover.toml")
     train(Context(), config="", items="", tune="", airflow=True)
     train(Context(), config=config, items="s3://b/items.json", tune="5", airflow=True)
     assert dag_calls == [
-        ("land_cover_training", {"config": ""}, "train"),
+        ("land_cover_training", {"config": ""}, ["train", "gate", "promote"]),
         (
             "land_cover_training",
             {"config": config, "items": "s3://b/items.json", "tune": 5},
-            "train",
+            ["train", "gate", "promote"],
         ),
     ]
 
 
 def test_train_airflow_wrong_option_runs_no_dag(
-    dag_calls: list[tuple[str, dict[str, Any], str]],
+    dag_calls: list[Call],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -171,6 +175,44 @@ def test_train_airflow_wrong_option_runs_no_dag(
     assert ended.value.code == 1
     assert "--tune -1 is no number of trials" in capsys.readouterr().err
     assert calls == dag_calls == []
+
+
+@pytest.mark.parametrize("words", [("--output", "x.tif"), ("--model", "models:/x/1")])
+def test_map_airflow_refuses_what_its_dag_does_not_take(words: tuple[str, str]) -> None:
+    said = refused("map", "--airflow", *words)
+    assert said.startswith(f"{words[0]} ")
+    assert "a DAG takes --config, --items: leave it out, or leave out --airflow." in said
+
+
+def test_map_airflow_shows_each_map_or_says_that_none_was_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maps = [{"map": f"s3://b/{n}.tif", "item": f"s3://b/{n}.json"} for n in (1, 2)]
+    found: dict[str, Any] = {"mapped": maps}
+    monkeypatch.setattr(steps, "check", lambda *_: None)
+    monkeypatch.setattr(dag_runs, "run_dag", lambda *_, **__: found)
+    given = {"config": "", "items": "", "model": "", "output": "", "airflow": True}
+    STEP_TASKS["map"](Context(), **given)
+    said = capsys.readouterr().out
+    assert "Map: s3://b/1.tif" in said
+    assert "Map: s3://b/2.tif" in said
+    found.clear()
+    STEP_TASKS["map"](Context(), **given)
+    assert "Nothing was left to do for map" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("promoted", [True, False])
+def test_promote_tells_airflow_of_a_new_champion_only(
+    promoted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    outputs = {"name": "land-cover", "version": "2", "promoted": promoted, "reason": "Better."}
+    monkeypatch.setattr(steps, "run_up_to", lambda *_: outputs)
+    monkeypatch.setattr(steps, "show", lambda *_: 0)
+    monkeypatch.setattr(events, "announce", lambda _, *words: told.append(words))
+    STEP_TASKS["promote"](Context(), run_id="abc")
+    extra = {"model": "models:/land-cover/2", "why": "Better."}
+    assert told == [("land_cover_champion", extra)] * promoted
 
 
 @pytest.fixture

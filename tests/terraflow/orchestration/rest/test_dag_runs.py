@@ -7,13 +7,14 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
 from terraflow.credentials import read_secrets
 from terraflow.errors import ServiceError
-from terraflow.orchestration import dag_runs
-from terraflow.orchestration.dag_runs import run_dag
+from terraflow.orchestration.rest import api, dag_runs, scheduler, task_logs
+from terraflow.orchestration.rest.dag_runs import run_dag
 from terraflow.settings import Settings
 
 RUN = "/api/v2/dags/training/dagRuns/manual__1"
@@ -26,11 +27,19 @@ class Airflow:
         self.password = ""
         self.known_after = 0
         self.states = ["queued", "running", "success"]
-        self.tasks: list[list[dict[str, Any]]] = [[], [task("ingest", "running")]]
+        self.tasks: list[list[dict[str, Any]]] = [
+            [],
+            [task("ingest", "running")],
+            [task("ingest", "success"), task("train", "success")],
+        ]
         self.log: list[Any] = []
         self.import_errors: list[dict[str, str]] = []
-        self.lose = 0  # connections to be cut
+        self.lose = self.lose_posts = 0  # connections to be cut
         self.conf: Any = None
+        self.paused = False
+        self.started: list[str] = []
+        self.health = "healthy"
+        self.returned: dict[str, Any] = {"train": {"model": "models:/x/1"}}
         self.looks = 0
         self.asked: list[str] = []
 
@@ -41,28 +50,37 @@ class Airflow:
             return (201, {"access_token": "t0ken"}) if right else (401, {"detail": "no"})
         if method == "POST":
             self.conf = body["conf"]
-        elif path == f"{RUN}/taskInstances":
+            self.started.append(body["dag_run_id"])
+            return 409 if len(set(self.started)) < len(self.started) else 200, {}
+        if self.started:
+            path = unquote(path).replace(self.started[-1], "manual__1")
+        if path == f"{RUN}/taskInstances":
             self.looks += 1
         elif path == "/api/v2/dags":
             self.known_after -= 1
         look = min(max(self.looks - path.endswith("taskInstances"), 0), len(self.states) - 1)
+        dag = {"dag_id": "training", "is_paused": self.paused}
         documents: dict[str, Any] = {
-            "/api/v2/dags": {"dags": [{"dag_id": "training"}] if self.known_after < 0 else []},
+            "/api/v2/dags": {"dags": [dag] if self.known_after < 0 else []},
             "/api/v2/importErrors": {"import_errors": self.import_errors},
-            "/api/v2/dags/training/dagRuns": {"dag_run_id": "manual__1"},
+            "/api/v2/monitor/health": {"scheduler": {"status": self.health}},
             RUN: {"state": self.states[look]},
             f"{RUN}/taskInstances": {"task_instances": self.tasks[min(look, len(self.tasks) - 1)]},
-            f"{RUN}/taskInstances/train/xcomEntries/return_value": {
-                "value": {"model": "models:/x/1"}
+            **{
+                f"{RUN}/taskInstances/{name}/xcomEntries/return_value": {"value": value}
+                for name, value in self.returned.items()
             },
             f"{RUN}/taskInstances/ingest/logs/1": {"content": self.log},
         }
         return (200, documents[path]) if path in documents else (404, {"detail": "Not found"})
 
 
-def task(name: str, state: str, duration: float | None = None) -> dict[str, Any]:
+def task(
+    name: str, state: str, duration: float | None = None, map_index: int = -1
+) -> dict[str, Any]:
     return {
         "task_id": name,
+        "map_index": map_index,
         "state": state,
         "start_date": "2026-01-01",
         "duration": duration,
@@ -86,7 +104,13 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Airflow, int]]:
             body = json.loads(self.rfile.read(size)) if size else None
             path = self.path.partition("?")[0]
             known.asked.append(f"{method} {path}")
-            if known.lose and method == "GET" and path == RUN:
+            lost = known.lose_posts and method == "POST" and path.endswith("/dagRuns")
+            if lost:
+                known.lose_posts -= 1
+                known.answer(method, path, body)
+                self.connection.close()
+                return
+            if known.lose and method == "GET" and "/dagRuns/" in path:
                 known.lose -= 1
                 self.connection.close()
                 return
@@ -105,6 +129,7 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Airflow, int]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(dag_runs, "POLL_S", 0.01)
+    monkeypatch.setattr(api, "first_pause_s", 0.001)
     yield known, server.server_address[1]
     server.shutdown()
     server.server_close()
@@ -127,11 +152,12 @@ def test_run_dag_prints_each_state_once_and_gives_the_result(
     known.states = ["queued", "running", "running", "success"]
     done = [task("ingest", "success", 1.25), task("train", "success", 7.0)]
     known.tasks = [[], [task("ingest", "running")], [task("ingest", "running")], done]
-    result = run_dag(stack, "training", {"tune": 3}, result_task="train")
+    result = run_dag(stack, "training", {"tune": 3}, result_tasks=["train"])
     assert result == {"model": "models:/x/1"}
     assert known.conf == {"tune": 3}
+    [started] = known.started
     assert capsys.readouterr().out.splitlines() == [
-        f"DAG run manual__1: http://127.0.0.1:{port}/dags/training/runs/manual__1",
+        f"DAG run {started}: http://127.0.0.1:{port}/dags/training/runs/{started}",
         "  ingest: running",
         "  ingest: success after 1.2 s",
         "  train: success after 7.0 s",
@@ -142,7 +168,7 @@ def test_run_dag_waits_for_a_dag_that_is_not_parsed_yet(
     airflow: tuple[Airflow, int], stack: Settings
 ) -> None:
     airflow[0].known_after = 2
-    assert run_dag(stack, "training", {}, result_task="train")
+    assert run_dag(stack, "training", {}, result_tasks=["train"])
 
 
 def test_run_dag_unknown_dag_is_a_sentence(
@@ -151,7 +177,7 @@ def test_run_dag_unknown_dag_is_a_sentence(
     airflow[0].known_after = 10**6
     monkeypatch.setattr(dag_runs, "PARSE_S", 0.05)
     with pytest.raises(ServiceError, match="does not know the DAG training after 0 s"):
-        run_dag(stack, "training", {}, result_task="train")
+        run_dag(stack, "training", {}, result_tasks=["train"])
 
 
 def test_run_dag_that_cant_be_imported_gives_the_last_line_of_why(
@@ -161,7 +187,7 @@ def test_run_dag_that_cant_be_imported_gives_the_last_line_of_why(
     trace = "Traceback ...\nNameError: name 'x' is not defined\n"
     airflow[0].import_errors = [{"filename": "dags/training.py", "stack_trace": trace}]
     with pytest.raises(ServiceError, match=r"training\.py can't be imported by Airflow: NameError"):
-        run_dag(stack, "training", {}, result_task="train")
+        run_dag(stack, "training", {}, result_tasks=["train"])
 
 
 def test_run_dag_failed_task_gives_the_end_of_its_log(
@@ -176,11 +202,11 @@ def test_run_dag_failed_task_gives_the_end_of_its_log(
         {"event": "Task failed", "error_detail": detail},
     ]
     with pytest.raises(ServiceError) as caught:
-        run_dag(stack, "training", {}, result_task="train")
+        run_dag(stack, "training", {}, result_tasks=["train"])
     said = str(caught.value).splitlines()
     assert said[0].startswith("Task ingest failed; the end of its log")
     assert said[-1].strip() == "Task failed AirflowFailException: No item of x"
-    assert len(said) == 1 + dag_runs.LOG_LINES
+    assert len(said) == 1 + task_logs.LOG_LINES
 
 
 def test_run_dag_that_fails_before_any_task_names_the_scheduler(
@@ -189,7 +215,7 @@ def test_run_dag_that_fails_before_any_task_names_the_scheduler(
     known = airflow[0]
     known.states, known.tasks = ["failed"], [[]]
     with pytest.raises(ServiceError, match=r"before any task did.*airflow-scheduler"):
-        run_dag(stack, "training", {}, result_task="train")
+        run_dag(stack, "training", {}, result_tasks=["train"])
 
 
 def test_run_dag_wrong_password_is_a_sentence(
@@ -197,14 +223,14 @@ def test_run_dag_wrong_password_is_a_sentence(
 ) -> None:
     airflow[0].password = "another"
     with pytest.raises(ServiceError, match="refused the login of admin with status 401"):
-        run_dag(stack, "training", {}, result_task="train")
+        run_dag(stack, "training", {}, result_tasks=["train"])
 
 
 def test_run_dag_goes_on_after_a_lost_connection(
     airflow: tuple[Airflow, int], stack: Settings
 ) -> None:
     airflow[0].lose = 2
-    assert run_dag(stack, "training", {}, result_task="train") == {"model": "models:/x/1"}
+    assert run_dag(stack, "training", {}, result_tasks=["train"]) == {"model": "models:/x/1"}
 
 
 def test_run_dag_without_airflow_says_how_to_start_it(settings: Settings) -> None:
@@ -212,7 +238,7 @@ def test_run_dag_without_airflow_says_how_to_start_it(settings: Settings) -> Non
         update={"airflow": settings.airflow.model_copy(update={"port": 1})}
     )
     with pytest.raises(ServiceError, match=r"Airflow does not answer at .*; start the stack with"):
-        run_dag(closed, "training", {}, result_task="train")
+        run_dag(closed, "training", {}, result_tasks=["train"])
 
 
 def test_run_dag_broken_file_of_a_longer_name_is_no_reason_to_stop(
@@ -220,4 +246,68 @@ def test_run_dag_broken_file_of_a_longer_name_is_no_reason_to_stop(
 ) -> None:
     airflow[0].known_after = 1
     airflow[0].import_errors = [{"filename": "dags/old_training.py", "stack_trace": "x"}]
-    assert run_dag(stack, "training", {}, result_task="train")
+    assert run_dag(stack, "training", {}, result_tasks=["train"])
+
+
+def test_run_dag_lost_answer_of_the_trigger_starts_one_run(
+    airflow: tuple[Airflow, int], stack: Settings
+) -> None:
+    airflow[0].lose_posts = 1
+    assert run_dag(stack, "training", {}, result_tasks=["train"])
+    assert len(airflow[0].started) == 2
+    assert len(set(airflow[0].started)) == 1
+
+
+def test_run_dag_paused_dag_names_the_command(
+    airflow: tuple[Airflow, int], stack: Settings
+) -> None:
+    airflow[0].paused = True
+    with pytest.raises(ServiceError, match=r"is paused.*`invoke dags unpause training`"):
+        run_dag(stack, "training", {}, result_tasks=["train"])
+    assert not airflow[0].started
+
+
+def test_run_dag_merges_in_order_and_leaves_out_skipped_and_empty(
+    airflow: tuple[Airflow, int], stack: Settings
+) -> None:
+    known = airflow[0]
+    states = {"train": "success", "gate": "success", "promote": "skipped", "none": "success"}
+    known.states, known.tasks = ["success"], [[task(*pair) for pair in states.items()]]
+    known.returned = {"train": {"a": 1, "b": 1}, "gate": {"b": 2}, "promote": {"b": 3}}
+    found = run_dag(stack, "training", {}, result_tasks=["train", "none", "gate", "promote"])
+    assert found == {"a": 1, "b": 2}
+
+
+def test_run_dag_mapped_tasks_are_told_by_number_and_returned_each(
+    airflow: tuple[Airflow, int], stack: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = airflow[0]
+    known.states = ["success"]
+    known.tasks = [[task("map", "success", 2.0, n) for n in range(3)]]
+    known.returned = {"map": {"map": "x.tif"}}
+    found = run_dag(stack, "training", {}, result_tasks=["map"])
+    assert found == {"mapped": [{"map": "x.tif"}] * 3}
+    assert "  map 3/3: success after 2.0 s" in capsys.readouterr().out.splitlines()
+
+
+def test_run_dag_waiting_for_a_person_is_told_once(
+    airflow: tuple[Airflow, int], stack: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = airflow[0]
+    known.states = ["running", "running", "success"]
+    waits = [task("approve", "awaiting_input")]
+    known.tasks = [waits, waits, [task("train", "success")]]
+    assert run_dag(stack, "training", {}, result_tasks=["train"])
+    said = "  approve: waits for a person; answer with `invoke dags approve training`"
+    assert capsys.readouterr().out.splitlines().count(said) == 1
+
+
+def test_run_dag_without_a_scheduler_ends_with_a_sentence(
+    airflow: tuple[Airflow, int], stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = airflow[0]
+    known.states, known.health = ["queued"], "unhealthy"
+    monkeypatch.setattr(scheduler, "HEALTH_S", 0.01)
+    monkeypatch.setattr(scheduler, "MISSING_S", 0.05)
+    with pytest.raises(ServiceError, match=r"scheduler has been unhealthy for more than.*go on"):
+        run_dag(stack, "training", {}, result_tasks=["train"])

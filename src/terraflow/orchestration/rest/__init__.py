@@ -1,0 +1,1 @@
+"""Airflow from the shell, through its REST API."""

@@ -1,0 +1,139 @@
+"""`invoke dags` on the running stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from harness import ROOT, Stack, wait_for
+
+ASKS = """
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import Param, dag
+
+@dag(schedule=None, params={{"n": Param(1, type="integer", minimum=0)}})
+def {name}():
+    HITLOperator(
+        task_id="ask", subject="Shall it?", body="Some **text**", options=["Approve", "Reject"],
+        params={{"reason": Param("", type="string")}},
+    )
+
+{name}()
+"""
+MAPS = """
+import pendulum
+from airflow.sdk import dag, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+@dag(schedule="@monthly", start_date=pendulum.datetime(2024, 1, 1), catchup=False)
+def {name}():
+    @task
+    def odd(number):
+        if number % 2 == 0:
+            raise AirflowSkipException("Even numbers are left out.")
+        print("number", number)
+
+    odd.expand(number=[1, 2, 3])
+
+{name}()
+"""
+BROKEN = "from airflow.sdk import dag\n\ny = 1 / 0\n"
+
+
+@contextmanager
+def dag_file(name: str, text: str) -> Iterator[str]:
+    """Put a DAG file into dags/ for a while."""
+    path = ROOT / "dags" / f"{name}.py"
+    path.write_text(text.format(name=name))
+    try:
+        yield name
+    finally:
+        path.unlink()
+
+
+@pytest.fixture(scope="module")
+def asks(stack: Stack) -> Iterator[str]:
+    with dag_file("dags_command_asks", ASKS) as name:
+        wait_for(lambda: name in stack.ok("dags"), 90)
+        yield name
+
+
+@pytest.fixture(scope="module")
+def maps(stack: Stack) -> Iterator[str]:
+    with dag_file("dags_command_maps", MAPS) as name:
+        wait_for(lambda: name in stack.ok("dags"), 90)
+        yield name
+
+
+def test_dags_lists_dags_with_schedules(stack: Stack, asks: str) -> None:
+    lines = {line.split()[0]: line for line in stack.ok("dags").splitlines() if line.strip()}
+    assert "when assets are updated" in lines["land_cover_mapping"]
+    assert "or daily at 05:00" in lines["land_cover_monitoring"]
+    assert "by hand" in lines[asks]
+
+
+def test_dags_names_a_broken_file_with_line_and_error(stack: Stack) -> None:
+    with dag_file("dags_command_broken", BROKEN):
+        said = wait_for(lambda: "dags_command_broken" in (told := stack.ok("dags")) and told, 90)
+    assert "dags_command_broken.py, line 3 can't be imported: ZeroDivisionError" in said
+
+
+def test_dags_mistakes_are_sentences(stack: Stack, asks: str) -> None:
+    assert "write one of dags_command_asks" in stack.fails("dags", "trigger", f"{asks}s")
+    assert "has no parameter 'm'" in stack.fails("dags", "trigger", asks, "--conf", "m=1")
+    said = stack.fails("dags", "trigger", asks, "--conf", "n=-1")
+    assert "n -1: Invalid input for param n: -1 is less than the minimum of 0; correct it." in said
+    assert f"No task of {asks} waits" in stack.fails("dags", "approve", asks)
+    dates = ("--from", "2024-01-01", "--to", "2024-02-01")
+    assert "no schedule by date" in stack.fails("dags", "backfill", asks, *dates)
+
+
+def test_dags_pause_holds_a_run_back_and_unpause_lets_it_go(stack: Stack, maps: str) -> None:
+    stack.ok("dags", "pause", maps)
+    assert f"invoke dags unpause {maps}" in stack.fails("dags", "trigger", maps)
+    stack.ok("dags", "unpause", maps)
+    said = stack.ok("dags", "trigger", maps, "--wait")
+    assert "  odd 1/3: success" in said
+    assert "  odd 2/3: skipped" in said
+    logs = stack.ok("dags", "logs", maps, "--task", "odd")
+    assert "number 3" in logs
+    assert "Even numbers are left out." in logs
+    assert "has no task 'even'" in stack.fails("dags", "logs", maps, "--task", "even")
+
+
+def test_dags_backfill_follows_each_run_and_leaves_what_is_there(stack: Stack, maps: str) -> None:
+    words = ("dags", "backfill", maps, "--from", "2024-01-01", "--to", "2024-02-28")
+    said = stack.ok(*words)
+    assert said.count(": success (odd was skipped: Even numbers are left out)") == 2
+    again = stack.ok(*words)
+    assert again.count("there is run backfill__") == 2
+    assert f"No run of {maps} was left to make" in again
+
+
+def both_wait(stack: Stack, dag_id: str, runs: list[str]) -> str:
+    """Give the refusal to choose between two runs, once both wait; until then answer none."""
+    wrong = "--reason", "x", "--run", "none"
+    assert "has no run 'none'" in stack.fails("dags", "approve", dag_id, *wrong)
+    ready = wait_for(lambda: all(waits(stack, dag_id, run) for run in runs))
+    assert ready
+    return stack.fails("dags", "approve", dag_id)
+
+
+def waits(stack: Stack, dag_id: str, run: str) -> bool:
+    return "ask: awaiting_input" in stack.ok("dags", "logs", dag_id, "--run", run)
+
+
+def test_dags_approve_answers_the_run_that_is_named(stack: Stack, asks: str) -> None:
+    runs = []
+    for _ in range(2):
+        said = stack.ok("dags", "trigger", asks)
+        runs.append(said.splitlines()[0].split(": ")[0].removeprefix("DAG run "))
+    said = both_wait(stack, asks, runs)
+    assert all(run in said for run in runs)
+    said = stack.ok("dags", "approve", asks, "--run", runs[0], "--reason", "Seen.")
+    assert "Shall it?\n\nSome **text**\n" in said
+    assert f"Task ask of run {runs[0]}: approved." in said
+    assert f"{runs[1]}: rejected." in stack.ok("dags", "approve", asks, "--reject")
+    assert "waits for a person" in stack.fails("dags", "approve", asks)
