@@ -108,7 +108,7 @@ def test_airflow_refuses_without_login_and_lets_admin_in(stack: Stack) -> None:
     assert httpx.post(f"{url}/auth/token", json=login | {"password": "x"}).status_code == 401
     token = httpx.post(f"{url}/auth/token", json=login).json()["access_token"]
     answer = httpx.get(f"{url}/api/v2/dags", headers={"Authorization": f"Bearer {token}"})
-    assert [dag["dag_id"] for dag in answer.json()["dags"]] == ["land_cover_training"]
+    assert "land_cover_training" in {dag["dag_id"] for dag in answer.json()["dags"]}
 
 
 def test_jupyter_refuses_without_token_and_lets_it_in(stack: Stack) -> None:

@@ -23,7 +23,7 @@ from terraflow.eo.monitoring.monitor import draw_pixels, monitor
 from terraflow.eo.monitoring.monitored import Monitored
 from terraflow.eo.project import OpenProject, Project
 from terraflow.eo.samples.preprocess import preprocess
-from terraflow.errors import ConfigError, DataError
+from terraflow.errors import ConfigError, DataError, NothingToDoError
 from terraflow.settings import Settings
 from terraflow.storage import Storage
 from terraflow.tracking import runs as tracking
@@ -144,7 +144,7 @@ def test_monitor_no_clear_pixel_is_refused(world: World) -> None:
 def test_monitor_items_of_another_year_are_refused_with_both_dates(world: World) -> None:
     items = write_scene(world.folder / "later", day="2025-01-05")
     with pytest.raises(
-        DataError,
+        NothingToDoError,
         match=r"of 2025-01-05 to 2025-01-05, lies in the model's periods 2024-01 to 2024-01",
     ):
         world.monitor(items)
