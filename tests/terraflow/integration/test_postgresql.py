@@ -217,6 +217,7 @@ def test_up_killed_during_the_migration_leaves_no_half_database(
     assert not (stack.var / "postgresql" / "mlflow.version").exists()
     stack.ok("up", "--detach", "--only", "mlflow")
     mlflow.set_tracking_uri(stack.url("mlflow"))
+    mlflow.set_experiment("sound")
     with mlflow.start_run() as run:
         mlflow.log_metric("sound", 1)
     folder = socket_folder(Settings(var=stack.var))
@@ -303,6 +304,7 @@ def test_server_elsewhere_serves_with_the_password_of_the_users_own_file(
     assert set(stack.services()) & {"postgresql"} == set()
     assert not (stack.var / "postgresql").exists()
     mlflow.set_tracking_uri(stack.url("mlflow"))
+    mlflow.set_experiment("far")
     with mlflow.start_run() as run:
         mlflow.log_metric("far", 1)
     stack.ok("down")
