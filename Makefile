@@ -42,4 +42,5 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -c 'import sys; sys.stdout.write("%d.%d" % sys.version_info[:2])' > $(VENV)/.python
+	@grep -q AIRFLOW_HOME $(VENV)/bin/activate || printf '\n# plain `airflow` works on the stack of this checkout\nexport AIRFLOW_HOME="%s/var/airflow"\n' "$(CURDIR)" >> $(VENV)/bin/activate
 	@touch $@ && echo "Python packages: installed"

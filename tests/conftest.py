@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ import pytest
 from terraflow import probes
 from terraflow.settings import Settings, load
 
+# Airflow reads it once, when it is imported: without it, it writes into the home folder
+AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="terraflow-airflow-")
+os.environ["AIRFLOW_HOME"] = AIRFLOW_HOME.name
 ROOT = Path(__file__).resolve().parents[1]
 # how long an example takes says how busy the machine is
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -30,6 +34,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith(("TERRAFLOW_", "AWS_", "MLFLOW_", "AIRFLOW_")):
             monkeypatch.delenv(name)
     monkeypatch.delenv("INIT_CWD", raising=False)
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")  # its thread writes to os.environ
     config = tmp_path / "config"
     config.mkdir()

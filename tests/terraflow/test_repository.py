@@ -189,3 +189,19 @@ def test_notebooks_import_the_public_names_and_the_project_only() -> None:
         ours = re.findall(r"^(?:from|import) ((?:terraflow|land_cover)\S*)", code, re.MULTILINE)
         assert set(ours) <= {"terraflow.eo", "land_cover.project"}, path
         assert ours
+
+
+def test_activated_shell_leads_airflow_to_the_checkout() -> None:
+    """The plain `airflow` command must not make a database in the home folder."""
+    home = toml("pixi.toml")["activation"]["env"]["AIRFLOW_HOME"]  # type: ignore[index]
+    assert home == "$PIXI_PROJECT_ROOT/var/airflow"
+    activate = Path(sys.prefix) / "bin" / "activate"
+    if ROOT not in activate.parents:
+        pytest.skip(f"the tests run in {sys.prefix}, and not in the checkout's own environment")
+    done = subprocess.run(
+        ["bash", "-c", f"unset AIRFLOW_HOME; . {activate} && echo $AIRFLOW_HOME"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str(ROOT / "var" / "airflow")
