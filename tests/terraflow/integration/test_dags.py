@@ -25,14 +25,21 @@ DAGS = {
     "land_cover_training_yaml",
     "land_cover_watch",
 }
-WEAK = '[model]\nname = "mlp"\nparameters = { hidden_layer_sizes = [1], max_iter = 3 }\n'
-MONTHS = ("2024-04-01", "2024-08-31")
 
 
-def configure(stack: Stack, *changes: tuple[str, str], more: str = "") -> None:
-    """Write the project file of a stack anew: all labelled pixels, its own changes."""
+def configure(stack: Stack, *changes: tuple[str, str], weak: bool = False, more: str = "") -> None:
+    """Write the project file of a stack anew, with a model that is quick, or that learns nothing.
+
+    All labelled pixels are taken, so that two models are tested on the same ones.
+    """
     text = (Path(__file__).resolve().parents[3] / "config" / "land_cover.toml").read_text()
-    for old, new in (("samples_per_class = 1000\n", ""), *changes):
+    model = (
+        "hidden_layer_sizes = [1], max_iter = 3"
+        if weak
+        else "hidden_layer_sizes = [64], max_iter = 30"
+    )
+    ours = (("samples_per_class = 1000\n", ""), ("hidden_layer_sizes = [64]", model))
+    for old, new in (*ours, *changes):
         assert old in text
         text = text.replace(old, new)
     (stack.config / "land_cover.toml").write_text(f"{text}\n{more}")
@@ -94,15 +101,7 @@ def test_pools_are_there(airflow: Airflow) -> None:
 @pytest.fixture(scope="module")
 def trained(dag_stack: Stack, airflow: Airflow) -> str:
     """A champion that is easily beaten, trained by the DAG; the run of the DAG."""
-    configure(
-        dag_stack,
-        ("2024-09-30", "2024-08-31"),
-        (
-            'name = "mlp"              # or random_forest, lightgbm\n'
-            "parameters = { hidden_layer_sizes = [64] }",
-            'name = "mlp"\nparameters = { hidden_layer_sizes = [1], max_iter = 3 }',
-        ),
-    )
+    configure(dag_stack, ("2024-09-30", "2024-08-31"), weak=True)
     run = airflow.trigger("land_cover_training", tune=0)
     airflow.finished("land_cover_training", run)
     return run
@@ -240,8 +239,7 @@ def test_drift_retrains_asks_a_person_and_maps_with_the_new_champion(
 def test_rejected_model_leaves_the_champion(
     trained: str, airflow: Airflow, dag_stack: Stack
 ) -> None:
-    weak = ("hidden_layer_sizes = [64]", "hidden_layer_sizes = [64], alpha = 1e-4")
-    configure(dag_stack, weak, more="[promotion]\napprove = true\n")
+    configure(dag_stack, more="[promotion]\napprove = true\n")
     client = mlflow.MlflowClient()
     client.set_registered_model_alias("land-cover", "champion", "1")  # which is easily beaten
     run = airflow.trigger("land_cover_training")
