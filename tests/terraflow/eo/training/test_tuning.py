@@ -4,12 +4,12 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from terraflow.eo.training.comparison import compare
 
 from samples import FEATURES, make_samples
 from terraflow.eo.built_in import Classification
 from terraflow.eo.config.sections import Model, Validation
 from terraflow.eo.models.choice import ModelChoice, choose_model
+from terraflow.eo.promotion.comparison import compare
 from terraflow.eo.targets.classes.measures import confusion_measures, count_by_group
 from terraflow.eo.training.cross_validation import Table, cross_validate
 from terraflow.eo.training.folds import Folds, spatial_folds
