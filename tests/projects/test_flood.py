@@ -14,7 +14,9 @@ from projects.lines import count_lines
 from projects.simulate_flood import simulate
 from samples import make_samples, write_samples
 from terraflow.eo import open_project, steps
+from terraflow.eo.built_in import Classification
 from terraflow.eo.hooks import Hooks
+from terraflow.eo.promotion.promote import consider
 from terraflow.eo.steps import run_up_to, show
 from terraflow.eo.training.train import train
 from terraflow.settings import Settings
@@ -30,6 +32,7 @@ def land_cover(tracked_settings: Settings) -> ModelVersion:
     """The champion of land cover, in the same server."""
     storage, config = Storage(tracked_settings), make_project(validation={"folds": 3})
     train(config, Hooks(), write_samples(make_samples(), config, storage), storage)
+    consider(storage.settings, config.name, "1", Classification())
     return champion("land-cover")
 
 
