@@ -155,7 +155,7 @@ class StepOperator(_Wired):
 
     def _steps(self) -> list[str]:
         """List the steps of this DAG, so that mistakes of all are told before the first works."""
-        tasks = self.dag.tasks if self.dag else [self]
+        tasks = self.dag.tasks if self.dag else []
         return [str(found) for task in tasks if (found := getattr(task, "step", ""))]
 
 
