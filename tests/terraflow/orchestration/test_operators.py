@@ -1,4 +1,4 @@
-"""What a task makes of a step's inputs, outputs and errors; Airflow itself runs in the stack tests."""
+"""What a task makes of a step's inputs, outputs and errors; with Airflow in the stack tests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG, chain
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from terraflow.eo import steps
@@ -45,7 +46,7 @@ def context(
         run_id="run",
         task_id="task",
         map_index=-1,
-        xcom_pull=lambda task_ids: (before or {}).get(task_ids),
+        xcom_pull=lambda task_ids: (before or {}).get(task_ids),  # noqa: PLW0108
     )
     run = SimpleNamespace(dag_id="dag", run_id="run")
     return {
@@ -104,7 +105,9 @@ def test_step_after_a_mapped_one_gets_lists(ran: list[tuple[str, dict[str, Any]]
 
 
 def test_step_that_is_mapped_over_returns_the_list(ran: list[Any]) -> None:
-    assert StepOperator(step="scenes", returns="rows").execute(context()) == [{"a": 1}]
+    with DAG("alone", schedule=None):
+        operator = StepOperator(step="scenes", returns="rows")
+    assert operator.execute(context()) == [{"a": 1}]
 
 
 @pytest.mark.parametrize(
@@ -126,8 +129,10 @@ def test_step_fails_at_once_only_where_another_try_ends_the_same(
         raise error
 
     monkeypatch.setattr(steps, "run_step", fail)
+    with DAG("alone", schedule=None):
+        operator = StepOperator(step="train")
     with pytest.raises(raised, match=str(error)) as caught:
-        StepOperator(step="train").execute(context())
+        operator.execute(context())
     assert type(caught.value) is raised
 
 
@@ -142,8 +147,6 @@ def test_task_with_a_condition_is_skipped(value: Any, ran: list[Any]) -> None:
 def test_first_task_checks_all_steps_of_its_dag(
     ran: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow.sdk import DAG, chain
-
     checked: list[list[str]] = []
     monkeypatch.setattr(steps, "check_steps", lambda names, *_: checked.append(list(names)))
     with DAG("whole", schedule=None):
