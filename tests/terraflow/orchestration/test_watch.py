@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from terraflow.eo.config.project_file import load_config
+from terraflow.eo.images.ingest import find_waiting, ingest
+from terraflow.errors import StorageError
+from terraflow.orchestration import watch
+from terraflow.orchestration.source import main
+from terraflow.orchestration.watch import Arrivals
+from terraflow.settings import Settings
+from terraflow.storage import Storage
+
+
+class State:
+    """Airflow's store of an asset's state."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+
+    def __getitem__(self, asset: Any) -> State:
+        assert asset.name == "land_cover_arrivals"
+        return self
+
+    async def aget(self, key: str) -> Any:
+        return self.values.get(key)
+
+    async def aset(self, key: str, value: Any) -> None:
+        self.values[key] = value
+
+
+class Store:
+    """What lies in the store and in the source, look by look; the last look ends the watch."""
+
+    def __init__(self, *looks: Any, source: list[str] | None = None, source_s: float = 0) -> None:
+        self.looks, self.source, self.source_s = list(looks), source or [], source_s
+
+    def watch(self, monkeypatch: pytest.MonkeyPatch, state: State) -> list[dict[str, Any]]:
+        """Run a trigger until the looks are over; give the payloads of its events."""
+        trigger = Arrivals("land_cover")
+        trigger.asset_state_store = state  # type: ignore[assignment]
+
+        def look() -> list[str]:
+            if not self.looks:
+                raise KeyboardInterrupt
+            found = self.looks.pop(0)
+            if isinstance(found, Exception):
+                raise found
+            return list(found)
+
+        async def ask() -> list[str]:
+            return self.source
+
+        monkeypatch.setattr(watch, "PAUSE_S", 0)
+        monkeypatch.setattr(trigger, "_pauses", lambda: (0, self.source_s))
+        monkeypatch.setattr(trigger, "_list", look)
+        monkeypatch.setattr(trigger, "_source", ask)
+        told: list[dict[str, Any]] = []
+
+        async def collect() -> None:
+            async for event in trigger.run():
+                told.append(event.payload)
+
+        with pytest.raises(KeyboardInterrupt):
+            asyncio.run(collect())
+        return told
+
+
+def items(told: list[dict[str, Any]]) -> list[str]:
+    return [payload["items"] for payload in told if payload["new"] == "collection"]
+
+
+def test_watch_tells_each_new_collection_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = ([], ["a"], ["a"], ["a", "b", "c"], ["b", "c"])
+    assert items(Store(*looks).watch(monkeypatch, State())) == ["a", "b", "c"]
+
+
+def test_watch_first_look_at_a_full_store_tells_the_latest(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert items(Store(["a", "b"], ["a", "b"]).watch(monkeypatch, State())) == ["b"]
+
+
+def test_watch_begun_again_has_forgotten_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = State()
+    assert items(Store(["a"]).watch(monkeypatch, state)) == ["a"]
+    assert items(Store(["a"], ["a", "b"]).watch(monkeypatch, state)) == ["b"]
+
+
+def test_watch_goes_on_after_a_look_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = (StorageError("The store is away."), ["a"])
+    assert items(Store(*looks).watch(monkeypatch, State())) == ["a"]
+
+
+def test_watch_asks_the_source_only_after_a_first_ingest(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = Store([], [], source=["item"], source_s=9)
+    assert empty.watch(monkeypatch, State()) == []
+    told = Store(["a"], ["a"], source=["item"], source_s=9).watch(monkeypatch, State())
+    assert told[1:] == [{"new": "source", "waiting": ["item"]}]  # once in nine seconds
+
+
+def test_watch_never_asks_where_it_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Store(["a"], ["a"], source=["item"], source_s=0).watch(monkeypatch, State())
+    assert items(told) == ["a"]
+    assert len(told) == 1
+
+
+def test_watch_can_be_made_again_by_airflow() -> None:
+    path, arguments = Arrivals("flood").serialize()
+    assert path == "terraflow.orchestration.watch.Arrivals"
+    assert Arrivals(**arguments).project == "flood"
+
+
+def test_watch_looks_as_the_configuration_says(config_dir: Path, settings: Settings) -> None:
+    del settings
+    assert Arrivals("land_cover")._pauses() == (10, 0)  # simulated images have no source
+    path = config_dir / "land_cover.toml"
+    text = path.read_text().replace('"simulated"   #', '"catalogue.json"   #')
+    path.write_text(f"{text}\n[watch]\nstore_s = 3\ncatalogue_s = 60\n")
+    assert Arrivals("land_cover")._pauses() == (3, 60)
+    assert Arrivals("land_cover")._list() == []
+
+
+def test_source_tells_what_waits_until_it_is_ingested(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, storage = load_config(project="land_cover"), Storage(settings)
+    assert len(find_waiting(config, storage)) == 6
+    assert main("land_cover") == 0
+    assert capsys.readouterr().out.startswith('["')
+    ingest(config, storage)
+    assert find_waiting(config, storage) == []
+
+
+def test_source_that_fails_says_why(
+    config_dir: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del settings
+    path = config_dir / "land_cover.toml"
+    path.write_text(path.read_text().replace("2024", "2031"))
+    assert main("land_cover") == 1
+    assert "No item of" in capsys.readouterr().err
