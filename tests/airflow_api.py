@@ -7,13 +7,42 @@ from typing import Any
 
 import httpx
 
-from harness import Stack, wait_for
+from harness import ROOT, Stack, wait_for
+
+DAGS = {
+    "example_dag",
+    "land_cover_mapping",
+    "land_cover_monitoring",
+    "land_cover_retraining",
+    "land_cover_training",
+    "land_cover_training_yaml",
+    "land_cover_watch",
+}
+
+
+def configure(stack: Stack, *changes: tuple[str, str], weak: bool = False, more: str = "") -> None:
+    """Write the project file of a stack anew, with a model that is quick, or that learns nothing.
+
+    All labelled pixels are taken, so that two models are tested on the same ones.
+    """
+    text = (ROOT / "config" / "land_cover.toml").read_text()
+    model = (
+        "hidden_layer_sizes = [1], max_iter = 3"
+        if weak
+        else "hidden_layer_sizes = [64], max_iter = 30"
+    )
+    ours = (("samples_per_class = 1000\n", ""), ("hidden_layer_sizes = [64]", model))
+    for old, new in (*ours, *changes):
+        assert old in text
+        text = text.replace(old, new)
+    (stack.config / "land_cover.toml").write_text(f"{text}\n{more}")
 
 
 class Airflow:
     """The API server of a running stack, logged in as its admin."""
 
     def __init__(self, stack: Stack) -> None:
+        self.stack = stack
         self.client = httpx.Client(base_url=stack.url("airflow"), timeout=30, trust_env=False)
         login = {"username": "admin", "password": stack.credentials()["airflow password"]}
         token = self.client.post("/auth/token", json=login).json()["access_token"]

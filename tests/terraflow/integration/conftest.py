@@ -4,9 +4,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import mlflow
 import pytest
 
-from harness import Stack
+from airflow_api import DAGS, Airflow, configure
+from harness import Stack, wait_for
 from terraflow.stack import minio
 
 
@@ -60,3 +62,27 @@ def new_stack(tmp_path: Path, migrated: Path) -> Iterator[Callable[..., Stack]]:
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture(scope="session")
+def dag_stack(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Stack]:
+    """A stack with local files, so that tests can make scenes of their own."""
+    one = Stack(tmp_path_factory.mktemp("dags"), TERRAFLOW_STORE="local")
+    for database in ("airflow", "mlflow"):
+        (one.var / database).mkdir(parents=True)
+        for path in (migrated / database).glob(f"{database}.*"):
+            shutil.copy2(path, one.var / database)
+    try:
+        configure(one, ("2024-09-30", "2024-08-31"))
+        one.ok("up", "--detach", "--only", "airflow,mlflow")
+        mlflow.set_tracking_uri(one.url("mlflow"))
+        yield one
+    finally:
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def airflow(dag_stack: Stack) -> Airflow:
+    api = Airflow(dag_stack)
+    wait_for(lambda: {dag["dag_id"] for dag in api.get("/dags")["dags"]} >= DAGS, 90)
+    return api

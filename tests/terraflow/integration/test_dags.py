@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,60 +12,8 @@ import numpy as np
 import pytest
 import rasterio
 
-from airflow_api import Airflow
+from airflow_api import DAGS, Airflow, configure
 from harness import Stack, wait_for
-
-DAGS = {
-    "example_dag",
-    "land_cover_mapping",
-    "land_cover_monitoring",
-    "land_cover_retraining",
-    "land_cover_training",
-    "land_cover_training_yaml",
-    "land_cover_watch",
-}
-
-
-def configure(stack: Stack, *changes: tuple[str, str], weak: bool = False, more: str = "") -> None:
-    """Write the project file of a stack anew, with a model that is quick, or that learns nothing.
-
-    All labelled pixels are taken, so that two models are tested on the same ones.
-    """
-    text = (Path(__file__).resolve().parents[3] / "config" / "land_cover.toml").read_text()
-    model = (
-        "hidden_layer_sizes = [1], max_iter = 3"
-        if weak
-        else "hidden_layer_sizes = [64], max_iter = 30"
-    )
-    ours = (("samples_per_class = 1000\n", ""), ("hidden_layer_sizes = [64]", model))
-    for old, new in (*ours, *changes):
-        assert old in text
-        text = text.replace(old, new)
-    (stack.config / "land_cover.toml").write_text(f"{text}\n{more}")
-
-
-@pytest.fixture(scope="module")
-def dag_stack(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Stack]:
-    """A stack with local files, so that tests can make scenes of their own."""
-    one = Stack(tmp_path_factory.mktemp("dags"), TERRAFLOW_STORE="local")
-    for database in ("airflow", "mlflow"):
-        (one.var / database).mkdir(parents=True)
-        for path in (migrated / database).glob(f"{database}.*"):
-            shutil.copy2(path, one.var / database)
-    try:
-        configure(one, ("2024-09-30", "2024-08-31"))
-        one.ok("up", "--detach", "--only", "airflow,mlflow")
-        mlflow.set_tracking_uri(one.url("mlflow"))
-        yield one
-    finally:
-        one.close()
-
-
-@pytest.fixture(scope="module")
-def airflow(dag_stack: Stack) -> Airflow:
-    api = Airflow(dag_stack)
-    wait_for(lambda: {dag["dag_id"] for dag in api.get("/dags")["dags"]} >= DAGS, 90)
-    return api
 
 
 def known(airflow: Airflow, dag: str) -> set[str]:
