@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 
 import mlflow
 import psutil
@@ -21,8 +22,10 @@ def task_process(stack: Stack, ti_id: str) -> psutil.Process | None:
     return None
 
 
-def kill_task(airflow: Airflow, dag: str, run: str, task: str, *, after_s: float) -> None:
-    """Wait until a task has run for so many seconds, then kill -9 its process."""
+def kill_task(
+    airflow: Airflow, dag: str, run: str, task: str, *, once: Callable[[], object], after_s: float
+) -> None:
+    """Kill -9 a task's process, some seconds after it has come to a point of its work."""
 
     def running() -> str | None:
         rows = airflow.tasks(dag, run).get(task, ())
@@ -30,6 +33,7 @@ def kill_task(airflow: Airflow, dag: str, run: str, task: str, *, after_s: float
 
     ti_id = wait_for(running, 400)
     process = wait_for(lambda: task_process(airflow.stack, ti_id), 60)
+    wait_for(once, 100)
     time.sleep(after_s)
     os.kill(process.pid, signal.SIGKILL)
 
@@ -41,19 +45,21 @@ def test_training_killed_ends_well_with_one_version_and_no_run_left_running(
     client = mlflow.MlflowClient()
     before = {v.version for v in client.search_model_versions("name = 'land-cover'")}
     run = airflow.trigger("land_cover_training")
-    kill_task(airflow, "land_cover_training", run, "train", after_s=8)
+    mine = f"tags.`mlflow.note.content` LIKE '%{run}%'"
+
+    def runs() -> list[mlflow.entities.Run]:
+        experiment = client.get_experiment_by_name("land-cover")
+        return list(client.search_runs([experiment.experiment_id], mine)) if experiment else []
+
+    kill_task(airflow, "land_cover_training", run, "train", once=runs, after_s=3)
     airflow.finished("land_cover_training", run, 600)
     [task] = airflow.tasks("land_cover_training", run)["train"]
     assert task["try_number"] == 2
     versions = {v.version for v in client.search_model_versions("name = 'land-cover'")}
     assert len(versions - before) == 1
-    experiment = client.get_experiment_by_name("land-cover")
-    assert experiment
-    mine = f"tags.`mlflow.note.content` LIKE '%{run}%'"
-    runs = client.search_runs([experiment.experiment_id], mine)
-    assert sorted(found.info.status for found in runs) == ["FINISHED", "KILLED"]
-    assert not client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'")
-    [finished] = [found for found in runs if found.info.status == "FINISHED"]
+    assert sorted(found.info.status for found in runs()) == ["FINISHED", "KILLED"]
+    assert not client.search_runs([runs()[0].info.experiment_id], "attributes.status = 'RUNNING'")
+    [finished] = [found for found in runs() if found.info.status == "FINISHED"]
 
     again = airflow.trigger("land_cover_training")  # undisturbed
     airflow.finished("land_cover_training", again, 600)
@@ -72,7 +78,7 @@ def test_mapping_killed_ends_with_the_same_map(dag_stack: Stack, airflow: Airflo
     for path in latest.parent.iterdir():
         path.unlink()
     run = airflow.trigger("land_cover_mapping")
-    kill_task(airflow, "land_cover_mapping", run, "map", after_s=2)
+    kill_task(airflow, "land_cover_mapping", run, "map", once=lambda: True, after_s=2)
     airflow.finished("land_cover_mapping", run, 600)
     [task] = airflow.tasks("land_cover_mapping", run)["map"]
     assert task["try_number"] == 2
