@@ -116,7 +116,7 @@ def both_wait(stack: Stack, dag_id: str, runs: list[str]) -> str:
     """Give the refusal to choose between two runs, once both wait; until then answer none."""
     wrong = "--reason", "x", "--run", "none"
     assert "has no run 'none'" in stack.fails("dags", "approve", dag_id, *wrong)
-    ready = wait_for(lambda: all(waits(stack, dag_id, run) for run in runs))
+    ready = wait_for(lambda: all(waits(stack, dag_id, run) for run in runs), 180)
     assert ready
     return stack.fails("dags", "approve", dag_id)
 
