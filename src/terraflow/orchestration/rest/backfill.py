@@ -55,6 +55,8 @@ def backfill(
 ) -> int:
     """Create a backfill with Airflow's own command, since its REST API refuses on SQLite.
 
+    How the command is kept from failing there, too: `backfill_runs`.
+
     Parameters
     ----------
     days : tuple of date
@@ -119,7 +121,7 @@ def _create(
     words += ["--to-date", end.isoformat(timespec="seconds"), "--max-active-runs", "1"]
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "airflow", "backfill", "create", *words],
+            [sys.executable, "-m", "terraflow.orchestration.rest.backfill_runs", *words],
             env=dict(environment),
             capture_output=True,
             text=True,
