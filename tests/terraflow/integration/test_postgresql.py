@@ -51,11 +51,14 @@ def new_stack() -> Iterator[NewStack]:
 
 
 def dag_runs(stack: Stack) -> dict[str, str]:
-    """State of every DAG run by its id."""
+    """State of every run of the training's DAG by its id: other DAGs run when they have to."""
     url = stack.url("airflow")
     login = {"username": "admin", "password": stack.credentials()["airflow password"]}
     token = httpx.post(f"{url}/auth/token", json=login).json()["access_token"]
-    answer = httpx.get(f"{url}/api/v2/dags/~/dagRuns", headers={"Authorization": f"Bearer {token}"})
+    answer = httpx.get(
+        f"{url}/api/v2/dags/land_cover_training/dagRuns",
+        headers={"Authorization": f"Bearer {token}"},
+    )
     return {run["dag_run_id"]: run["state"] for run in answer.json()["dag_runs"]}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from terraflow.console import command, say
@@ -10,6 +11,8 @@ from terraflow.orchestration.rest.api import AirflowApi, RefusedError, path_of
 from terraflow.orchestration.rest.dags import find_dag, find_run
 
 __all__ = ["approve"]
+
+PAUSE_S = 3.0
 
 #: What the tasks that ask for an approval offer.
 YES, NO = "Approve", "Reject"
@@ -68,8 +71,15 @@ def _answer(
         given["reason"] = reason
     words = ("dagRuns", task["dag_run_id"], "taskInstances", task["task_id"])
     path = path_of(dag_id, *words, str(task["map_index"]), "hitlDetails")
+    answer = {"chosen_options": [option], "params_input": given}
     try:
-        api.call("PATCH", path, json={"chosen_options": [option], "params_input": given})
+        try:
+            api.call("PATCH", path, json=answer)
+        except RefusedError as error:
+            if error.status != 500:
+                raise
+            time.sleep(PAUSE_S)  # SQLite was locked: Airflow has undone it, and a second try goes
+            api.call("PATCH", path, json=answer)
     except RefusedError as error:
         if error.status == 409:
             raise ConfigError(

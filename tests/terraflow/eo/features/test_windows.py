@@ -13,7 +13,7 @@ from area import Area, make_project, write_raster
 from terraflow.eo.features import windows
 from terraflow.eo.features.recipe import FeatureFunction, FeatureRecipe
 from terraflow.eo.features.windows import FeatureSource
-from terraflow.errors import ConfigError, DataError
+from terraflow.errors import ConfigError, DataError, NothingToDoError
 from terraflow.storage import Storage
 
 ONES = np.ones((16, 16), "uint8")
@@ -48,7 +48,8 @@ def test_feature_source_items_outside_the_models_periods_are_refused(
     area: Area, storage: Storage
 ) -> None:
     area.add("2025-04-01", np.full((16, 16), 2000, "uint16"), ONES)
-    with pytest.raises(DataError, match=r"of 2025-04-01 to 2025-04-01, lies .* periods 2024-04 to"):
+    told = r"of 2025-04-01 to 2025-04-01, lies .* periods 2024-04 to"
+    with pytest.raises(NothingToDoError, match=told):
         FeatureSource(area.items, RECIPE, storage, ["2024-04", "2024-05"])
 
 
