@@ -33,10 +33,8 @@ class ApprovePromotion(HITLOperator):
 
     def __init__(self, *, task_id: str = "approve", **options: Any) -> None:
         reason = Param("", type="string", title="Why", description="Goes into the version's tags.")
-        options |= {
-            "params": {"reason": reason},
-            "execution_timeout": None,
-        }  # a person may take days
+        # no time limit, since a person may take days
+        options |= {"params": {"reason": reason}, "execution_timeout": None}
         super().__init__(
             task_id=task_id,
             subject="Shall this model become the champion?",

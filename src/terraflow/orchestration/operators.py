@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DAG_DEFAULTS", "AnnounceOperator", "ArrivedOperator", "StepOperator", "each"]
 
-#: Of every DAG: one run at a time, and none for dates that have passed.
-#: Of every task. What may pass (the store, the network, a killed process) is tried again after
-#: growing pauses; what can't, a wrong configuration or wrong data, fails at once.
+#: Of every DAG: one run at a time, and none for dates that have passed. Of every task: what may
+#: pass (the store, the network, a killed process) is tried again after growing pauses; what can't,
+#: a wrong configuration or wrong data, fails at once.
 DAG_DEFAULTS: dict[str, Any] = {
     "catchup": False,
     "max_active_runs": 1,
@@ -238,8 +238,8 @@ def open_with(params: Mapping[str, Any]) -> OpenProject:
     Parameters
     ----------
     params : mapping
-        config, a project file; start and end, dates in place of [data]'s; name, of a model in
-        place of [model]'s; all may be missing or empty.
+        config, a project file; start and end, dates in place of [data]'s; model_name, of a model
+        in place of [model]'s; all may be missing or empty.
 
     Raises
     ------

@@ -46,8 +46,7 @@ class Arrivals(BaseEventTrigger):
         next_source = 0.0
         while True:
             try:
-                store_s, source_s = await asyncio.to_thread(self._pauses)
-                found = await asyncio.to_thread(self._list)
+                store_s, source_s, found = await asyncio.to_thread(self._look)
                 async for uri in self._untold(found):
                     yield TriggerEvent({"new": "collection", "items": uri})
                 # nothing is downloaded before somebody has ingested for the first time
@@ -61,12 +60,18 @@ class Arrivals(BaseEventTrigger):
                 pause = PAUSE_S
             await asyncio.sleep(pause)
 
-    def _pauses(self) -> tuple[float, float]:
+    def _look(self) -> tuple[float, float, list[str]]:
+        """Read the pauses of [watch], and list the collections in the store."""
+        from terraflow import settings
         from terraflow.eo.config.project_file import load_config
+        from terraflow.eo.images.places import list_collections
+        from terraflow.storage import Storage
 
         config = load_config(project=self.project)
         # simulated images lie in the store already
-        return config.watch.store_s, 0 if config.simulated else config.watch.catalogue_s
+        source_s = 0 if config.simulated else config.watch.catalogue_s
+        found = list_collections(config.name, Storage(settings.load()))
+        return config.watch.store_s, source_s, found
 
     async def _untold(self, found: list[str]) -> AsyncIterator[str]:
         """Give the collections that nobody was told of; of a first look the latest alone."""
@@ -79,14 +84,6 @@ class Arrivals(BaseEventTrigger):
             yield uri
         if new or (seen is None and found):
             await state[asset].aset(SEEN, list(found))
-
-    def _list(self) -> list[str]:
-        from terraflow import settings
-        from terraflow.eo.config.project_file import load_config
-        from terraflow.eo.images.places import list_collections
-        from terraflow.storage import Storage
-
-        return list_collections(load_config(project=self.project).name, Storage(settings.load()))
 
     async def _source(self) -> list[str]:
         """Ask in a process of its own, since reading catalogues needs libraries of 200 MB."""

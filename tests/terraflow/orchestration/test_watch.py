@@ -44,20 +44,19 @@ class Store:
         trigger = Arrivals("land_cover")
         trigger.asset_state_store = state  # type: ignore[assignment]
 
-        def look() -> list[str]:
+        def look() -> tuple[float, float, list[str]]:
             if not self.looks:
                 raise KeyboardInterrupt
             found = self.looks.pop(0)
             if isinstance(found, Exception):
                 raise found
-            return list(found)
+            return 0, self.source_s, list(found)
 
         async def ask() -> list[str]:
             return self.source
 
         monkeypatch.setattr(watch, "PAUSE_S", 0)
-        monkeypatch.setattr(trigger, "_pauses", lambda: (0, self.source_s))
-        monkeypatch.setattr(trigger, "_list", look)
+        monkeypatch.setattr(trigger, "_look", look)
         monkeypatch.setattr(trigger, "_source", ask)
         told: list[dict[str, Any]] = []
 
@@ -115,12 +114,11 @@ def test_watch_can_be_made_again_by_airflow() -> None:
 
 def test_watch_looks_as_the_configuration_says(config_dir: Path, settings: Settings) -> None:
     del settings
-    assert Arrivals("land_cover")._pauses() == (10, 0)  # simulated images have no source
+    assert Arrivals("land_cover")._look() == (10, 0, [])  # simulated images have no source
     path = config_dir / "land_cover.toml"
     text = path.read_text().replace('"simulated"   #', '"catalogue.json"   #')
     path.write_text(f"{text}\n[watch]\nstore_s = 3\ncatalogue_s = 60\n")
-    assert Arrivals("land_cover")._pauses() == (3, 60)
-    assert Arrivals("land_cover")._list() == []
+    assert Arrivals("land_cover")._look() == (3, 60, [])
 
 
 def test_source_tells_what_waits_until_it_is_ingested(

@@ -13,7 +13,6 @@ from terraflow.orchestration.rest.dags import find_dag, find_run
 __all__ = ["approve"]
 
 PAUSE_S = 3.0
-
 #: What the tasks that ask for an approval offer.
 YES, NO = "Approve", "Reject"
 
@@ -73,13 +72,7 @@ def _answer(
     path = path_of(dag_id, *words, str(task["map_index"]), "hitlDetails")
     answer = {"chosen_options": [option], "params_input": given}
     try:
-        try:
-            api.call("PATCH", path, json=answer)
-        except RefusedError as error:
-            if error.status != 500:
-                raise
-            time.sleep(PAUSE_S)  # SQLite was locked: Airflow has undone it, and a second try goes
-            api.call("PATCH", path, json=answer)
+        _send(api, path, answer)
     except RefusedError as error:
         if error.status == 409:
             raise ConfigError(
@@ -89,3 +82,14 @@ def _answer(
         raise
     done = "approved" if option == YES else "rejected"
     say(f"Task {task['task_id']} of run {task['dag_run_id']}: {done}.")
+
+
+def _send(api: AirflowApi, path: str, answer: dict[str, Any]) -> None:
+    """Send an answer, once more where Airflow itself failed, as a busy database lets it."""
+    try:
+        api.call("PATCH", path, json=answer)
+    except RefusedError as error:
+        if error.status != 500:
+            raise
+        time.sleep(PAUSE_S)
+        api.call("PATCH", path, json=answer)

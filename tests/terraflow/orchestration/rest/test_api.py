@@ -191,3 +191,26 @@ def test_approve_reason_that_is_not_asked_for_is_refused(settings: Settings) -> 
         pytest.raises(ConfigError, match="asks for no reason"),
     ):
         approvals.approve(api, "d", reason="x")
+
+
+@pytest.mark.parametrize(
+    ("codes", "ends"), [([200], True), ([500, 200], True), ([500, 500], False), ([403], False)]
+)
+def test_approve_answers_once_more_where_airflow_itself_failed(
+    codes: list[int], ends: bool, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(approvals, "PAUSE_S", 0)
+    ask, left = question(["Approve", "Reject"], {}).handler, list(codes)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "PATCH":
+            return httpx.Response(left.pop(0), json={"detail": "as it is"})
+        return ask(request)  # type: ignore[return-value]
+
+    with AirflowApi(settings, transport=httpx.MockTransport(answer)) as api:
+        if ends:
+            approvals.approve(api, "d")
+        else:
+            with pytest.raises(ServiceError, match=f"status {codes[-1]}: as it is"):
+                approvals.approve(api, "d")
+    assert left == []
