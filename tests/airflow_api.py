@@ -82,6 +82,12 @@ class Airflow:
             name: [row["state"] for row in rows] for name, rows in self.tasks(dag, run_id).items()
         }
 
+    def events(self, dag: str, run_id: str) -> list[dict[str, Any]]:
+        """Asset events that started a run; Airflow fails while a run of theirs is queued."""
+        path = f"/api/v2/dags/{dag}/dagRuns/{run_id}/upstreamAssetEvents"
+        answer = wait_for(lambda: (got := self.client.get(path)).status_code != 500 and got, 120)
+        return list(answer.json()["asset_events"])
+
     def result(self, dag: str, run_id: str, task: str) -> Any:
         """What a task returned."""
         path = f"/dags/{dag}/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/return_value"

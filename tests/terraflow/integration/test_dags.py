@@ -114,9 +114,9 @@ def test_ingest_in_the_shell_is_all_that_a_new_map_needs(
 
     run = airflow.next_run("land_cover_mapping", before, one_map)
     airflow.finished("land_cover_mapping", run)
-    events = airflow.get(f"/dags/land_cover_mapping/dagRuns/{run}/upstreamAssetEvents")
-    assert [event["name"] for event in events["asset_events"]] == ["land_cover_scenes"]
-    assert "New images came into the store" in events["asset_events"][0]["extra"]["why"]
+    [event] = airflow.events("land_cover_mapping", run)
+    assert event["name"] == "land_cover_scenes"
+    assert "New images came into the store" in event["extra"]["why"]
 
 
 def drifted_catalogue(stack: Stack, folder: Path) -> Path:
@@ -146,8 +146,7 @@ def test_drift_retrains_asks_a_person_and_maps_with_the_new_champion(
     dag_stack.ok("ingest", "--config", str(drifted))
 
     run = airflow.next_run("land_cover_retraining", before["land_cover_retraining"], bool)
-    events = airflow.get(f"/dags/land_cover_retraining/dagRuns/{run}/upstreamAssetEvents")
-    [event] = events["asset_events"]
+    [event] = airflow.events("land_cover_retraining", run)
     assert event["name"] == "land_cover_drift"
     assert "The images of 2024-08 have drifted" in event["extra"]["why"]
 

@@ -168,3 +168,29 @@ def test_backfill_without_dates_or_paused_is_refused(airflow: Airflow) -> None:
         known["is_backfillable"] = False
         with pytest.raises(ConfigError, match="no schedule by date"):
             backfill.backfill(api, "d", DAYS, {})
+
+
+@pytest.mark.parametrize(("code", "fails"), [(500, False), (403, True)])
+def test_print_dags_goes_on_where_airflow_can_not_name_the_assets_yet(
+    code: int, fails: bool, airflow: Airflow, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Airflow answers 500 as long as a run that an event started waits in the queue."""
+    usual = airflow.answer
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/upstreamAssetEvents"):
+            return httpx.Response(code, text="Internal Server Error")
+        return usual(request)
+
+    airflow.documents |= {
+        "/dags": {"dags": [dag("Asset")], "total_entries": 1},
+        "/dags/d/dagRuns": {"dag_runs": [run("r", "asset_triggered", "queued")]},
+    }
+    airflow.api = AirflowApi(airflow.api.settings, transport=httpx.MockTransport(answer))
+    with airflow.api:
+        if fails:
+            with pytest.raises(ServiceError, match="status 403"):
+                dags.print_dags(airflow.api)
+            return
+        dags.print_dags(airflow.api)
+    assert "assets that were updated; Airflow names them when" in capsys.readouterr().out
