@@ -150,21 +150,11 @@ def test_drift_retrains_asks_a_person_and_maps_with_the_new_champion(
     assert event["name"] == "land_cover_drift"
     assert "The images of 2024-08 have drifted" in event["extra"]["why"]
 
-    path = f"/dags/land_cover_retraining/dagRuns/{run}"
-    wait_for(
-        lambda: (
-            airflow.states("land_cover_retraining", run)["approve"] != [None]
-            and airflow.states("land_cover_retraining", run)["approve"] == ["awaiting_input"]
-        ),
-        400,
-    )
-    page = airflow.get(f"{path}/taskInstances/approve/-1/hitlDetails")
+    assert champion() == "1"
+    page = airflow.answer("land_cover_retraining", run, "Approve", "Better in all fields.")
     assert page["subject"] == "Shall version 2 of land-cover become the champion?"
     for told in ("95 % interval", "| macro F1 |", dag_stack.url("mlflow"), "[version 1]"):
         assert told in page["body"]
-    assert champion() == "1"
-    answer = {"chosen_options": ["Approve"], "params_input": {"reason": "Better in all fields."}}
-    airflow.send("PATCH", f"{path}/taskInstances/approve/-1/hitlDetails", answer)
     airflow.finished("land_cover_retraining", run)
     assert champion() == "2"
     version = mlflow.MlflowClient().get_model_version("land-cover", "2")
@@ -189,12 +179,7 @@ def test_rejected_model_leaves_the_champion(
     client = mlflow.MlflowClient()
     client.set_registered_model_alias("land-cover", "champion", "1")  # which is easily beaten
     run = airflow.trigger("land_cover_training")
-    path = f"/dags/land_cover_training/dagRuns/{run}/taskInstances/approve/-1/hitlDetails"
-    wait_for(
-        lambda: airflow.states("land_cover_training", run)["approve"] == ["awaiting_input"], 400
-    )
-    answer = {"chosen_options": ["Reject"], "params_input": {"reason": "Wrong labels."}}
-    airflow.send("PATCH", path, answer)
+    airflow.answer("land_cover_training", run, "Reject", "Wrong labels.")
     states: dict[str, Any] = airflow.finished("land_cover_training", run)
     assert states["announce"] == ["skipped"]
     assert champion() == "1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from terraflow.console import command, say
@@ -12,7 +13,7 @@ from terraflow.orchestration.rest.dags import find_dag, find_run
 
 __all__ = ["approve"]
 
-PAUSE_S = 3.0
+PAUSE_S, AGE_S = 3.0, 10.0
 #: What the tasks that ask for an approval offer.
 YES, NO = "Approve", "Reject"
 
@@ -71,6 +72,7 @@ def _answer(
     words = ("dagRuns", task["dag_run_id"], "taskInstances", task["task_id"])
     path = path_of(dag_id, *words, str(task["map_index"]), "hitlDetails")
     answer = {"chosen_options": [option], "params_input": given}
+    _await_age(question)
     try:
         _send(api, path, answer)
     except RefusedError as error:
@@ -82,6 +84,16 @@ def _answer(
         raise
     done = "approved" if option == YES else "rejected"
     say(f"Task {task['task_id']} of run {task['dag_run_id']}: {done}.")
+
+
+def _await_age(question: dict[str, Any]) -> None:
+    """Wait until Airflow's scheduler knows that the task waits.
+
+    Airflow 3.3.2 takes a task that is answered before for one that was lost, and asks again.
+    """
+    asked = datetime.fromisoformat(question["created_at"])
+    while (datetime.now(UTC) - asked).total_seconds() < AGE_S:
+        time.sleep(0.5)
 
 
 def _send(api: AirflowApi, path: str, answer: dict[str, Any]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+from time import sleep
 from typing import Any
 
 import httpx
@@ -173,6 +175,7 @@ def test_read_days_wrong_ones_are_sentences(start: str, end: str, told: str) -> 
 def question(options: list[str], params: dict[str, Any]) -> httpx.MockTransport:
     ti = {"dag_run_id": "r", "task_id": "ask", "map_index": -1, "state": "awaiting_input"}
     row = {"task_instance": ti, "subject": "Shall it?", "options": options, "params": params}
+    row["created_at"] = "2024-01-01T00:00:00Z"
     details = {"hitl_details": [row], "total_entries": 1}
     return documents({"/dags/d/details": {"dag_id": "d"}, "/dags/d/dagRuns/~/hitlDetails": details})
 
@@ -214,3 +217,18 @@ def test_approve_answers_once_more_where_airflow_itself_failed(
             with pytest.raises(ServiceError, match=f"status {codes[-1]}: as it is"):
                 approvals.approve(api, "d")
     assert left == []
+
+
+def test_approve_waits_until_airflow_knows_that_the_task_waits(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(approvals, "AGE_S", 0.2)
+    monkeypatch.setattr(approvals.time, "sleep", lambda s: waited.append(s) or sleep(0.05))
+    asked = datetime.now(UTC).isoformat()
+    approvals._await_age({"created_at": asked})
+    assert (datetime.now(UTC) - datetime.fromisoformat(asked)).total_seconds() >= 0.2
+    assert waited
+    waited.clear()
+    approvals._await_age({"created_at": asked})
+    assert waited == []
