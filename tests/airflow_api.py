@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import psutil
 
 from harness import ROOT, Stack, wait_for
 
@@ -37,6 +39,25 @@ def configure(stack: Stack, *changes: tuple[str, str], weak: bool = False, more:
         assert old in text
         text = text.replace(old, new)
     (stack.config / "land_cover.toml").write_text(f"{text}\n{more}")
+
+
+@contextmanager
+def dag_file(name: str, text: str) -> Iterator[str]:
+    """Put a DAG file into dags/ for a while; {name} in its text is the name."""
+    path = ROOT / "dags" / f"{name}.py"
+    path.write_text(text.format(name=name))
+    try:
+        yield name
+    finally:
+        path.unlink()
+
+
+def task_process(stack: Stack, ti_id: str) -> psutil.Process | None:
+    """The process that runs a task's own code."""
+    for process in stack.processes():
+        if process.cmdline() and process.cmdline()[0] == f"airflow worker -- {ti_id}":
+            return process
+    return None
 
 
 class Airflow:

@@ -127,7 +127,8 @@ class StepOperator(_Wired):
             StorageError,
             TerraFlowError,
         )
-        from terraflow.orchestration.reasons import event_inputs, order, result_link
+        from terraflow.orchestration.reasons import event_inputs, event_whys, order, result_link
+        from terraflow.orchestration.rest.events import note_run
 
         mapped = context["ti"].map_index is not None and context["ti"].map_index >= 0
         before = {} if mapped else self.before(context)
@@ -138,6 +139,9 @@ class StepOperator(_Wired):
             project = open_with(params)
             if not self.upstream_task_ids:
                 check_steps(self._steps(), project, inputs)
+                if why := event_whys(context):
+                    run = context["dag_run"]
+                    note_run(project.storage.settings, run.dag_id, run.run_id, why)
             with warnings.catch_warnings():
                 # skops looks at all that is imported, Airflow's former names among it
                 warnings.simplefilter("ignore", DeprecatedImportWarning)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from terraflow.settings import Settings
 
-__all__ = ["event_extras", "event_inputs", "order", "result_link"]
+__all__ = ["event_extras", "event_inputs", "event_whys", "order", "result_link"]
 
 
 def event_extras(context: Context) -> Iterator[dict[str, Any]]:
@@ -20,6 +20,12 @@ def event_extras(context: Context) -> Iterator[dict[str, Any]]:
     listed = [event for each in events.values() for event in each]
     for event in sorted(listed, key=lambda event: event.timestamp):
         yield dict(event.extra or {})
+
+
+def event_whys(context: Context) -> str:
+    """Write what the asset events say of why they were sent; "" where nothing is said."""
+    whys = [str(extra["why"]) for extra in event_extras(context) if extra.get("why")]
+    return " ".join(dict.fromkeys(whys))
 
 
 def event_inputs(context: Context) -> dict[str, Any]:
@@ -32,11 +38,10 @@ def event_inputs(context: Context) -> dict[str, Any]:
     """
     extras = list(event_extras(context))
     collections = [uri for extra in extras for uri in extra.get("collections", ())]
-    whys = [str(extra["why"]) for extra in extras if extra.get("why")]
     found: dict[str, Any] = {"collections": list(dict.fromkeys(collections))} if collections else {}
     run = context["dag_run"]
     started = f"Run {run.run_id} of {run.dag_id} in Airflow"
-    why = " ".join(dict.fromkeys(whys))
+    why = event_whys(context)
     return found | {"why": f"{started}, since: {why}" if why else f"{started}."}
 
 

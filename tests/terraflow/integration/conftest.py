@@ -86,3 +86,12 @@ def airflow(dag_stack: Stack) -> Airflow:
     api = Airflow(dag_stack)
     wait_for(lambda: {dag["dag_id"] for dag in api.get("/dags")["dags"]} >= DAGS, 90)
     return api
+
+
+@pytest.fixture(scope="session")
+def trained(dag_stack: Stack, airflow: Airflow) -> str:
+    """A champion that is easily beaten, trained by the DAG; the run of the DAG."""
+    configure(dag_stack, ("2024-09-30", "2024-08-31"), weak=True)
+    run = airflow.trigger("land_cover_training", tune=0)
+    airflow.finished("land_cover_training", run)
+    return run

@@ -9,7 +9,6 @@ from typing import Any
 
 import mlflow
 import numpy as np
-import pytest
 import rasterio
 
 from airflow_api import DAGS, Airflow, configure
@@ -43,15 +42,6 @@ def test_pools_are_there(airflow: Airflow) -> None:
     pools = {pool["name"]: pool["slots"] for pool in airflow.get("/pools")["pools"]}
     assert pools["training"] >= 1
     assert pools["mapping"] >= 1
-
-
-@pytest.fixture(scope="module")
-def trained(dag_stack: Stack, airflow: Airflow) -> str:
-    """A champion that is easily beaten, trained by the DAG; the run of the DAG."""
-    configure(dag_stack, ("2024-09-30", "2024-08-31"), weak=True)
-    run = airflow.trigger("land_cover_training", tune=0)
-    airflow.finished("land_cover_training", run)
-    return run
 
 
 def test_training_runs_each_step_and_announces_the_first_champion(
@@ -149,6 +139,9 @@ def test_drift_retrains_asks_a_person_and_maps_with_the_new_champion(
     [event] = airflow.events("land_cover_retraining", run)
     assert event["name"] == "land_cover_drift"
     assert "The images of 2024-08 have drifted" in event["extra"]["why"]
+    page = f"/dags/land_cover_retraining/dagRuns/{run}"
+    note = wait_for(lambda: airflow.get(page)["note"], 120)
+    assert "The images of 2024-08 have drifted" in note
 
     assert champion() == "1"
     page = airflow.answer("land_cover_retraining", run, "Approve", "Better in all fields.")

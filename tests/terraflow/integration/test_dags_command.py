@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from harness import ROOT, Stack, wait_for
+from airflow_api import dag_file
+from harness import Stack, wait_for
 
 ASKS = """
 from airflow.providers.standard.operators.hitl import HITLOperator
@@ -42,17 +42,6 @@ def {name}():
 BROKEN = "from airflow.sdk import dag\n\ny = 1 / 0\n"
 
 
-@contextmanager
-def dag_file(name: str, text: str) -> Iterator[str]:
-    """Put a DAG file into dags/ for a while."""
-    path = ROOT / "dags" / f"{name}.py"
-    path.write_text(text.format(name=name))
-    try:
-        yield name
-    finally:
-        path.unlink()
-
-
 @pytest.fixture(scope="module")
 def asks(stack: Stack) -> Iterator[str]:
     with dag_file("dags_command_asks", ASKS) as name:
@@ -69,8 +58,8 @@ def maps(stack: Stack) -> Iterator[str]:
 
 def test_dags_lists_dags_with_schedules(stack: Stack, asks: str) -> None:
     lines = {line.split()[0]: line for line in stack.ok("dags").splitlines() if line.strip()}
-    assert "when assets are updated" in lines["land_cover_mapping"]
-    assert "or daily at 05:00" in lines["land_cover_monitoring"]
+    assert "when updated: land_cover_champion, land_cover_scenes" in lines["land_cover_mapping"]
+    assert "daily at 05:00, and when updated: land_cover_scenes" in lines["land_cover_monitoring"]
     assert "by hand" in lines[asks]
 
 

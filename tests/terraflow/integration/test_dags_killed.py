@@ -8,18 +8,9 @@ import time
 from collections.abc import Callable
 
 import mlflow
-import psutil
 
-from airflow_api import Airflow, configure
+from airflow_api import Airflow, configure, task_process
 from harness import Stack, wait_for
-
-
-def task_process(stack: Stack, ti_id: str) -> psutil.Process | None:
-    """The process that runs a task's own code."""
-    for process in stack.processes():
-        if process.cmdline() and process.cmdline()[0] == f"airflow worker -- {ti_id}":
-            return process
-    return None
 
 
 def kill_task(

@@ -190,7 +190,7 @@ def follow(api: AirflowApi, dag_id: str, run_id: str) -> list[dict[str, Any]]:
     Raises
     ------
     ServiceError
-        The run failed, or no scheduler goes on with it.
+        The run failed, no scheduler goes on with it, or the DAG was paused.
     """
     path = path_of(dag_id, "dagRuns", run_id)
     seen: dict[tuple[str, int], str] = {}
@@ -208,7 +208,8 @@ def follow(api: AirflowApi, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         if state == "failed":
             failed = next((task for task in tasks if task["state"] == "failed"), None)
             raise ServiceError(_why(api, path, failed))
-        scheduler.check((state, *sorted(seen.items())), dag_id, run_id)
+        busy = any(task["state"] in ("queued", "running") for task in tasks)
+        scheduler.check((state, *sorted(seen.items())), dag_id, run_id, busy=busy)
         time.sleep(POLL_S)
 
 

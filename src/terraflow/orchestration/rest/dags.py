@@ -62,6 +62,7 @@ def read_conf(dag: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
 def print_dags(api: AirflowApi) -> None:
     """Print a table of the DAGs and why each ran last, and below it files that are broken."""
     rows = []
+    assets = _starting_assets(api)
     for dag in api.rows("/dags", "dags", order_by="dag_id"):
         dag_id = dag["dag_id"]
         last = _runs(api, dag_id, 1)
@@ -73,7 +74,8 @@ def print_dags(api: AirflowApi) -> None:
         why = _why(api, last[0]) if last else ""
         following = "" if dag["is_paused"] else _minute(dag["next_dagrun_run_after"])
         paused = "yes" if dag["is_paused"] else ""
-        rows.append([dag_id, paused, _schedule(dag), state, following, why])
+        schedule = _schedule(dag, assets.get(dag_id, ()))
+        rows.append([dag_id, paused, schedule, state, following, why])
     if rows:
         table(("DAG", "paused", "schedule", "last run (UTC)", "next run", "why it ran last"), rows)
     else:
@@ -82,15 +84,25 @@ def print_dags(api: AirflowApi) -> None:
         say(f"\n{_place(error)} can't be imported: {_last_line(error)}")
 
 
-def _schedule(dag: Mapping[str, Any]) -> str:
+def _starting_assets(api: AirflowApi) -> dict[str, list[str]]:
+    """Give the names of the assets that start each DAG."""
+    found: dict[str, list[str]] = {}
+    for asset in api.rows("/assets", "assets", order_by="name"):
+        for dag in asset["scheduled_dags"]:
+            found.setdefault(dag["dag_id"], []).append(asset["name"])
+    return found
+
+
+def _schedule(dag: Mapping[str, Any], assets: Sequence[str]) -> str:
     """Write a schedule as one reads it."""
     summary, told = dag["timetable_summary"] or "", dag["timetable_description"] or ""
     if not summary or summary.startswith("Never"):
         return "by hand"
+    updated = f"when updated: {', '.join(assets)}" if assets else "when assets are updated"
     if summary == "Asset":
-        return "when assets are updated"
-    if summary.startswith("Asset or"):
-        return f"when assets are updated, or{summary.removeprefix('Asset or')}"
+        return updated
+    if summary.startswith("Asset or "):
+        return f"{summary.removeprefix('Asset or ')}, and {updated}"
     return told[:1].lower() + told[1:] or summary
 
 

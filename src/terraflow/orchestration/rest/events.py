@@ -1,4 +1,4 @@
-"""Tell Airflow from the shell that an asset has changed."""
+"""Tell Airflow what happened, as far as it listens: an asset has changed, why a run was started."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 
 import httpx
 
-from terraflow.orchestration.rest.api import AirflowApi
+from terraflow.orchestration.rest.api import AirflowApi, path_of
 from terraflow.settings import Settings
 
-__all__ = ["announce"]
+__all__ = ["announce", "note_run"]
 
 TIMEOUT_S = 5.0
+#: Most characters of a note.
+NOTE_LENGTH = 1000
 
 
 def announce(
@@ -47,5 +49,36 @@ def announce(
             body = {"asset_id": ids[0], "extra": dict(extra)}
             api.call("POST", "/assets/events", json=body)
     except Exception:  # what was done before stays done, whatever Airflow answers
+        return False
+    return True
+
+
+def note_run(
+    settings: Settings,
+    dag_id: str,
+    run_id: str,
+    note: str,
+    *,
+    transport: httpx.BaseTransport | None = None,
+) -> bool:
+    """Write the note of a DAG run, which its page shows.
+
+    Parameters
+    ----------
+    note : str
+        Cut where Airflow would refuse it.
+    transport : httpx.BaseTransport, optional
+        Instead of the network.
+
+    Returns
+    -------
+    bool
+        False where Airflow does not answer, or refuses.
+    """
+    try:
+        with AirflowApi(settings, timeout_s=TIMEOUT_S, tries=1, transport=transport) as api:
+            path, mask = path_of(dag_id, "dagRuns", run_id), {"update_mask": "note"}
+            api.call("PATCH", path, params=mask, json={"note": note[:NOTE_LENGTH]})
+    except Exception:  # a run does its work with and without a note
         return False
     return True

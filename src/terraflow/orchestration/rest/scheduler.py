@@ -6,7 +6,7 @@ import time
 
 from terraflow.console import command
 from terraflow.errors import ServiceError
-from terraflow.orchestration.rest.api import AirflowApi
+from terraflow.orchestration.rest.api import AirflowApi, path_of
 
 __all__ = ["SchedulerWatch"]
 
@@ -23,14 +23,32 @@ class SchedulerWatch:
         self.missing_since: float | None = None
         self.before: object = None
 
-    def check(self, progress: object, dag_id: str, run_id: str) -> None:
-        """Look at times; a scheduler that is missing for long without progress is an error."""
+    def check(self, progress: object, dag_id: str, run_id: str, *, busy: bool) -> None:
+        """Look at times whether somebody will go on.
+
+        Parameters
+        ----------
+        progress : object
+            Differs from the last look's where something has happened.
+        busy : bool
+            Whether a task works: a paused DAG ends that one, but starts no other.
+
+        Raises
+        ------
+        ServiceError
+            The scheduler is missing for long without progress, or the DAG is paused.
+        """
         now = time.monotonic()
         if progress != self.before:
             self.before, self.missing_since = progress, None
         if now < self.next:
             return
         self.next = now + HEALTH_S
+        if not busy and self.api.call("GET", path_of(dag_id))["is_paused"]:
+            raise ServiceError(
+                f"The DAG {dag_id} was paused, so that run {run_id} does not go on; run "
+                f"`{command('dags', 'unpause', dag_id)}`, which lets it."
+            )
         health = self.api.call("GET", "/monitor/health").get("scheduler") or {}
         if health.get("status") == "healthy":
             self.missing_since = None

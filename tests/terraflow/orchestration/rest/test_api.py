@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from time import sleep
@@ -135,6 +136,21 @@ def test_announce_never_raises(settings: Settings, status: int) -> None:
     assert not events.announce(settings, "x_champion", {}, transport=odd)
     port = settings.airflow.model_copy(update={"port": 1})
     assert not events.announce(settings.model_copy(update={"airflow": port}), "x", {})
+
+
+def test_note_run_cuts_what_is_too_long_and_never_raises(settings: Settings) -> None:
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200, json={})
+
+    assert events.note_run(settings, "d", "r+1", "y" * 5000, transport=answering(answer))
+    assert sent[-1].method == "PATCH"
+    assert str(sent[-1].url).endswith("/dags/d/dagRuns/r%2B1?update_mask=note")
+    assert json.loads(sent[-1].content) == {"note": "y" * 1000}
+    refusing = answering(lambda _: httpx.Response(500))
+    assert not events.note_run(settings, "d", "r", "x", transport=refusing)
 
 
 def test_find_dag_unknown_tells_the_nearest(settings: Settings) -> None:

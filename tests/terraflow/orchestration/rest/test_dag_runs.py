@@ -36,7 +36,7 @@ class Airflow:
         self.import_errors: list[dict[str, str]] = []
         self.lose = self.lose_posts = 0  # connections to be cut
         self.conf: Any = None
-        self.paused = False
+        self.paused = self.paused_later = False
         self.started: list[str] = []
         self.health = "healthy"
         self.returned: dict[str, Any] = {"train": {"model": "models:/x/1"}}
@@ -62,6 +62,7 @@ class Airflow:
         dag = {"dag_id": "training", "is_paused": self.paused}
         documents: dict[str, Any] = {
             "/api/v2/dags": {"dags": [dag] if self.known_after < 0 else []},
+            "/api/v2/dags/training": dag | {"is_paused": self.paused or self.paused_later},
             "/api/v2/importErrors": {"import_errors": self.import_errors},
             "/api/v2/monitor/health": {"scheduler": {"status": self.health}},
             RUN: {"state": self.states[look]},
@@ -311,3 +312,18 @@ def test_run_dag_without_a_scheduler_ends_with_a_sentence(
     monkeypatch.setattr(scheduler, "MISSING_S", 0.05)
     with pytest.raises(ServiceError, match=r"scheduler has been unhealthy for more than.*go on"):
         run_dag(stack, "training", {}, result_tasks=["train"])
+
+
+def test_run_dag_that_is_paused_meanwhile_ends_once_no_task_works(
+    airflow: tuple[Airflow, int],
+    stack: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    known = airflow[0]
+    known.states, known.paused_later = ["running"] * 3, True
+    known.tasks = [[task("ingest", "running")], [task("ingest", "success")]]
+    monkeypatch.setattr(scheduler, "HEALTH_S", 0)
+    with pytest.raises(ServiceError, match=r"was paused.*dags unpause training"):
+        run_dag(stack, "training", {}, result_tasks=["train"])
+    assert "ingest: success" in capsys.readouterr().out

@@ -23,6 +23,7 @@ class Airflow:
     def __init__(self, settings: Settings) -> None:
         self.documents: dict[str, Any] = {
             "/importErrors": {"import_errors": []},
+            "/assets": {"assets": [{"name": n, "scheduled_dags": [{"dag_id": "d"}]} for n in "ab"]},
             "/dags/d/details": {"dag_id": "d", "is_paused": False, "is_backfillable": True},
         }
         self.api = AirflowApi(settings, transport=httpx.MockTransport(self.answer))
@@ -56,7 +57,7 @@ def dag(summary: str, told: str = "", *, paused: bool = False) -> dict[str, Any]
     ("known", "last", "told"),
     [
         (dag("0 0 * * 0", "At 00:00"), run("r", "scheduled"), ["at 00:00", "schedule"]),
-        (dag("Asset"), run("r", "backfill"), ["when assets are updated", "backfill"]),
+        (dag("Asset"), run("r", "backfill"), ["when updated: a, b", "backfill"]),
         (
             dag("Never, external triggers only"),
             run("r", "manual", triggering_user_name="admin"),
@@ -65,7 +66,7 @@ def dag(summary: str, told: str = "", *, paused: bool = False) -> dict[str, Any]
         (
             dag("Asset or daily at 05:00"),
             run("r", "asset_triggered"),
-            ["when assets are updated, or daily at 05:00", "x_champion: It is better."],
+            ["daily at 05:00, and when updated: a, b", "x_champion: It is better."],
         ),
     ],
 )
