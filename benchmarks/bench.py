@@ -1,6 +1,6 @@
 """All benchmarks: a table, and results.json beside the last committed ones.
 
-    python benchmarks/bench.py [--only stack,map,serve] [--folder var/bench]
+    python benchmarks/bench.py [--only stack,dags,map,serve] [--folder var/bench]
 
 What is judged is ratios in one run, and figures that hardly depend on the machine's speed; seconds
 and rows are compared with the last results only on the same machine.
@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
+import dag_speed
 import map_speed
 import psutil
 import serve_speed
@@ -100,6 +101,21 @@ def stack_figures(folder: Path) -> list[Figure]:
     ]
 
 
+def dag_figures(folder: Path) -> list[Figure]:
+    """Figures of reading DAG files, and of training as a DAG."""
+    measured = dag_speed.measure(folder / "dags")
+    shell, airflow = measured["train_s"], measured["train_airflow_s"]
+    more = [b - a for a, b in zip(shell, airflow, strict=True)]
+    return [
+        *(
+            Figure(f"read {name}", took, "s", bound=0.3)
+            for name, took in measured["parse_s"].items()
+        ),
+        Figure("train --airflow, beyond train", more, "s", bound=29),  # 15 + 2 for each of 7 tasks
+        Figure("train", shell, "s"),
+    ]
+
+
 def map_figures(folder: Path) -> list[Figure]:
     """Figures of mapping a large scene."""
     measured = map_speed.measure(folder / "map", 5490)
@@ -166,6 +182,7 @@ def serve_figures(folder: Path) -> list[Figure]:
 
 PARTS: dict[str, Callable[[Path], list[Figure]]] = {
     "stack": stack_figures,
+    "dags": dag_figures,
     "map": map_figures,
     "serve": serve_figures,
 }

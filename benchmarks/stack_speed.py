@@ -30,7 +30,7 @@ from terraflow.stack.environment import FOREIGN
 from terraflow.stack.status import memory_mb
 from terraflow.state import manager_pid
 
-__all__ = ["PROCFILE", "measure"]
+__all__ = ["PROCFILE", "ROOT", "TerraFlow", "free_ports", "measure"]
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -154,7 +154,7 @@ def measure(folder: Path, runs: int = 3) -> dict[str, Any]:
         "naive" and "terraflow": lists with a figure for each run, by ready_s, memory_mb,
         idle_cores, stop_s and, of TerraFlow, the seconds of tasks.
     """
-    ports = _free_ports()
+    ports = free_ports()
     stacks = {
         "naive": Naive(folder / "naive", ports),
         "terraflow": TerraFlow(folder / "terraflow", ports),
@@ -246,7 +246,8 @@ def _cpu_s(pid: int) -> float:
     return total
 
 
-def _free_ports() -> dict[str, int]:
+def free_ports() -> dict[str, int]:
+    """Find a free port for each service."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
         return {name: s.getsockname()[1] for name, s in zip(PORTS, sockets, strict=True)}

@@ -26,9 +26,9 @@ def test(c: Context, k: str = "", m: str = "") -> int:
     return _run("pytest", *(["-k", k] if k else []), *(["-m", m] if m else []))
 
 
-@task(help={"only": "some of stack,map,serve"})
+@task(help={"only": "some of stack,dags,map,serve"})
 def bench(c: Context, only: str = "") -> int:
-    """Measure the stack, maps and serving beside others: about an hour."""
+    """Measure the stack, DAGs, maps and serving: about an hour."""
     words = ["--only", only] if only else []
     return subprocess.call([sys.executable, "benchmarks/bench.py", *words], cwd=project_root())
 

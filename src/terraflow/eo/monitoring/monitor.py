@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 import mlflow
-import numpy as np
 import pandas as pd
 import xarray as xr
 from mlflow.entities import Run
@@ -23,7 +22,7 @@ from terraflow.eo.models.model import LoadedModel, load_model
 from terraflow.eo.monitoring.drift import drift_figure, measure
 from terraflow.eo.monitoring.monitored import Monitored, show
 from terraflow.eo.project import Inputs, OpenProject
-from terraflow.eo.samples.draw import POPULATION, Draw, random_pixels
+from terraflow.eo.samples.draw import ANYWHERE, POPULATION, Draw, pixel_numbers, random_pixels
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 from terraflow.tracking import runs
@@ -146,8 +145,8 @@ def draw_pixels(
     check_features(source.names, model)
     drawn = Draw(POPULATION)
     for window, features in source.iterate("monitor"):
-        random = np.random.default_rng((model.config.seed, window.row_off, window.col_off))
-        drawn.add(*random_pixels(features, POPULATION, random))
+        numbers = pixel_numbers(window, model.config.seed, ANYWHERE)
+        drawn.add(*random_pixels(features, POPULATION, numbers))
     pixels = drawn.result()
     if len(pixels) < MIN_PIXELS:
         dates = sorted(item_time(item) for item in source.items)

@@ -11,14 +11,18 @@ import pandas as pd
 import rasterio
 import xarray as xr
 from odc.geo.geobox import GeoBox
+from rasterio.windows import Window
 
 from terraflow.eo.targets.parts import LabelSource
 
 __all__ = [
+    "ANYWHERE",
+    "LABELLED",
     "NOT_FEATURES",
     "POPULATION",
     "Draw",
     "block_numbers",
+    "pixel_numbers",
     "pixel_table",
     "random_pixels",
     "to_geo",
@@ -27,6 +31,8 @@ __all__ = [
 #: Columns of the samples beside the features and the target's own.
 NOT_FEATURES = ["x", "y", "block", "polygon", "geometry"]
 POPULATION = 20_000
+#: Purposes of draws, for `pixel_numbers`.
+LABELLED, ANYWHERE = 0, 1
 _PRIORITY, _STRATUM = "_priority", "_stratum"
 
 
@@ -34,8 +40,8 @@ _PRIORITY, _STRATUM = "_priority", "_stratum"
 class Draw:
     """At most `limit` rows of each stratum, drawn at random while windows pass by.
 
-    Every row gets a random number when it is seen, and those with the lowest stay: the result is
-    a simple random sample, and memory holds no more than it.
+    Every row comes with a random number, and those with the lowest stay: the result is a simple
+    random sample, and memory holds no more than it.
 
     Attributes
     ----------
@@ -75,8 +81,40 @@ class Draw:
         return table.groupby(_STRATUM).head(self.limit)
 
 
+def pixel_numbers(window: Window, seed: int, purpose: int) -> npt.NDArray[np.float64]:
+    """Give each pixel of a window its random number, which follows from its place alone.
+
+    So two draws of one area have most pixels in common, also where one of them has more images and
+    with them other complete pixels and other windows: without that, a model trained on new images
+    could not be compared with the one before.
+
+    Parameters
+    ----------
+    window : Window
+        Its offsets are rows and columns of the grid.
+    purpose : int
+        Draws of different purposes get different numbers.
+
+    Returns
+    -------
+    ndarray, shape (y, x), float64
+        From 0 to 1.
+
+    References
+    ----------
+    Ohlsson 1995, Coordination of samples using permanent random numbers, in: Business Survey
+    Methods, doi:10.1002/9781118150504.ch9
+    """
+    (top, bottom), (left, right) = window.toranges()
+    rows = [
+        np.random.default_rng((seed, purpose, row)).random(right)[left:]
+        for row in range(top, bottom)
+    ]
+    return np.array(rows).reshape(bottom - top, right - left)
+
+
 def random_pixels(
-    features: xr.DataArray, limit: int, random: np.random.Generator
+    features: xr.DataArray, limit: int, numbers: npt.NDArray[np.float64]
 ) -> tuple[pd.DataFrame, npt.NDArray[np.float64]]:
     """List random pixels of a window, for `Draw.add`.
 
@@ -85,6 +123,8 @@ def random_pixels(
     features : DataArray, shape (feature, y, x), float32
     limit : int
         Of the draw: a window can't give more to it.
+    numbers : ndarray, shape (y, x), float64
+        As `pixel_numbers` gives them.
 
     Returns
     -------
@@ -94,10 +134,9 @@ def random_pixels(
         A random number of each.
     """
     valid = np.isfinite(features.values).all(axis=0)
-    priority = random.random(valid.shape)
-    lowest = np.sort(priority[valid])[:limit]
-    chosen = valid & (priority <= (lowest[-1] if len(lowest) else -1))
-    return pixel_table(features, chosen), priority[chosen]
+    lowest = np.sort(numbers[valid])[:limit]
+    chosen = valid & (numbers <= (lowest[-1] if len(lowest) else -1))
+    return pixel_table(features, chosen), numbers[chosen]
 
 
 def pixel_table(features: xr.DataArray, chosen: npt.NDArray[np.bool_]) -> pd.DataFrame:

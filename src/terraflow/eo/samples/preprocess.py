@@ -27,10 +27,13 @@ from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.samples.data_report import DataReport, Tally, check_data, count
 from terraflow.eo.samples.digest import samples_digest
 from terraflow.eo.samples.draw import (
+    ANYWHERE,
+    LABELLED,
     NOT_FEATURES,
     POPULATION,
     Draw,
     block_numbers,
+    pixel_numbers,
     pixel_table,
     random_pixels,
     to_geo,
@@ -211,7 +214,6 @@ class _Look:
             features = source.features(cube, window)
             values, polygons = self.labels.burn(source.geobox[top:bottom, left:right])
         known = ~np.ma.getmaskarray(values)
-        random = np.random.default_rng((config.seed, window.row_off, window.col_off))
         labelled = pixel_table(features, known)
         reference = self.labels.decode(np.asarray(values).ravel()[labelled.index])
         labelled.insert(2, self.target.column, reference)
@@ -220,10 +222,13 @@ class _Look:
         counts = dict.fromkeys(self._strata(burnt), 0)
         strata = self._strata(reference)
         counts |= pd.Series(strata, dtype=object).value_counts().to_dict()
+        numbers = pixel_numbers(window, config.seed, LABELLED)
         inner = cube.isel(y=slice(halo, halo + window.height), x=slice(halo, halo + window.width))
         return _Seen(
-            labelled=(labelled, random.random(len(labelled)), strata),
-            anywhere=random_pixels(features, POPULATION, random),
+            labelled=(labelled, numbers.ravel()[labelled.index], strata),
+            anywhere=random_pixels(
+                features, POPULATION, pixel_numbers(window, config.seed, ANYWHERE)
+            ),
             label_counts=counts,
             incomplete=int(known.sum()) - len(labelled),
             tally=count(inner, config.features, config.checks),

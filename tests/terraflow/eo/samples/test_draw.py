@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
+from rasterio.windows import Window
 
 from area import TRANSFORM, write_labels
 from terraflow.eo.config.sections import Labels
-from terraflow.eo.samples.draw import Draw, block_numbers, pixel_table
+from terraflow.eo.samples.draw import Draw, block_numbers, pixel_numbers, pixel_table
 from terraflow.eo.targets.classes.labels import VectorLabels, read_labels
 from terraflow.storage import Storage
 
@@ -46,6 +47,35 @@ def test_draw_gives_every_row_the_same_chance() -> None:
     # 400 draws of 10 in 40: 100 expected, standard deviation 8.7
     assert counts.min() > 60
     assert counts.max() < 140
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 9), st.integers(1, 9))
+def test_pixel_numbers_follow_from_the_place_alone(x: int, y: int, w: int, h: int) -> None:
+    whole = pixel_numbers(Window(0, 0, 50, 50), seed=7, purpose=0)
+    part = pixel_numbers(Window(x, y, w, h), seed=7, purpose=0)
+    assert (part == whole[y : y + h, x : x + w]).all()
+
+
+def test_pixel_numbers_are_uniform_and_differ_by_seed_and_purpose() -> None:
+    window = Window(0, 0, 100, 100)
+    found = [
+        pixel_numbers(window, seed=seed, purpose=purpose).ravel()
+        for seed, purpose in ((0, 0), (0, 1), (1, 0))
+    ]
+    for numbers in found:
+        shares = np.histogram(numbers, bins=10, range=(0, 1))[0] / 10_000
+        assert np.abs(shares - 0.1).max() < 0.015  # standard deviation 0.003
+    assert np.abs(np.corrcoef(found) - np.eye(3)).max() < 0.05  # standard deviation 0.01
+
+
+def test_draw_of_other_complete_pixels_has_most_pixels_in_common() -> None:
+    numbers = pixel_numbers(Window(0, 0, 100, 1), seed=3, purpose=0).ravel()
+    drawn = []
+    for complete in (np.arange(100) % 10 != 0, np.arange(100) % 10 != 1):  # 80 of 100 in both
+        draw = Draw(20)
+        draw.add(rows(100, "a")[complete], numbers[complete])
+        drawn.append(set(draw.result()["x"]))
+    assert len(drawn[0] & drawn[1]) >= 14
 
 
 def test_draw_without_a_row_is_empty() -> None:
