@@ -275,14 +275,21 @@ def resolve_ports(settings: Settings) -> Settings:
         A copy; no port is 0 in it.
     """
     values = settings.model_dump()
+    taken = {port for _, port in settings.ports()}  # the system knows of none that is not used yet
     with ExitStack() as held:  # all are held until all are chosen, so that none comes twice
         for key, port in settings.ports():
             if port == 0:
-                sock = held.enter_context(socket.socket())
-                sock.bind((settings.host, 0))
+                while (free := _hold_free_port(settings.host, held)) in taken:
+                    pass
                 section, name = key.split(".")
-                values[section][name] = sock.getsockname()[1]
+                values[section][name] = free
     return Settings.model_validate(values)
+
+
+def _hold_free_port(host: str, held: ExitStack) -> int:
+    sock = held.enter_context(socket.socket())
+    sock.bind((host, 0))
+    return int(sock.getsockname()[1])
 
 
 def _keys(model: type[BaseModel], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -144,6 +144,15 @@ def test_resolve_ports_replaces_zero_by_distinct_ports() -> None:
     assert len(set(ports)) == len(ports)
 
 
+def test_resolve_ports_gives_no_port_that_another_service_will_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offered = iter([5111, 5111, 5112])
+    monkeypatch.setattr(settings, "_hold_free_port", lambda *_: next(offered))
+    resolved = resolve_ports(load(["mlflow.port=5111", "minio.port=0"]))
+    assert (resolved.mlflow.port, resolved.minio.port) == (5111, 5112)
+
+
 def test_resolve_ports_keeps_fixed_ports() -> None:
     assert resolve_ports(load(["mlflow.port=5111"])).mlflow.port == 5111
 

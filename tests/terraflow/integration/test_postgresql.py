@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,9 +160,13 @@ def test_password_is_in_no_log_argument_environment_or_open_file(moved: Moved) -
         var / "postgresql" / "pgpass"
     ]
     assert (var / "postgresql" / "pgpass").stat().st_mode & 0o777 == 0o600
+    seen = 0
     for process in {*moved.stack.processes(), *server(moved.stack)}:
-        shown = " ".join([*process.cmdline(), *process.environ().values()])
-        assert password not in shown, process.cmdline()
+        with suppress(psutil.NoSuchProcess):  # some are short
+            shown = " ".join([*process.cmdline(), *process.environ().values()])
+            assert password not in shown, process.cmdline()
+            seen += 1
+    assert seen > 10
 
 
 def test_postgresql_killed_is_restarted_and_the_others_go_on_with_nothing_lost(

@@ -86,9 +86,13 @@ def test_secrets_are_private_and_in_no_log_argument_or_environment(stack: Stack)
     assert stack.var / "secrets.json" in holders
     assert not [path for path in holders if path.stat().st_mode & 0o077]
     assert not [path for path in holders if path.suffix == ".log" or "logs" in path.parts]
+    seen = 0
     for process in stack.processes():
-        shown = " ".join([*process.cmdline(), *process.environ().values()])
-        assert not any(value in shown for value in hidden), process.cmdline()
+        with suppress(psutil.NoSuchProcess):  # some are short
+            shown = " ".join([*process.cmdline(), *process.environ().values()])
+            assert not any(value in shown for value in hidden), process.cmdline()
+            seen += 1
+    assert seen > 10
 
 
 def test_secrets_differ_between_stacks(

@@ -139,6 +139,7 @@ def test_forked_service_killed_is_forked_again_beside_the_other(
     pair: Callable[..., Pair],
 ) -> None:
     both = pair()
+    wait_for(lambda: "signals" in both.log("one"))
     first, other = both.pid("one"), both.pid("two")
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: both.state("one").pid not in (None, first))
