@@ -8,6 +8,7 @@ import re
 import signal
 import time
 import urllib.request
+from contextlib import suppress
 
 import boto3
 import httpx
