@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import mlflow
+import pytest
 
 from airflow_api import Airflow, configure, task_process
 from harness import Stack, wait_for
@@ -29,6 +30,7 @@ def kill_task(
     os.kill(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.exhaustive
 def test_training_killed_ends_well_with_one_version_and_no_run_left_running(
     dag_stack: Stack, airflow: Airflow
 ) -> None:

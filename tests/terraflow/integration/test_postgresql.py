@@ -169,6 +169,7 @@ def test_password_is_in_no_log_argument_environment_or_open_file(moved: Moved) -
     assert seen > 10
 
 
+@pytest.mark.exhaustive
 def test_postgresql_killed_is_restarted_and_the_others_go_on_with_nothing_lost(
     moved: Moved,
 ) -> None:
@@ -213,6 +214,7 @@ def test_down_stops_in_order_and_leaves_no_process(moved: Moved) -> None:
     assert mlflow.get_run(moved.run).data.metrics == moved.metrics
 
 
+@pytest.mark.exhaustive
 def test_up_killed_during_the_migration_leaves_no_half_database(
     new_stack: NewStack, tmp_path: Path
 ) -> None:
@@ -258,6 +260,7 @@ def free_ports() -> dict[str, str]:
     return ports
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
 def test_honcho_start_runs_postgresql_where_it_has_a_use(
     kind: str, new_stack: NewStack, tmp_path: Path
@@ -301,6 +304,7 @@ def elsewhere() -> Iterator[tuple[str, Path]]:
             socket_folder(own).rmdir()
 
 
+@pytest.mark.exhaustive
 def test_server_elsewhere_serves_with_the_password_of_the_users_own_file(
     elsewhere: tuple[str, Path], new_stack: NewStack
 ) -> None:
