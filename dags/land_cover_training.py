@@ -14,7 +14,7 @@ dates, another project file, another model or a search for parameters.
 | promote | moves the alias `champion`, or says why not |
 | announce | tells the DAG `land_cover_mapping` of a new champion |
 
-**Result** on a task's page leads to the run in MLflow.
+**Details** of a task has a button **Result**, which leads to the run in MLflow.
 """
 
 from airflow.sdk import chain, dag

@@ -46,6 +46,16 @@ def test_dags_never_catch_up_and_run_once_at_a_time(bag: DagBag) -> None:
     assert {(dag.catchup, dag.max_active_runs) for dag in bag.dags.values()} == {(False, 1)}
 
 
+def test_form_can_be_sent_as_it_is(bag: DagBag) -> None:
+    """Airflow's form takes no empty text, unless the parameter may be null."""
+    params = [p for dag in bag.dags.values() for _, p in dag.params.items()]
+    params += [p for dag in bag.dags.values() for t in dag.tasks for _, p in t.params.items()]
+    assert len(params) > 10
+    for param in params:
+        assert param.resolve() != ""
+        assert param.resolve() is not None or "null" in param.schema.get("type", ["null"])
+
+
 def test_tasks_retry_what_may_pass_and_have_a_time_limit(bag: DagBag) -> None:
     for dag in bag.dags.values():
         for task in dag.tasks:

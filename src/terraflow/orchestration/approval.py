@@ -32,7 +32,8 @@ class ApprovePromotion(HITLOperator):
     ui_color = "#f0e8dc"
 
     def __init__(self, *, task_id: str = "approve", **options: Any) -> None:
-        reason = Param("", type="string", title="Why", description="Goes into the version's tags.")
+        text = ["null", "string"]  # it may stay empty
+        reason = Param(None, type=text, title="Why", description="Goes into the version's tags.")
         # no time limit, since a person may take days
         options |= {"params": {"reason": reason}, "execution_timeout": None}
         super().__init__(

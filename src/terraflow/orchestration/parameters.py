@@ -8,12 +8,14 @@ from airflow.sdk import Param
 
 __all__ = ["CONFIG", "ITEMS", "MONTH", "TRAINING"]
 
-_DATE: dict[str, Any] = {"type": ["null", "string"], "format": "date", "section": "Data"}
+#: Airflow's form takes no empty text for a text: what may stay empty may be null.
+_TEXT = ["null", "string"]
+_DATE: dict[str, Any] = {"type": _TEXT, "format": "date", "section": "Data"}
 
 CONFIG: dict[str, Any] = {
     "config": Param(
-        "",
-        type="string",
+        None,
+        type=_TEXT,
         title="Project file",
         description="Path of a project file. Empty takes config/PROJECT.toml.",
         section="Data",
@@ -21,8 +23,8 @@ CONFIG: dict[str, Any] = {
 }
 ITEMS: dict[str, Any] = {
     "items": Param(
-        "",
-        type="string",
+        None,
+        type=_TEXT,
         title="Images",
         description="URI of a STAC collection. Empty takes the configured images.",
         section="Data",
@@ -39,11 +41,11 @@ TRAINING: dict[str, Any] = {
     ),
     **ITEMS,
     "model_name": Param(
-        "",
-        type="string",
+        None,
+        type=_TEXT,
         title="Model",
         description="mlp, random_forest, lightgbm or the project's own. Empty takes [model].",
-        examples=["", "mlp", "random_forest", "lightgbm"],
+        examples=["mlp", "random_forest", "lightgbm"],
         section="Model",
     ),
     "tune": Param(

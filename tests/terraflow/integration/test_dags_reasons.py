@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import mlflow
 
-from airflow_api import Airflow, configure
-from harness import Stack
+from airflow_api import Airflow, configure, dag_file
+from harness import Stack, wait_for
 
 MONITORING = "land_cover_monitoring"
+MINUTELY = """
+from airflow.sdk import dag
+
+from terraflow.orchestration import DAG_DEFAULTS, StepOperator
+
+
+@dag(schedule="* * * * *", **DAG_DEFAULTS)
+def {name}():
+    StepOperator(step="monitor", inputs={{"month": "2024-05"}})
+
+
+{name}()
+"""
 
 
 def known(airflow: Airflow, dag: str) -> set[str]:
@@ -39,21 +50,13 @@ def test_backfill_gives_one_drift_figure_for_each_month(
 def test_schedule_starts_a_run_when_its_time_has_come(
     trained: str, airflow: Airflow, dag_stack: Stack
 ) -> None:
-    before = known(airflow, MONITORING)
-    path = dag_stack.var / "airflow" / "airflow.db"
-    with closing(sqlite3.connect(path, timeout=60)) as database, database:
-        due = "UPDATE dag SET next_dagrun_create_after = next_dagrun WHERE dag_id = ?"
-        past = "UPDATE dag SET next_dagrun = datetime(next_dagrun, '-1 day') WHERE dag_id = ?"
-        database.execute(past, (MONITORING,))
-        database.execute(due, (MONITORING,))
-    kinds = {run["dag_run_id"]: run["run_type"] for run in airflow.runs(MONITORING)}
-
-    def scheduled(run: str) -> bool:
-        kinds.update({each["dag_run_id"]: each["run_type"] for each in airflow.runs(MONITORING)})
-        return kinds[run] == "scheduled"
-
-    run = airflow.next_run(MONITORING, before, scheduled)
-    airflow.finished(MONITORING, run)
+    configure(dag_stack)
+    with dag_file("dags_reasons_minutely", MINUTELY) as name:
+        wait_for(lambda: name in {dag["dag_id"] for dag in airflow.get("/dags")["dags"]}, 90)
+        run = airflow.next_run(name, set(), bool)
+        assert [each["run_type"] for each in airflow.runs(name)][-1] == "scheduled"
+        airflow.finished(name, run)
+    assert airflow.result(name, run, "monitor")["month"] == "2024-05"
 
 
 def test_item_that_a_catalogue_gets_is_ingested_and_mapped(
