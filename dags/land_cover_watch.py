@@ -15,6 +15,7 @@ from terraflow.orchestration import (
     DAG_DEFAULTS,
     AnnounceOperator,
     ArrivedOperator,
+    RememberOperator,
     StepOperator,
     arrivals,
     scenes,
@@ -27,7 +28,8 @@ def land_cover_watch() -> None:
     announce = AnnounceOperator(
         task_id="announce", when="collections", outlets=[scenes("land_cover")]
     )
-    arrived >> [StepOperator(step="ingest", when="waiting"), announce]
+    arrived >> StepOperator(step="ingest", when="waiting")
+    arrived >> announce >> RememberOperator(scenes=scenes("land_cover"))
 
 
 land_cover_watch()

@@ -267,21 +267,15 @@ def load(assignments: Iterable[str] = (), *, running: bool = True) -> Settings:
 
 
 def resolve_ports(settings: Settings) -> Settings:
-    """Replace every port 0 by a free one.
-
-    Returns
-    -------
-    Settings
-        A copy; no port is 0 in it.
-    """
+    """Give a copy in which a free port replaces every port 0."""
     values = settings.model_dump()
     taken = {port for _, port in settings.ports()}  # the system knows of none that is not used yet
     with ExitStack() as held:  # all are held until all are chosen, so that none comes twice
         for key, port in settings.ports():
             if port == 0:
+                section, name = key.split(".")
                 while (free := _hold_free_port(settings.host, held)) in taken:
                     pass
-                section, name = key.split(".")
                 values[section][name] = free
     return Settings.model_validate(values)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,18 @@ from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 if TYPE_CHECKING:
-    from airflow.sdk import Asset, Context
+    from airflow.sdk import Context
 
     from terraflow.eo.project import OpenProject
 
-__all__ = ["DAG_DEFAULTS", "AnnounceOperator", "ArrivedOperator", "StepOperator", "each"]
+__all__ = [
+    "DAG_DEFAULTS",
+    "AnnounceOperator",
+    "StepOperator",
+    "WiredOperator",
+    "each",
+    "told_to_airflow",
+]
 
 #: Of every DAG: one run at a time, and none for dates that have passed. Of every task: what may
 #: pass (the store, the network, a killed process) is tried again after growing pauses; what can't,
@@ -35,8 +43,6 @@ DAG_DEFAULTS: dict[str, Any] = {
         "execution_timeout": timedelta(hours=6),
     },
 }
-#: Most ids of items that are passed on: they are for a reader.
-_SHOWN = 20
 #: Pools keep heavy steps from fighting over the cores; setup fits them to the machine.
 _POOL_OF = {"train": "training", "map": "mapping"}
 
@@ -51,7 +57,7 @@ class ResultLink(BaseOperatorLink):
         return getattr(operator, "link", "")
 
 
-class _Wired(BaseOperator):
+class WiredOperator(BaseOperator):
     """A task that takes what the tasks right before it returned.
 
     Parameters
@@ -82,7 +88,7 @@ class _Wired(BaseOperator):
         return found
 
 
-class StepOperator(_Wired):
+class StepOperator(WiredOperator):
     """Run one step of the project.
 
     Parameters
@@ -94,7 +100,7 @@ class StepOperator(_Wired):
     returns : str
         Name of a list among the outputs, to be mapped over by `each`; "" returns all of them.
     when : str
-        As in `_Wired`.
+        As in `WiredOperator`.
     """
 
     template_fields = ("inputs",)
@@ -121,12 +127,6 @@ class StepOperator(_Wired):
         from airflow.utils.deprecation_tools import DeprecatedImportWarning
 
         from terraflow.eo.steps import check_steps, run_step
-        from terraflow.errors import (
-            NothingToDoError,
-            ServiceError,
-            StorageError,
-            TerraFlowError,
-        )
         from terraflow.orchestration.reasons import event_inputs, event_whys, order, result_link
         from terraflow.orchestration.rest.events import note_run
 
@@ -135,7 +135,7 @@ class StepOperator(_Wired):
         params = {key: value for key, value in context["params"].items() if value is not None}
         inputs = params | event_inputs(context) | before | dict(self.inputs or {})
         inputs["key"] = order(context)
-        try:
+        with told_to_airflow():
             project = open_with(params)
             if not self.upstream_task_ids:
                 check_steps(self._steps(), project, inputs)
@@ -146,12 +146,6 @@ class StepOperator(_Wired):
                 # skops looks at all that is imported, Airflow's former names among it
                 warnings.simplefilter("ignore", DeprecatedImportWarning)
                 outputs = run_step(self.step, project, inputs)
-        except (ServiceError, StorageError):
-            raise
-        except NothingToDoError as error:
-            raise AirflowSkipException(str(error)) from error
-        except TerraFlowError as error:  # another try would end the same way
-            raise AirflowFailException(str(error)) from error
         self.link = result_link(outputs, project.storage.settings)
         if scene := inputs.get("scene"):
             context["scene"] = scene  # type: ignore[typeddict-unknown-key] # for map_index_template
@@ -163,7 +157,7 @@ class StepOperator(_Wired):
         return [str(found) for task in tasks if (found := getattr(task, "step", ""))]
 
 
-class AnnounceOperator(_Wired):
+class AnnounceOperator(WiredOperator):
     """Update the assets of `outlets`; `when` says whether there is something to tell."""
 
     ui_color = "#e4e8f0"
@@ -177,37 +171,19 @@ class AnnounceOperator(_Wired):
             context["outlet_events"][asset].extra = extra
 
 
-class ArrivedOperator(_Wired):
-    """Tell what the watcher found: collections that nobody was told of yet, or items to ingest.
+@contextmanager
+def told_to_airflow() -> Iterator[None]:
+    """Let Airflow try again what may pass, and neither what can't nor what is not to be done."""
+    from terraflow.errors import NothingToDoError, ServiceError, StorageError, TerraFlowError
 
-    A kill of the triggerer may make it tell of a collection twice; those that the asset of the
-    scenes was updated with before are left out here.
-
-    Parameters
-    ----------
-    scenes : Asset
-        The asset of the scenes.
-    """
-
-    def __init__(self, *, scenes: Asset, task_id: str = "arrived", **options: Any) -> None:
-        super().__init__(task_id=task_id, inlets=[scenes], **options)
-        self.scenes = scenes
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Collect collections, and the ids of items that wait in the source."""
-        from terraflow.orchestration.reasons import event_extras
-
-        told: list[Any] = [event.extra or {} for event in context["inlet_events"][self.scenes]]
-        known = {str(uri) for extra in told for uri in extra.get("collections") or ()}
-        payloads = [extra.get("payload") or {} for extra in event_extras(context)]
-        found = [payload["items"] for payload in payloads if payload.get("new") == "collection"]
-        collections = [uri for uri in dict.fromkeys(found) if uri not in known]
-        waiting = [name for payload in payloads for name in payload.get("waiting", ())]
-        return {
-            "collections": collections,
-            "waiting": list(dict.fromkeys(waiting))[:_SHOWN],
-            "why": f"New images came into the store: {', '.join(collections)}.",
-        }
+    try:
+        yield
+    except (ServiceError, StorageError):
+        raise
+    except NothingToDoError as error:
+        raise AirflowSkipException(str(error)) from error
+    except TerraFlowError as error:  # another try would end the same way
+        raise AirflowFailException(str(error)) from error
 
 
 def each(step: str, found: StepOperator, **options: Any) -> Any:

@@ -24,7 +24,6 @@ from terraflow.errors import (
 from terraflow.orchestration.assets import scenes
 from terraflow.orchestration.operators import (
     AnnounceOperator,
-    ArrivedOperator,
     StepOperator,
     open_with,
     plain,
@@ -165,21 +164,6 @@ def test_announce_tells_what_is_small_and_why() -> None:
     given["outlet_events"] = {asset: told}
     operator.execute(given)
     assert told.extra == {"collections": ["a"], "why": "New."}
-
-
-def test_arrived_leaves_out_what_was_told_before() -> None:
-    asset = scenes("land_cover")
-    payloads = [
-        {"new": "collection", "items": "s3://b/1"},
-        {"new": "collection", "items": "s3://b/2"},
-        {"new": "collection", "items": "s3://b/2"},
-        {"new": "source", "waiting": ["item-1"]},
-    ]
-    events = {"asset": [event(i, payload=payload) for i, payload in enumerate(payloads)]}
-    given = context(events=events)
-    given["inlet_events"] = {asset: [SimpleNamespace(extra={"collections": ["s3://b/1"]})]}
-    found = ArrivedOperator(scenes=asset).execute(given)
-    assert (found["collections"], found["waiting"]) == (["s3://b/2"], ["item-1"])
 
 
 def test_event_inputs_join_events_in_the_order_of_time() -> None:

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from terraflow.eo.config.project_file import load_config
 from terraflow.eo.images.ingest import find_waiting, ingest
-from terraflow.errors import StorageError
+from terraflow.errors import ConfigError, StorageError
 from terraflow.orchestration import watch
+from terraflow.orchestration.assets import scenes
 from terraflow.orchestration.source import main
-from terraflow.orchestration.watch import Arrivals
+from terraflow.orchestration.watch import Arrivals, ArrivedOperator, RememberOperator, look
 from terraflow.settings import Settings
 from terraflow.storage import Storage
 
@@ -44,7 +48,7 @@ class Store:
         trigger = Arrivals("land_cover")
         trigger.asset_state_store = state  # type: ignore[assignment]
 
-        def look() -> tuple[float, float, list[str]]:
+        def look(project: str) -> tuple[float, float, list[str]]:
             if not self.looks:
                 raise KeyboardInterrupt
             found = self.looks.pop(0)
@@ -56,7 +60,7 @@ class Store:
             return self.source
 
         monkeypatch.setattr(watch, "PAUSE_S", 0)
-        monkeypatch.setattr(trigger, "_look", look)
+        monkeypatch.setattr(watch, "look", look)
         monkeypatch.setattr(trigger, "_source", ask)
         told: list[dict[str, Any]] = []
 
@@ -114,11 +118,11 @@ def test_watch_can_be_made_again_by_airflow() -> None:
 
 def test_watch_looks_as_the_configuration_says(config_dir: Path, settings: Settings) -> None:
     del settings
-    assert Arrivals("land_cover")._look() == (10, 0, [])  # simulated images have no source
+    assert look("land_cover") == (10, 0, [])  # simulated images have no source
     path = config_dir / "land_cover.toml"
     text = path.read_text().replace('"simulated"   #', '"catalogue.json"   #')
     path.write_text(f"{text}\n[watch]\nstore_s = 3\ncatalogue_s = 60\n")
-    assert Arrivals("land_cover")._look() == (3, 60, [])
+    assert look("land_cover") == (3, 60, [])
 
 
 def test_source_tells_what_waits_until_it_is_ingested(
@@ -140,3 +144,83 @@ def test_source_that_fails_says_why(
     path.write_text(path.read_text().replace("2024", "2031"))
     assert main("land_cover") == 1
     assert "No item of" in capsys.readouterr().err
+
+
+class Told:
+    """A run of the DAG that is told: its tasks one after another, with the state that lasts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, announced: list[str] | None) -> None:
+        self.monkeypatch = monkeypatch
+        self.state: dict[str, Any] = {} if announced is None else {"announced": announced}
+        self.asset = scenes("land_cover")
+
+    def context(self, payloads: list[dict[str, Any]]) -> Any:
+        stamps = [datetime(2024, 1, 1, 0, minute, tzinfo=UTC) for minute in range(9)]
+        events = [
+            SimpleNamespace(timestamp=stamp, extra={"payload": payload})
+            for stamp, payload in zip(stamps, payloads, strict=False)
+        ]
+        one = SimpleNamespace(get=self.state.get, set=self.state.__setitem__)
+        return {
+            "triggering_asset_events": {"arrivals": events},
+            "asset_state_store": {self.asset: one},
+        }
+
+    def arrived(self, stored: list[str], *payloads: dict[str, Any]) -> dict[str, Any]:
+        self.monkeypatch.setattr(watch, "look", lambda project: (0, 0, stored))
+        return ArrivedOperator(scenes=self.asset).execute(self.context(list(payloads)))
+
+    def remember(self, arrived: dict[str, Any]) -> None:
+        ti = SimpleNamespace(xcom_pull=lambda task_ids: {"arrived": arrived}[task_ids])
+        RememberOperator(scenes=self.asset).execute(self.context([]) | {"ti": ti})
+
+
+@pytest.mark.parametrize(
+    ("announced", "stored", "new"),
+    [
+        (None, [], []),
+        (None, ["a", "b"], ["b"]),
+        ([], ["a", "b"], ["a", "b"]),
+        (["a"], ["a", "b", "c"], ["b", "c"]),
+        (["a", "b"], ["b", "a"], []),
+        (["a", "gone"], ["a"], []),
+    ],
+)
+def test_arrived_tells_what_the_store_has_and_nobody_was_told_of(
+    announced: list[str] | None, stored: list[str], new: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(monkeypatch, announced=announced)
+    # whichever event Airflow hands on
+    found = told.arrived(stored, {"new": "collection", "items": "x"})
+    assert found["collections"] == new
+    told.remember(found)
+    assert told.arrived(stored)["collections"] == []
+
+
+def test_arrived_tells_again_until_it_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told(monkeypatch, announced=["a"])
+    assert told.arrived(["a", "b"])["collections"] == ["b"]
+    assert told.arrived(["a", "b"])["collections"] == ["b"]
+
+
+def test_arrived_joins_the_items_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told(monkeypatch, announced=[])
+    payloads = [{"new": "source", "waiting": names} for names in (["i", "j"], ["j", "k"])]
+    assert told.arrived([], *payloads)["waiting"] == ["i", "j", "k"]
+
+
+def test_arrived_tries_again_where_the_store_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Told(monkeypatch, announced=[])
+
+    def fail(project: str) -> Any:
+        raise errors[0]
+
+    monkeypatch.setattr(watch, "look", fail)
+    errors: list[Exception] = [StorageError("away")]
+    with pytest.raises(StorageError):
+        ArrivedOperator(scenes=told.asset).execute(told.context([]))
+    errors = [ConfigError("wrong")]
+    with pytest.raises(AirflowFailException, match="wrong"):
+        ArrivedOperator(scenes=told.asset).execute(told.context([]))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from terraflow.console import command
 from terraflow.errors import NothingToDoError
 from terraflow.storage import Storage, join
 
-__all__ = ["latest_collection", "list_collections", "project_root"]
+__all__ = ["collections_since", "latest_collection", "list_collections", "project_root"]
 
 
 def project_root(name: str, storage: Storage) -> str:
@@ -46,3 +48,18 @@ def latest_collection(name: str, storage: Storage) -> str:
             f"There are no images of {name} in the store yet; `{command('ingest')}` brings them."
         )
     return found[-1]
+
+
+def collections_since(named: Iterable[str], name: str, storage: Storage) -> list[str]:
+    """Give collections of the store with all that `ingest` wrote after the first of them.
+
+    Who was told of some may not have been told of the others yet.
+
+    Raises
+    ------
+    StorageError
+        The store does not answer.
+    """
+    wanted, stored = list(dict.fromkeys(named)), list_collections(name, storage)
+    first = min((stored.index(uri) for uri in wanted if uri in stored), default=len(stored))
+    return [*(uri for uri in wanted if uri not in stored), *stored[first:]]

@@ -14,7 +14,7 @@ from terraflow.eo.config.record import Record
 from terraflow.eo.features.composites import period_labels
 from terraflow.eo.images.collection import read_items, write_part
 from terraflow.eo.images.local_files import UNDATED
-from terraflow.eo.images.places import latest_collection, project_root
+from terraflow.eo.images.places import collections_since, latest_collection, project_root
 from terraflow.eo.images.selection import item_time
 from terraflow.eo.maps.map import map_uri
 from terraflow.eo.models.champion import find_champion
@@ -142,16 +142,18 @@ def _scene(
 
 
 def step(project: OpenProject, inputs: Inputs) -> Scenes:
-    """List the scenes of `collections`, or of `items`, or of what `ingest` wrote last.
+    """List the scenes of `collections` and later ones, of `items`, or of what `ingest` wrote last.
 
     With `unmapped` those alone that `model`, the champion by default, has not mapped yet.
     """
     storage, config = project.storage, project.config
     model_uri = inputs.get("model") or find_champion(config.name, storage.settings)
     items = inputs.get("items")
-    named = inputs.get("collections") or ([items] if items else [])
     model = load_model(model_uri, storage.settings, project.hooks)
-    collections = named or [latest_collection(config.name, storage)]
+    if named := inputs.get("collections"):
+        collections = collections_since(named, config.name, storage)
+    else:
+        collections = [items or latest_collection(config.name, storage)]
     found = find_scenes(model, collections, storage, days=config.map.scene_days)
     if not inputs.get("unmapped"):
         return found
