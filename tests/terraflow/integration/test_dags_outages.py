@@ -104,13 +104,13 @@ def events_of(airflow: Airflow, asset: str) -> list[dict[str, Any]]:
     """All events of an asset, the oldest first; Airflow fails while a run of theirs is queued."""
     found = airflow.get("/assets", name_pattern=asset)["assets"]
     [asset_id] = [row["id"] for row in found if row["name"] == asset]
-    asked: dict[str, Any] = {"params": {"asset_id": asset_id, "limit": 1000, "order_by": "id"}}
+    asked: dict[str, Any] = {"params": {"asset_id": asset_id, "limit": 1000}}
     path = "/api/v2/assets/events"
     rows = wait_for(
         lambda: (got := airflow.client.get(path, **asked)).status_code != 500 and got, 120
     ).json()
     assert len(rows["asset_events"]) == rows["total_entries"]
-    return list(rows["asset_events"])
+    return sorted(rows["asset_events"], key=lambda event: event["id"])
 
 
 def collections_told(airflow: Airflow) -> Counter[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,12 @@ import pytest
 from area import Area, make_project
 from maps import make_model
 from terraflow.eo.images.collection import of_month, read_items, write_part
-from terraflow.eo.images.places import latest_collection, list_collections, project_root
+from terraflow.eo.images.places import (
+    collections_since,
+    latest_collection,
+    list_collections,
+    project_root,
+)
 from terraflow.eo.maps import scenes as step_module
 from terraflow.eo.maps.map import make_map
 from terraflow.eo.maps.scenes import Scenes, find_scenes, show
@@ -149,3 +155,16 @@ def test_of_month_that_is_none_is_refused(
 ) -> None:
     with pytest.raises(error, match=told):
         of_month(collection, month, project_root("land-cover", storage), storage)
+
+
+def test_collections_since_take_in_what_came_later(storage: Storage) -> None:
+    root = project_root("land-cover", storage)
+    written = [f"{root}/collection-{name}.json" for name in "cab"]
+    for uri in written:
+        storage.write(uri, b"{}")
+        time.sleep(0.01)  # the store tells them apart by time
+    first, second, third = written
+    assert collections_since([first], "land-cover", storage) == written
+    assert collections_since([third, second, second], "land-cover", storage) == [second, third]
+    assert collections_since(["s3://far/c.json"], "land-cover", storage) == ["s3://far/c.json"]
+    assert collections_since(["x", second], "land-cover", storage) == ["x", second, third]
