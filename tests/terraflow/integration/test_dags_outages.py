@@ -142,7 +142,7 @@ def each_once(airflow: Airflow, name: str, run: str, *, folder: Path, before: in
 
 @pytest.mark.parametrize(
     "service",
-    ["airflow-scheduler", "airflow-triggerer", "airflow-dag-processor", "airflow-api-server"],
+    ["airflow-scheduler", "airflow-triggerer", "airflow-dag-processor", "airflow-api"],
 )
 def test_component_killed_while_eight_tasks_run(
     service: str, eight: tuple[Stack, Airflow], many: str, tmp_path: Path
@@ -163,7 +163,7 @@ def test_component_killed_while_eight_tasks_run(
         "airflow-scheduler": "05-31",
         "airflow-triggerer": "06-30",
         "airflow-dag-processor": "07-31",
-        "airflow-api-server": "08-31",
+        "airflow-api": "08-31",
     }
     configure(stack, ("2024-09-30", f"2024-{ends[service]}"))
     os.kill(stack.services()[service]["pid"], signal.SIGKILL)
@@ -235,7 +235,7 @@ VICTIMS = {
     "task": ancestor(0),
     "worker": ancestor(1),
     "scheduler": of_service("airflow-scheduler"),
-    "api-server": of_service("airflow-api-server"),
+    "api-server": of_service("airflow-api"),
     "triggerer": of_service("airflow-triggerer"),
     "dag-processor": of_service("airflow-dag-processor"),
     "mlflow": of_service("mlflow"),
