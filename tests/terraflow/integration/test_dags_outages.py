@@ -96,6 +96,10 @@ def many() -> Iterator[str]:
         yield name
 
 
+def all_ready(stack: Stack) -> None:
+    wait_for(lambda: {row["state"] for row in stack.services().values()} == {"ready"}, 120)
+
+
 def known_to(airflow: Airflow, *dags: str) -> None:
     wait_for(lambda: {dag["dag_id"] for dag in airflow.get("/dags")["dags"]} >= set(dags), 120)
 
@@ -168,6 +172,7 @@ def test_component_killed_while_eight_tasks_run(
     configure(stack, ("2024-09-30", f"2024-{ends[service]}"))
     os.kill(stack.services()[service]["pid"], signal.SIGKILL)
     stack.ok("ingest")  # an event while the component is away
+    all_ready(stack)
     airflow.finished(many, run, 400)
     each_once(airflow, many, run, folder=folder, before=before)
     wait_for(lambda: collections_told(airflow) != told, 120)
@@ -209,6 +214,7 @@ def test_service_away_for_30_s_in_the_midst_of_a_training(
     wait_for(lambda: state() == "running", 300)
     with away(stack, service):
         time.sleep(30)
+    all_ready(stack)
     airflow.finished("land_cover_training", run, 600)
     result = airflow.result("land_cover_training", run, "train")
     client = mlflow.MlflowClient()
@@ -270,6 +276,7 @@ def test_train_airflow_tells_the_truth_within_three_minutes(
     began = time.monotonic()
     code = train.wait(240)
     took = time.monotonic() - began
+    all_ready(stack)
     said = log.read_text()
     record_property("seconds", took)
     assert took < 180, said
