@@ -97,7 +97,12 @@ def many() -> Iterator[str]:
 
 
 def all_ready(stack: Stack) -> None:
-    wait_for(lambda: {row["state"] for row in stack.services().values()} == {"ready"}, 120)
+    def states() -> set[str]:
+        rows = stack.services().values()
+        return {row["state"] for row in rows if row["service"] in names}
+
+    names = {name for name, row in stack.services().items() if row["state"] != "stopped"}
+    wait_for(lambda: states() == {"ready"}, 120)
 
 
 def known_to(airflow: Airflow, *dags: str) -> None:
