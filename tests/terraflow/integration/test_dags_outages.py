@@ -304,6 +304,7 @@ def run_64(
     run = airflow.trigger(many, count=64, seconds=0.2, folder=str(folder))
     wait_for(lambda: len(list(folder.iterdir())) > 20, 300)
     while_they_run(stack)
+    all_ready(stack)
     airflow.finished(many, run, 900)
     took = time.monotonic() - began
     each_once(airflow, many, run, folder=folder, before=before)
@@ -334,6 +335,7 @@ def test_64_short_tasks_on_postgresql_and_again_with_a_kill(
 
     def kill(stack: Stack) -> None:
         os.kill(stack.services()["postgresql"]["pid"], signal.SIGKILL)
+        time.sleep(10)  # Airflow's API server fails while its database is away
 
     here = {"TERRAFLOW_STORE": "local", "TERRAFLOW_DATABASE_KIND": "postgresql"}
     with open_folder() as folder, started(folder, **here) as both:
