@@ -290,7 +290,7 @@ def test_serve_writes_the_curl_line_into_a_file(
 ) -> None:
     processes = started("goes on")
     file = tmp_path / "ask.sh"
-    with pytest.raises(ConfigError, match="nowhere/ask.sh lies in no folder that exists"):
+    with pytest.raises(ConfigError, match=r"nowhere/ask\.sh lies in no folder that exists"):
         serve(free, run_id="", model_uri="models:/m/1", curl="nowhere/ask.sh", detach=True)
     assert processes == []
     serve(free, run_id="", model_uri="models:/m/1", curl=str(file), detach=True)
