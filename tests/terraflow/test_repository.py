@@ -58,7 +58,7 @@ def test_pixi_has_the_tools_of_developers_in_an_environment_for_each_python() ->
         python = feature[f"py3{minor}"]["dependencies"]["python"]  # type: ignore[index]
         assert python == f"3.{minor}.*"
     for name, task in manifest["tasks"].items():  # type: ignore[attr-defined]
-        needs = name in {"test", "bench", "lint", "lock", "wheel"}
+        needs = name in {"new", "test", "bench", "lint", "lock", "wheel"}
         assert task.get("default-environment") == ("dev" if needs else None)
 
 
