@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from terraflow.config import host_environment
 from terraflow.errors import TerraFlowError
 
 __all__ = ["build"]
@@ -46,7 +46,8 @@ def build(repository: Path, target: Path) -> Path:
         done = subprocess.run(
             [sys.executable, "-m", *words, f"{folder}/dist", str(repository)],
             cwd=repository,
-            env=os.environ | {"DIST_EXTRA_CONFIG": str(extra), "SOURCE_DATE_EPOCH": "315532800"},
+            env=host_environment()
+            | {"DIST_EXTRA_CONFIG": str(extra), "SOURCE_DATE_EPOCH": "315532800"},
             capture_output=True,
             text=True,
             check=False,
