@@ -15,8 +15,8 @@ import pytest
 from lent import make_environment
 from projects import simulate_crop_yield, simulate_flood
 from projects.conftest import ROOT, Place
+from terraflow.projects.wheel import build
 from terraflow.settings import Settings
-from terraflow.wheel import build
 
 pytestmark = pytest.mark.services
 

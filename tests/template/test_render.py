@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from terraflow.errors import ConfigError, TerraFlowError
-from terraflow.tasks.new import new
+from terraflow.projects.new import make, read_answers
 
 ROOT = Path(__file__).resolve().parents[2]
 TAKEN = (ROOT / "template" / "taken_names.txt").read_text().split()
@@ -153,11 +153,16 @@ def test_taken_names_are_those_of_python_and_of_what_is_installed() -> None:
 )
 def test_new_wrong_answers_are_sentences(words: list[str], told: str, tmp_path: Path) -> None:
     with pytest.raises((ConfigError, TerraFlowError), match=told):
-        new.body.__wrapped__(None, str(tmp_path / "made"), words, True)
+        make(ROOT, tmp_path / "made", read_answers(ROOT, words), defaults=True)
     assert not (tmp_path / "made").exists()
 
 
 def test_new_into_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="is not empty; name another folder"):
-        new.body.__wrapped__(None, str(tmp_path), [], True)
+        make(ROOT, tmp_path, {}, defaults=True)
+
+
+def test_new_without_a_template_says_where_there_is_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has no copier\.yml.*in a checkout of TerraFlow"):
+        make(tmp_path, tmp_path / "made", {}, defaults=True)

@@ -9,8 +9,8 @@ from invoke.context import Context
 
 from terraflow.config import project_root
 from terraflow.console import say
+from terraflow.projects.wheel import build
 from terraflow.tasks.task import task
-from terraflow.wheel import build
 
 __all__ = ["bench", "lint", "lock", "test", "version", "wheel"]
 

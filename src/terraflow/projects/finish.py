@@ -1,6 +1,7 @@
 """Last steps of a new project: the platform's wheel, its pin, and a first commit.
 
-copier runs it in the project's folder, with its own Python: nothing beyond the standard library.
+copier runs it in the project's folder with its own Python, `python -m` with the sources on the
+path: it needs nothing beyond the standard library.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY / "src"))
+from terraflow.errors import TerraFlowError
+from terraflow.projects.wheel import build
 
-from terraflow.errors import TerraFlowError  # noqa: E402
-from terraflow.wheel import build  # noqa: E402
+__all__ = ["main"]
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 #: Of the first commit, where git knows nobody.
 NOBODY = ["-c", "user.name=TerraFlow", "-c", "user.email=terraflow@localhost"]
 

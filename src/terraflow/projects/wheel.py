@@ -12,6 +12,8 @@ from terraflow.errors import TerraFlowError
 
 __all__ = ["build"]
 
+#: All files of the wheel are of that time, the first that a zip can have.
+EPOCH = "315532800"
 #: Ways to build, without the folder for the wheel.
 HERE = ["--no-build-isolation", "--offline", "--python", sys.executable]
 UV = ["uv", "build", "--wheel", "--quiet", *HERE, "--out-dir"]
