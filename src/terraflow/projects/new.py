@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import copier
+import yaml
+from copier.errors import CopierError
+
 from terraflow.errors import ConfigError, TerraFlowError, did_you_mean, first_line
 
 __all__ = ["make", "read_answers"]
@@ -17,8 +21,6 @@ def read_answers(template: Path, words: list[str]) -> dict[str, str]:
     ConfigError
         A word is no key=value, or there is no such question.
     """
-    import yaml
-
     questions = yaml.safe_load((template / "copier.yml").read_text())
     known = [k for k, v in questions.items() if k[0] != "_" and v.get("when", True)]
     answers = {}
@@ -61,9 +63,6 @@ def make(template: Path, target: Path, answers: dict[str, str], *, defaults: boo
         )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError(f"{target} is there already, and is not empty; name another folder.")
-    import copier
-    from copier.errors import CopierError
-
     try:
         copier.run_copy(
             str(template),
