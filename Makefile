@@ -1,8 +1,10 @@
 # Without pixi: a virtual environment from requirements.lock, then the tasks. `make help` lists them.
 PYTHON ?= python3
+# where Python finds the platform before anything is installed
+PLATFORM := src
 VENV := .venv
 BIN := $(VENV)/bin
-TASKS := setup up down status logs reset doctor database ingest preprocess train gate promote scenes map report origin explain reproduce monitor step dags serve predict bench lint lock wheel version
+TASKS := setup up down status logs reset doctor database ingest preprocess train gate promote scenes map report origin explain reproduce monitor step dags serve predict new bench lint lock wheel version
 
 # hints name make's tasks
 export TERRAFLOW_STARTED_BY := make
@@ -29,10 +31,10 @@ environment:
 		version=$$($(PYTHON) -c '$(CHECK)') || exit 1; \
 		[ "$$version" = "$$(cat $(VENV)/.python 2>/dev/null)" ] || rm -f $(VENV)/.ready; \
 	fi
-	@{ $(FRESH); } || PYTHONPATH=src $(PYTHON) -m terraflow.lock .venv.lock $(MAKE) --no-print-directory -j2 $(VENV)/.ready minio
+	@{ $(FRESH); } || PYTHONPATH=$(PLATFORM) $(PYTHON) -m terraflow.lock .venv.lock $(MAKE) --no-print-directory -j2 $(VENV)/.ready minio
 
 minio:
-	@PYTHONPATH=src $(PYTHON) -m terraflow.stack.minio || echo "Going on without MinIO."
+	@PYTHONPATH=$(PLATFORM) $(PYTHON) -m terraflow.stack.minio || echo "Going on without MinIO."
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@echo "Python packages: installing requirements.lock into $(VENV), 1 to 3 minutes the first time"

@@ -39,10 +39,21 @@ def progress(total: int, label: str, unit: str = "") -> tqdm[NoReturn]:
         total=total,
         desc=label,
         unit=f" {unit}" if unit else "it",
-        file=sys.stderr,
+        file=sys.stderr if terminal else _Lines(),
         mininterval=0.1 if terminal else 10,
         dynamic_ncols=terminal,
     )
+
+
+class _Lines:
+    """Writes each state of a progress bar as a line: a log has no place for control characters."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip("\r\n "):
+            sys.stderr.write(f"{line}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -6,19 +6,17 @@ import json
 import os
 import re
 import subprocess
-import sys
-import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
 import pytest
-from invoke.context import Context
 
+from lent import make_environment
 from projects import simulate_crop_yield, simulate_flood
 from projects.conftest import ROOT, Place
+from terraflow.projects.wheel import build
 from terraflow.settings import Settings
-from terraflow.tasks import develop
 
 pytestmark = pytest.mark.services
 
@@ -36,11 +34,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Environment that holds the wheel, built from a copy of the sources, and lends the rest.
-
-    A path in a .pth file lends the packages that lie there, but not what is installed editable
-    there: .pth files are read in the environment's own folder only.
-    """
+    """Python of an environment that holds the wheel, built from a copy of the sources."""
     folder = tmp_path_factory.mktemp("source")
     for name in ("Procfile", "pyproject.toml", "README.md", "LICENSE"):
         (folder / name).write_bytes((ROOT / name).read_bytes())
@@ -49,25 +43,14 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
             target = folder / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TERRAFLOW_ROOT", str(folder))
-        develop.wheel(Context())
-    [wheel] = (folder / "dist").glob("*.whl")
-    made = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", made], check=True)
-    words = ["uv", "pip", "install", "--no-deps", "--offline", "--python", made / "bin" / "python"]
-    subprocess.run([sys.executable, "-m", *words, wheel], check=True)
-    [site] = made.glob("lib/python*/site-packages")
-    lent = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
-    (site / "lent.pth").write_text("\n".join(lent))
-    return made
+    return make_environment(build(folder, folder / "dist"), tmp_path_factory.mktemp("environment"))
 
 
 class Shell:
     """Commands in a project's folder, by the environment's Python, with the project's package."""
 
     def __init__(self, folder: Path, environment: Path, port: int) -> None:
-        self.folder, self.executable = folder, environment / "bin" / "python"
+        self.folder, self.executable = folder, environment
         clean = {key: value for key, value in os.environ.items() if not key.startswith(HIDDEN)}
         self.environment = clean | {
             "PYTHONPATH": str(folder / "src"),
@@ -116,7 +99,7 @@ def test_project_from_the_wheel(
     simulate(folder / "data")
     shell = Shell(folder, environment, tracked_settings.mlflow.port)
     found = json.loads(shell.python("-c", PROBE))
-    assert Path(found["terraflow"]).is_relative_to(environment)
+    assert Path(found["terraflow"]).is_relative_to(environment.parents[1])
     assert Path(found["project"]).is_relative_to(folder)
     assert not found["land_cover"]  # this repository's src is nowhere on the path
 

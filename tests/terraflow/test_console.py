@@ -136,8 +136,14 @@ def test_progress_writes_lines_where_there_is_no_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with console.progress(3, "map", "windows") as bar:
-        bar.update(3)
-    assert "map: 100%" in capsys.readouterr().err
+        bar.mininterval = 0
+        for _ in range(3):
+            bar.update(1)
+    said = capsys.readouterr().err
+    assert "map: 100%" in said
+    assert "\r" not in said
+    assert len(said.splitlines()) >= 4
+    assert all(line.startswith("map: ") for line in said.splitlines())
 
 
 def test_confirm_end_of_input_is_a_no(monkeypatch: pytest.MonkeyPatch) -> None:

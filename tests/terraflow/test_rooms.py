@@ -19,6 +19,7 @@ MAX_MODULES, MAX_LINES, MAX_PROJECT_LINES = 10, 300, 199
 PLATFORM = {
     "base": set(),
     "process": {"base"},
+    "projects": {"base"},
     "stack": {"process", "base"},
     "tracking": {"base"},
     "orchestration": {"eo", "tracking", "base"},

@@ -14,6 +14,7 @@ EXPORTS = {
     "Band": "terraflow.eo.targets.parts",
     "Classification": "terraflow.eo.built_in",
     "FeatureSource": "terraflow.eo.features.windows",
+    "OpenProject": "terraflow.eo.project",
     "Project": "terraflow.eo.project",
     "Target": "terraflow.eo.targets.target",
     "add_indices": "terraflow.eo.features.indices",

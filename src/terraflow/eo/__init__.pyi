@@ -7,6 +7,7 @@ from terraflow.eo.images.collection import read_items as read_items
 from terraflow.eo.maps.zonal import mean_per_area as mean_per_area
 from terraflow.eo.models.apply import apply_model as apply_model
 from terraflow.eo.models.model import load_model as load_model
+from terraflow.eo.project import OpenProject as OpenProject
 from terraflow.eo.project import Project as Project
 from terraflow.eo.project import open_project as open_project
 from terraflow.eo.samples.draw import pixel_table as pixel_table

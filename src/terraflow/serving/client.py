@@ -36,7 +36,7 @@ PARQUET = "application/vnd.apache.parquet"
 START_S = 120.0
 
 
-def serve(settings: Settings, *, run_id: str, model_uri: str, detach: bool) -> int:
+def serve(settings: Settings, *, run_id: str, model_uri: str, curl: str = "", detach: bool) -> int:
     """Serve a model on the serving port; in the foreground until Ctrl+C.
 
     Parameters
@@ -45,16 +45,21 @@ def serve(settings: Settings, *, run_id: str, model_uri: str, detach: bool) -> i
         Serve this run's model.
     model_uri : str
         Or any model URI that MLflow knows.
+    curl : str
+        A file, relative to the folder the user stands in, for the command that asks the server.
 
     Raises
     ------
     ConfigError
-        Neither or both are given, or there is no such run or model.
+        Neither or both are given, there is no such run or model, or no such folder for the file.
     ServiceError
         The port is taken, a model server already runs, or it does not start.
     """
     if bool(run_id) == bool(model_uri):
         raise ConfigError("Name one model: --run-id ID, or --model models:/NAME@ALIAS.")
+    curl_file = config.user_path(curl) if curl else None
+    if curl_file and not curl_file.parent.is_dir():
+        raise ConfigError(f"--curl {curl} lies in no folder that exists; give another file.")
     config.export(store_environment(settings))
     uri, payload, note = _find_model(settings, run_id, model_uri)
     if pid := manager_pid(settings.run_dir, MODEL_SERVER):
@@ -73,7 +78,10 @@ def serve(settings: Settings, *, run_id: str, model_uri: str, detach: bool) -> i
         _wait_until_it_answers(settings, process, url)
         if note:
             say(note)
-        say(f"Serving {uri} at {url}; ask it with\n\n{curl_line(url, payload)}\n")
+        line = curl_line(url, payload)
+        if curl_file:
+            curl_file.write_text(f"{line}\n")
+        say(f"Serving {uri} at {url}; ask it with\n\n{line}\n")
         if detach:
             say(f"Stop it with `{command('down')}`.")
             return 0

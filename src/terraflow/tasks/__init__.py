@@ -6,7 +6,7 @@ from types import ModuleType
 
 from invoke.collection import Collection
 
-from terraflow.tasks import dags, develop, serving, stack
+from terraflow.tasks import dags, develop, new, serving, stack
 from terraflow.tasks.steps import STEP_TASKS, step
 
 __all__ = ["namespace"]
@@ -18,5 +18,11 @@ def _tasks(module: ModuleType) -> list[object]:
 
 #: All of them, by their names.
 namespace = Collection(
-    *_tasks(stack), *STEP_TASKS.values(), step, *_tasks(dags), *_tasks(serving), *_tasks(develop)
+    *_tasks(stack),
+    *STEP_TASKS.values(),
+    step,
+    *_tasks(dags),
+    *_tasks(serving),
+    *_tasks(new),
+    *_tasks(develop),
 )

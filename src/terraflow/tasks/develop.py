@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 from invoke.context import Context
 
-from terraflow.config import host_environment, project_root
+from terraflow.config import project_root
 from terraflow.console import say
-from terraflow.errors import TerraFlowError
+from terraflow.projects.wheel import build
 from terraflow.tasks.task import task
 
 __all__ = ["bench", "lint", "lock", "test", "version", "wheel"]
@@ -57,27 +55,7 @@ def lock(c: Context) -> int:
 @task()
 def wheel(c: Context) -> None:
     """Build the wheel of the platform into dist/, and print its path; needs no network."""
-    with tempfile.TemporaryDirectory() as folder:
-        # not in build/, out of which files that are gone from src/ would come into the wheel
-        (Path(folder) / "extra.cfg").write_text(f"[build]\nbuild_base = {folder}/build\n")
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "uv", "build", "--wheel", "--no-build-isolation"),
-                *("--offline", "--python", sys.executable, "--out-dir", f"{folder}/dist"),
-            ],
-            cwd=project_root(),
-            env=host_environment() | {"DIST_EXTRA_CONFIG": f"{folder}/extra.cfg"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise TerraFlowError(f"The wheel can't be built:\n{done.stderr.strip()}")
-        [built] = (Path(folder) / "dist").glob("*.whl")
-        target = project_root() / "dist" / built.name
-        target.parent.mkdir(exist_ok=True)
-        target.write_bytes(built.read_bytes())
-    say(str(target))
+    say(str(build(project_root(), project_root() / "dist")))
 
 
 @task()

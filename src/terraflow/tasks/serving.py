@@ -14,15 +14,18 @@ __all__ = ["predict", "serve"]
     help={
         "run_id": "the run whose model to serve",
         "model": "any model URI, as models:/land-cover@champion or s3://...",
+        "curl": "write the command that asks it into this file, too",
         "detach": "return when it answers",
     }
 )
-def serve(c: Context, run_id: str = "", model: str = "", detach: bool = False) -> int:
+def serve(
+    c: Context, run_id: str = "", model: str = "", curl: str = "", detach: bool = False
+) -> int:
     """Serve a model over HTTP."""
     from terraflow import settings
     from terraflow.serving import client
 
-    return client.serve(settings.load(), run_id=run_id, model_uri=model, detach=detach)
+    return client.serve(settings.load(), run_id=run_id, model_uri=model, curl=curl, detach=detach)
 
 
 @task(help={"input": "CSV or JSON with the model's columns"})

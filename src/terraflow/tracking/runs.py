@@ -47,6 +47,8 @@ __all__ = [
 
 #: Outlasts the restart of a killed MLflow server: pauses of 2, 4, 8, 16 and 32 s.
 RETRIES = 5
+#: Tag by which MLflow's page chooses what it shows of an experiment, and its value for models.
+_KIND, _MODELS = "mlflow.experimentKind", "custom_model_development"
 _HOST_TAG, _PID_TAG = "terraflow.host", "terraflow.pid"
 
 
@@ -94,7 +96,7 @@ def start_run(
     connect(settings)
     run = None
     try:
-        mlflow.set_experiment(experiment)
+        _open_experiment(experiment)
         _end_abandoned_runs()
         with mlflow.start_run(run_name=name, tags=tags | _own_tags() | provenance()) as run:
             yield run
@@ -222,6 +224,13 @@ def find_finished(settings: Settings, experiment: str, tags: Mapping[str, str]) 
         order_by=["attributes.start_time DESC"],
     )
     return found[0] if found else None
+
+
+def _open_experiment(name: str) -> None:
+    """Take an experiment, as one of models: without a kind MLflow's page shows traces and chats."""
+    experiment = mlflow.set_experiment(name)
+    if _KIND not in experiment.tags:
+        mlflow.MlflowClient().set_experiment_tag(experiment.experiment_id, _KIND, _MODELS)
 
 
 def run_url(settings: Settings, run: Run) -> str:

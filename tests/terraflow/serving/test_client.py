@@ -285,6 +285,19 @@ def test_serve_detached_leaves_it_running(
     assert "Press Ctrl+C" not in told
 
 
+def test_serve_writes_the_curl_line_into_a_file(
+    free: Settings, started: Callable[[str], Any], tmp_path: Path, capsys: Captured
+) -> None:
+    processes = started("goes on")
+    file = tmp_path / "ask.sh"
+    with pytest.raises(ConfigError, match=r"nowhere/ask\.sh lies in no folder that exists"):
+        serve(free, run_id="", model_uri="models:/m/1", curl="nowhere/ask.sh", detach=True)
+    assert processes == []
+    serve(free, run_id="", model_uri="models:/m/1", curl=str(file), detach=True)
+    assert f"\n{file.read_text()}" in capsys.readouterr().out
+    assert file.read_text().startswith("curl -s http://")
+
+
 def test_serve_in_the_foreground_ends_with_the_server(
     free: Settings, started: Callable[[str], Any], capsys: Captured
 ) -> None:

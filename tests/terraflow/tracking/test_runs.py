@@ -26,3 +26,11 @@ def test_metric_name_is_what_mlflow_takes(tracked_settings: Settings) -> None:
     with tracking.start_run(tracked_settings, "metric-names", name="names", tags={}) as run:
         mlflow.log_metrics(metrics)
     assert mlflow.get_run(run.info.run_id).data.metrics == metrics
+
+
+def test_start_run_marks_its_experiment_as_one_of_models(tracked_settings: Settings) -> None:
+    for _ in range(2):
+        with tracking.start_run(tracked_settings, "kind", name="kind", tags={}):
+            pass
+    experiment = mlflow.get_experiment_by_name("kind")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"

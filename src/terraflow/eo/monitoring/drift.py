@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from terraflow.eo.targets.figures import TITLE, fitted, wrapped
+
 __all__ = ["Drift", "drift_figure", "measure", "population_stability"]
 
 BINS = 10
@@ -123,7 +125,11 @@ def drift_figure(
     figure = Figure(figsize=(12, 2.5 + 0.24 * rows), layout="constrained")
     left, right = figure.subplots(1, 2)
     values = [drift.psi[name] for name in shown]
-    left.barh(shown, values, color=["C3" if value > max_psi else "C0" for value in values])
+    left.barh(
+        [wrapped(name) for name in shown],
+        values,
+        color=["C3" if value > max_psi else "C0" for value in values],
+    )
     left.axvline(max_psi, color="black", linestyle="--", label=f"threshold {max_psi:g}")
     left.invert_yaxis()
     left.set(xlabel="population stability index")
@@ -138,9 +144,9 @@ def drift_figure(
         strict=True,
     ):
         right.barh(places + offset, shares, 0.4, label=label, color=colour)
-    right.set_yticks(places, list(predicted))
+    right.set_yticks(places, [wrapped(name) for name in predicted])
     right.invert_yaxis()
     right.set(title="What the model maps")
     right.legend()
-    figure.suptitle(f"Drift against the training data\n{note}")
-    return figure
+    figure.suptitle(wrapped(f"Drift against the training data\n{note}", TITLE))
+    return fitted(figure)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +13,34 @@ from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-__all__ = ["map_figure", "number_figure"]
+__all__ = ["fitted", "map_figure", "number_figure", "wrapped"]
 
 Bounds = tuple[float, float, float, float]
+#: Characters of a line of a title, and of a label in a legend or at an axis.
+TITLE, LABEL = 70, 26
+#: Inches that are added beside what is missing.
+MARGIN = 0.2
+
+
+def wrapped(text: str, width: int = LABEL) -> str:
+    """Break each line of a text, words that are too long as well."""
+    return "\n".join(textwrap.fill(line, width) for line in text.splitlines())
+
+
+def fitted(figure: Figure) -> Figure:
+    """Enlarge a figure until nothing that it shows is cut off."""
+    for _ in range(4):  # the axes take a part of what is added
+        width, height = figure.get_size_inches()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "constrained_layout not applied")
+            figure.draw_without_rendering()
+        box = figure.get_tightbbox()
+        wide = max(0.0, -box.x0) + max(0.0, box.x1 - width)
+        high = max(0.0, -box.y0) + max(0.0, box.y1 - height)
+        if wide + high <= 0:
+            break
+        figure.set_size_inches(width + wide + MARGIN, height + high + MARGIN)
+    return figure
 
 
 def map_figure(
@@ -41,9 +68,10 @@ def map_figure(
     palette = ["white", *colours]
     norm = BoundaryNorm(np.arange(len(palette) + 1) - 0.5, len(palette))
     figure, axes, _ = _draw(numbers, bounds, f"{title}\n{note}", ListedColormap(palette), norm)
-    handles = [Patch(color=palette[i + 1], label=name) for i, name in enumerate(classes)]
+    labels = map(wrapped, classes)
+    handles = [Patch(color=palette[i + 1], label=name) for i, name in enumerate(labels)]
     axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    return figure
+    return fitted(figure)
 
 
 def number_figure(
@@ -71,8 +99,8 @@ def number_figure(
     low, high = np.percentile(known, [2, 98]) if known.size else (0, 1)
     norm = Normalize(low, high)
     figure, axes, image = _draw(values, bounds, f"{title}\n{note}", "viridis", norm)
-    figure.colorbar(image, ax=axes, label=label, extend="both")
-    return figure
+    figure.colorbar(image, ax=axes, label=wrapped(label, TITLE), extend="both")
+    return fitted(figure)
 
 
 def _draw(
@@ -85,7 +113,7 @@ def _draw(
     extent = (west, east, south, north)
     image = axes.imshow(values, cmap=colours, interpolation="nearest", norm=norm, extent=extent)
     labels = ("easting", "northing") if bounds else ("column", "row")
-    axes.set(title=title, xlabel=labels[0], ylabel=labels[1])
+    axes.set(title=wrapped(title, TITLE), xlabel=labels[0], ylabel=labels[1])
     axes.ticklabel_format(useOffset=False, style="plain")
     axes.locator_params(nbins=5)
     return figure, axes, image

@@ -26,6 +26,7 @@ from terraflow.eo.models.choice import ModelChoice
 from terraflow.eo.models.model import ModelInfo
 from terraflow.eo.samples.data_report import DataReport
 from terraflow.eo.samples.preprocess import Prepared
+from terraflow.eo.targets.figures import TITLE, fitted, wrapped
 from terraflow.eo.targets.parts import Evaluation, measure_name
 from terraflow.eo.targets.target import Target
 from terraflow.eo.training.card import SIMULATED_NOTE, model_card
@@ -188,15 +189,15 @@ def importance_figure(
     rows = sorted(importance.items(), key=lambda row: (-row[1], row[0]))[:most]
     figure = Figure(figsize=(7, 1.5 + 0.27 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    axes.barh([name for name, _ in rows], [loss for _, loss in rows], color="0.4")
+    axes.barh([wrapped(name) for name, _ in rows], [loss for _, loss in rows], color="0.4")
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.8)
     which = f"{len(rows)} of {len(importance)} features"
     axes.set(
         xlabel=f"loss of {measure} when permuted among held-out pixels",
-        title=f"Importance, {which}\n{note}",
+        title=wrapped(f"Importance, {which}\n{note}", TITLE),
     )
-    return figure
+    return fitted(figure)
 
 
 def _log_inputs(config: ProjectConfig, samples: Samples, storage: Storage) -> None:

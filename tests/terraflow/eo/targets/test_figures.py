@@ -2,8 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
+from terraflow.eo.monitoring.drift import Drift, drift_figure
+from terraflow.eo.targets.classes.figures import confusion_figure, curves_figure
 from terraflow.eo.targets.figures import map_figure, number_figure
+from terraflow.eo.training.run_record import importance_figure
 
 BOUNDS = (500_000.0, 5_099_970.0, 500_040.0, 5_100_000.0)
 
@@ -23,6 +29,34 @@ def test_map_figure_has_a_legend_and_coordinates() -> None:
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["forest", "water"]
     assert axes.images[0].get_extent() == [500_000, 500_040, 5_099_970, 5_100_000]
     assert axes.get_xlabel() == "easting"
+
+
+def is_whole(figure: Figure) -> bool:
+    """Tell whether all that a figure shows lies within it."""
+    figure.draw_without_rendering()
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    return min(box.x0, box.y0, width - box.x1, height - box.y1) >= 0
+
+
+NAMES = st.lists(st.text("abc mW-_", min_size=1, max_size=90), min_size=2, max_size=9, unique=True)
+
+
+@settings(max_examples=15)
+@given(names=NAMES, note=st.text("ab W\n", max_size=200), wide=st.sampled_from([0.2, 1, 5]))
+def test_figures_cut_nothing_off(names: list[str], note: str, wide: float) -> None:
+    n, colours = len(names), ["#123456"] * len(names)
+    numbers = np.ones((20, int(20 * wide)), "uint8")
+    reference = np.array(names * 2, dtype=object)
+    features = dict.fromkeys(names, 0.1)
+    figures = [
+        map_figure(numbers, names, note, colours, bounds=BOUNDS, title=names[0]),
+        number_figure(numbers.astype(float), names[0], note, title=names[1]),
+        confusion_figure(np.eye(n, dtype="int64"), names, note),
+        curves_figure(reference, np.full((2 * n, n), 1 / n), names, colours, note),
+        importance_figure(features, "macro F1", note),
+        drift_figure(Drift(features, features, 0.1), 0.2, dict.fromkeys(names, (0.1, 0.2)), note),
+    ]
+    assert [is_whole(figure) for figure in figures] == [True] * 6
 
 
 def test_number_figure_is_scaled_without_the_extremes_and_nodata() -> None:

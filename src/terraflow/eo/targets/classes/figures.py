@@ -9,6 +9,8 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
+from terraflow.eo.targets.figures import TITLE, fitted, wrapped
+
 __all__ = ["confusion_figure", "curves_figure"]
 
 
@@ -28,14 +30,16 @@ def confusion_figure(matrix: npt.NDArray[np.int64], classes: list[str], note: st
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(classes))
-    axes.set_xticks(ticks, classes, rotation=45, ha="right")
-    axes.set_yticks(ticks, classes)
-    axes.set(xlabel="predicted", ylabel="reference", title=f"Spatial cross-validation\n{note}")
+    labels = list(map(wrapped, classes))
+    axes.set_xticks(ticks, labels, rotation=45, ha="right")
+    axes.set_yticks(ticks, labels)
+    title = wrapped(f"Spatial cross-validation\n{note}", TITLE)
+    axes.set(xlabel="predicted", ylabel="reference", title=title)
     for row in ticks:
         for column in ticks:
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour)
-    return figure
+    return fitted(figure)
 
 
 def curves_figure(
@@ -66,13 +70,13 @@ def curves_figure(
     for name, colour, scores in zip(classes, colours, probabilities.T, strict=True):
         users, producers, _ = precision_recall_curve(reference == name, scores)
         area = average_precision_score(reference == name, scores)
-        axes.plot(producers, users, color=colour, label=f"{name} ({area:.2f})")
+        axes.plot(producers, users, color=colour, label=wrapped(f"{name} ({area:.2f})"))
     axes.set(
         xlim=(0, 1),
         ylim=(0, 1.02),
         xlabel="producer's accuracy (recall)",
         ylabel="user's accuracy (precision)",
-        title=f"Each class against the rest\n{note}",
+        title=wrapped(f"Each class against the rest\n{note}", TITLE),
     )
     axes.legend(
         title="class (average precision)",
@@ -80,4 +84,4 @@ def curves_figure(
         bbox_to_anchor=(1.01, 0.5),
         frameon=False,
     )
-    return figure
+    return fitted(figure)

@@ -1,0 +1,1 @@
+"""New projects from the template, with the platform as a wheel."""

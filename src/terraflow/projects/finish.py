@@ -1,0 +1,62 @@
+"""Last steps of a new project: the platform's wheel, its pin, and a first commit.
+
+copier runs it in the project's folder with its own Python, `python -m` with the sources on the
+path: it needs nothing beyond the standard library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+from terraflow.errors import TerraFlowError
+from terraflow.projects.wheel import build
+
+__all__ = ["main"]
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+#: Of the first commit, where git knows nobody.
+NOBODY = ["-c", "user.name=TerraFlow", "-c", "user.email=terraflow@localhost"]
+
+
+def main(operation: str) -> None:
+    """Build and pin the wheel; of a new project also make the repository."""
+    vendor = Path("vendor")
+    for old in vendor.glob("terraflow_eo-*.whl"):
+        old.unlink()
+    try:
+        wheel = build(REPOSITORY, vendor)
+    except TerraFlowError as error:
+        sys.exit(str(error))
+    pin(wheel, Path("requirements.lock"))
+    if operation == "copy" and not Path(".git").exists():
+        git("init", "--quiet", "--initial-branch", "main")
+        git("add", "--all")
+        somebody = not subprocess.run(
+            ["git", "config", "user.email"], capture_output=True, check=False
+        ).returncode
+        git(*([] if somebody else NOBODY), "commit", "--quiet", "-m", "Start the project")
+
+
+def pin(wheel: Path, lock: Path) -> None:
+    """Name the wheel with its hash in requirements.lock, as all others are named there."""
+    kept: list[str] = []
+    ours = False
+    for line in lock.read_text().splitlines(keepends=True):
+        if not line.startswith((" ", "#")):
+            ours = line.startswith("./vendor/terraflow_eo-")
+        if not ours:
+            kept.append(line)
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    lock.write_text("".join([*kept, f"./{wheel} \\\n    --hash=sha256:{digest}\n"]))
+
+
+def git(*words: str) -> None:
+    """Run git, which must end well."""
+    subprocess.run(["git", *words], check=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

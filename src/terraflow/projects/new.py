@@ -1,0 +1,79 @@
+"""Make a project from the template of a checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import copier
+import yaml
+from copier.errors import CopierError
+
+from terraflow.errors import ConfigError, TerraFlowError, did_you_mean, first_line
+
+__all__ = ["make", "read_answers"]
+
+
+def read_answers(template: Path, words: list[str]) -> dict[str, str]:
+    """Read answers that are written as key=value.
+
+    Raises
+    ------
+    ConfigError
+        A word is no key=value, or there is no such question.
+    """
+    questions = yaml.safe_load((template / "copier.yml").read_text())
+    known = [k for k, v in questions.items() if k[0] != "_" and v.get("when", True)]
+    answers = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"--data {word} is no key=value; write it as --data store=local.")
+        if key not in known:
+            raise ConfigError(
+                f"--data {word}: there is no question {key}{did_you_mean(key, known)}; there are "
+                f"{', '.join(known)}."
+            )
+        answers[key] = value
+    return answers
+
+
+def make(template: Path, target: Path, answers: dict[str, str], *, defaults: bool) -> None:
+    """Render the template into a folder, and do its last steps.
+
+    Parameters
+    ----------
+    template : Path
+        A checkout of TerraFlow.
+    answers : dict
+        To its questions.
+    defaults : bool
+        Ask for none of the others.
+
+    Raises
+    ------
+    ConfigError
+        There is no template, or the folder is not empty.
+    TerraFlowError
+        An answer is wrong, or a step failed.
+    """
+    if not (template / "copier.yml").exists():
+        raise ConfigError(
+            f"{template} has no copier.yml, from which projects are made; run `new` in a checkout "
+            "of TerraFlow."
+        )
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(f"{target} is there already, and is not empty; name another folder.")
+    try:
+        copier.run_copy(
+            str(template),
+            target,
+            data=answers,
+            defaults=defaults,
+            vcs_ref="HEAD" if (template / ".git").exists() else None,
+            unsafe=True,  # its one task builds the wheel and makes the first commit
+            quiet=True,
+        )
+    except (CopierError, ValueError) as error:
+        raise TerraFlowError(
+            f"The project was not made: {first_line(error).rstrip('.')}."
+        ) from error

@@ -1,0 +1,1 @@
+../../../dags/load_yaml.py

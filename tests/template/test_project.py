@@ -1,0 +1,50 @@
+"""A new project as its user has it: made by the task, in an environment with its wheel."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lent import make_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+HIDDEN = ("TERRAFLOW_", "PYTHONPATH", "INIT_CWD", "AIRFLOW", "MLFLOW_", "AWS_")
+
+
+def run(folder: Path, *words: str | Path, **variables: str) -> str:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(HIDDEN)}
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        env=kept | variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.services
+def test_new_project_passes_its_own_tests_starts_trains_and_stops(tmp_path: Path) -> None:
+    folder = tmp_path / "flood"
+    words = (sys.executable, "-m", "invoke", "new", folder, "--defaults")
+    said = run(ROOT, *words, "--data", "project_name=Flood map", "--data", "store=local")
+    assert f"Made {folder}" in said
+    assert run(folder, "git", "status", "--porcelain") == ""
+    assert "Start the project" in run(folder, "git", "log", "--oneline")
+    [wheel] = (folder / "vendor").glob("*.whl")
+    assert f"./vendor/{wheel.name}" in (folder / "requirements.lock").read_text()
+    python = make_environment(wheel, tmp_path / "environment")
+    path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+    here = {"PYTHONPATH": str(folder / "src"), "PATH": path}
+    said = run(folder, python, "-m", "pytest", "-q", **here)
+    assert " passed" in said
+    assert "failed" not in said
+    assert "skipped" not in said

@@ -1,0 +1,168 @@
+"""New projects from the template, as copier renders them."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from importlib.metadata import packages_distributions
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import copier
+import pytest
+import yaml
+
+from terraflow.errors import ConfigError, TerraFlowError
+from terraflow.projects.new import make, read_answers
+
+ROOT = Path(__file__).resolve().parents[2]
+TAKEN = (ROOT / "template" / "taken_names.txt").read_text().split()
+Render = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def render(tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """Render without the last steps, which build the platform's wheel."""
+
+    def one(**answers: Any) -> Path:
+        target = tmp_path_factory.mktemp("project") / "made"
+        copier.run_copy(
+            str(ROOT),
+            target,
+            data=answers,
+            defaults=True,
+            vcs_ref="HEAD",
+            unsafe=True,
+            skip_tasks=True,
+            quiet=True,
+        )
+        return target
+
+    return one
+
+
+def files(folder: Path) -> dict[str, str]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_text() for path in paths}
+
+
+def test_defaults_give_this_repositorys_own_files(render: Render) -> None:
+    made = files(render())
+    own = {"README.md", "LICENSE", "pyproject.toml", "pixi.toml", "Makefile", ".copier-answers.yml"}
+    same = {name for name, text in made.items() if _same(name, text)}
+    tests = {name for name in made if name.startswith("tests/")}
+    assert set(made) - same - tests == own
+    assert {"tests/test_features.py", "tests/test_models.py", "tests/samples.py"} <= tests
+    for name in ("features", "models"):
+        origin = ROOT / "tests" / "land_cover" / f"test_{name}.py"
+        assert made[f"tests/test_{name}.py"] == origin.read_text()
+
+
+def _same(name: str, text: str) -> bool:
+    origin = ROOT / name
+    return origin.is_file() and origin.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("dags", "store", "licence"),
+    [
+        *product(["python", "yaml", "both"], ["minio", "local"], ["MIT"]),
+        *(("both", "local", licence) for licence in ("Apache-2.0", "BSD-3-Clause")),
+        *(("both", "local", licence) for licence in ("GPL-3.0-or-later", "proprietary")),
+    ],
+)
+def test_every_combination_is_sound(dags: str, store: str, licence: str, render: Render) -> None:
+    answers = {"project_name": "Flood map", "author_name": 'A "B" C', "author_email": "a@b.org"}
+    folder = render(dags=dags, store=store, licence=licence, **answers)
+    made = files(folder)
+    for name, text in made.items():
+        assert not re.search(r"\[%|%\]|\[\[=|=\]\]", name + text), name
+        assert "land_cover" not in name
+        if name != "requirements.lock":
+            assert not re.search("land.cover", text, re.IGNORECASE), name
+        if name.endswith(".py"):
+            ast.parse(text)
+        if name.endswith(".toml"):
+            tomllib.loads(text)
+        if name.endswith(".ipynb"):
+            json.loads(text)
+        if name.endswith((".yml", ".yaml")):
+            yaml.safe_load(text)
+    project = tomllib.loads(made["pyproject.toml"])
+    assert project["tool"]["terraflow"]["project"] == "flood_map.project:PROJECT"
+    assert project["project"]["authors"] == [{"name": 'A "B" C', "email": "a@b.org"}]
+    stack = tomllib.loads(made["config/terraflow.toml"])
+    assert stack.get("store") == (None if store == "minio" else "local")
+    training = {name for name in made if name.startswith("dags/flood_map_training")}
+    assert (
+        training
+        == {
+            "python": {"dags/flood_map_training.py"},
+            "yaml": {"dags/flood_map_training.yml"},
+            "both": {"dags/flood_map_training.py", "dags/flood_map_training_yaml.yml"},
+        }[dags]
+    )
+    holder = {"Apache-2.0": "Apache License", "GPL-3.0-or-later": "GNU GENERAL PUBLIC LICENSE"}
+    assert holder.get(licence, 'A "B" C') in made["LICENSE"]
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--quiet", folder], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Flood", "small letters"),
+        ("1flood", "small letters"),
+        ("flood-map", "small letters"),
+        ("json", "take another, as my_json"),
+        ("rasterio", "take another, as my_rasterio"),
+        ("terraflow", "take another, as my_terraflow"),
+        ("tests", "take another, as my_tests"),
+        ("class", "take another, as my_class"),
+    ],
+)
+def test_package_names_that_can_not_be_are_refused(name: str, told: str, render: Render) -> None:
+    with pytest.raises(ValueError, match=told):
+        render(package_name=name)
+
+
+def test_taken_names_are_those_of_python_and_of_what_is_installed() -> None:
+    assert sorted(TAKEN) == TAKEN
+    small = re.compile(r"[a-z][a-z0-9_]*")
+    for name in {*sys.stdlib_module_names, *packages_distributions()} - {"land_cover"}:
+        assert name in TAKEN or not small.fullmatch(name), name
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["store"], "--data store is no key=value"),
+        (["stor=local"], r"no question stor \(did you mean store\?\)"),
+        (["wheel=x"], "there is no question wheel"),
+        (["package_name=json"], "The project was not made: .*my_json"),
+        (["store=ftp"], "The project was not made"),
+    ],
+)
+def test_new_wrong_answers_are_sentences(words: list[str], told: str, tmp_path: Path) -> None:
+    with pytest.raises((ConfigError, TerraFlowError), match=told):
+        make(ROOT, tmp_path / "made", read_answers(ROOT, words), defaults=True)
+    assert not (tmp_path / "made").exists()
+
+
+def test_new_into_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="is not empty; name another folder"):
+        make(ROOT, tmp_path, {}, defaults=True)
+
+
+def test_new_without_a_template_says_where_there_is_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has no copier\.yml.*in a checkout of TerraFlow"):
+        make(tmp_path, tmp_path / "made", {}, defaults=True)
