@@ -5,8 +5,8 @@ images (a STAC catalogue, or files); `[watch]` of the project file changes that.
 meanwhile. What is new starts this DAG:
 
 - items that wait in the source are **ingested**
-- a collection that `ingest` wrote, by whomever, is **announced**: that starts `land_cover_mapping`
-  and `land_cover_monitoring`
+- a collection that `ingest` wrote, by whomever, is **announced** once, as `remember` notes: that
+  starts `land_cover_mapping` and `land_cover_monitoring`
 """
 
 from airflow.sdk import dag

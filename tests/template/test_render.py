@@ -54,7 +54,8 @@ def files(folder: Path) -> dict[str, str]:
 
 def test_defaults_give_this_repositorys_own_files(render: Render) -> None:
     made = files(render())
-    own = {"README.md", "LICENSE", "pyproject.toml", "pixi.toml", "Makefile", ".copier-answers.yml"}
+    own = {"README.md", "LICENSE", "pyproject.toml", "pixi.toml", "Makefile"}
+    own |= {".copier-answers.yml", ".github/workflows/ci.yml"}
     same = {name for name, text in made.items() if _same(name, text)}
     tests = {name for name in made if name.startswith("tests/")}
     assert set(made) - same - tests == own
