@@ -9,6 +9,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pytest
 import rasterio
 
 from airflow_api import DAGS, Airflow, configure
@@ -165,6 +166,7 @@ def test_drift_retrains_asks_a_person_and_maps_with_the_new_champion(
     airflow.finished("land_cover_mapping", run)
 
 
+@pytest.mark.exhaustive
 def test_rejected_model_leaves_the_champion(
     trained: str, airflow: Airflow, dag_stack: Stack
 ) -> None:

@@ -60,6 +60,7 @@ def test_training_killed_ends_well_with_one_version_and_no_run_left_running(
     assert client.get_run(result["run_id"]).data.metrics == finished.data.metrics
 
 
+@pytest.mark.exhaustive
 def test_mapping_killed_ends_with_the_same_map(dag_stack: Stack, airflow: Airflow) -> None:
     configure(dag_stack)
     first = airflow.trigger("land_cover_mapping")  # whatever is not mapped yet

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import mlflow
+import pytest
 
 from airflow_api import Airflow, configure, dag_file
 from harness import Stack, wait_for
@@ -59,6 +60,7 @@ def test_schedule_starts_a_run_when_its_time_has_come(
     assert airflow.result(name, run, "monitor")["month"] == "2024-05"
 
 
+@pytest.mark.exhaustive
 def test_item_that_a_catalogue_gets_is_ingested_and_mapped(
     trained: str, airflow: Airflow, dag_stack: Stack, tmp_path: Path
 ) -> None:

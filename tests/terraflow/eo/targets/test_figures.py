@@ -41,7 +41,7 @@ def is_whole(figure: Figure) -> bool:
 NAMES = st.lists(st.text("abc mW-_", min_size=1, max_size=90), min_size=2, max_size=9, unique=True)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(names=NAMES, note=st.text("ab W\n", max_size=200), wide=st.sampled_from([0.2, 1, 5]))
 def test_figures_cut_nothing_off(names: list[str], note: str, wide: float) -> None:
     n, colours = len(names), ["#123456"] * len(names)
