@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -65,7 +66,13 @@ def test_mapping_killed_ends_with_the_same_map(dag_stack: Stack, airflow: Airflo
     configure(dag_stack)
     first = airflow.trigger("land_cover_mapping")  # whatever is not mapped yet
     airflow.finished("land_cover_mapping", first, 600)
-    maps = sorted((dag_stack.var / "eo-data" / "land-cover" / "maps").glob("*/map.tif"))
+    version = mlflow.MlflowClient().get_model_version_by_alias("land-cover", "champion").version
+    items = (dag_stack.var / "eo-data" / "land-cover" / "maps").glob("*/map.json")
+    maps = [
+        path.with_suffix(".tif")
+        for path in items
+        if json.loads(path.read_text())["properties"]["terraflow:model"].endswith(f"/{version}")
+    ]
     assert maps
     latest = max(maps, key=lambda path: path.stat().st_mtime)
     undisturbed = latest.read_bytes()
