@@ -62,7 +62,9 @@ def test_training_killed_ends_well_with_one_version_and_no_run_left_running(
 
 
 @pytest.mark.exhaustive
-def test_mapping_killed_ends_with_the_same_map(dag_stack: Stack, airflow: Airflow) -> None:
+def test_mapping_killed_ends_with_the_same_map(
+    trained: str, dag_stack: Stack, airflow: Airflow
+) -> None:
     configure(dag_stack)
     first = airflow.trigger("land_cover_mapping")  # whatever is not mapped yet
     airflow.finished("land_cover_mapping", first, 600)
