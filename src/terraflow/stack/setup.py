@@ -84,7 +84,8 @@ def prepare(settings: Settings) -> None:
     ServiceError
         A migration failed, or MinIO does not start.
     """
-    for folder in ("airflow/logs", "jupyter/runtime", "mlflow", "minio/data", "log", "run"):
+    folders = ("airflow/logs", "jupyter/runtime", "jupyter/settings", "minio/data")
+    for folder in (*folders, "mlflow", "log", "run"):
         make_dir(settings.var / folder)
     if settings.store == "local":
         make_dir(settings.artifacts)
@@ -201,8 +202,11 @@ def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:
     jupyter = {
         "IdentityProvider": {"token": secret["jupyter_token"]},
         "ServerApp": {"allow_root": True, "quit_button": False},
-        "LabApp": {"news_url": None, "check_for_updates_class": "jupyterlab.NeverCheckForUpdate"},
+        "LabApp": {"app_settings_dir": str(var / "jupyter" / "settings")},
     }
+    # without it JupyterLab asks whether it may fetch news, and looks for newer versions if so
+    quiet = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
+    write_private(var / "jupyter" / "settings" / "overrides.json", json.dumps(quiet))
     write_private(var / "jupyter" / "jupyter_server_config.json", json.dumps(jupyter))
     user, password = secret["minio_user"], secret["minio_password"]
     write_private(

@@ -121,6 +121,9 @@ def test_jupyter_refuses_without_token_and_lets_it_in(stack: Stack) -> None:
     assert httpx.get(f"{url}/api/contents").status_code == 403
     answer = httpx.get(f"{url}/api/contents", headers={"Authorization": f"token {token}"})
     assert "1_look_at_the_data.ipynb" in [entry["name"] for entry in answer.json()["content"]]
+    path = "lab/api/settings/@jupyterlab/apputils-extension:notification"
+    answer = httpx.get(f"{url}/{path}", headers={"Authorization": f"token {token}"})
+    assert answer.json()["schema"]["properties"]["fetchNews"]["default"] == "false"
 
 
 def s3_client(stack: Stack, password: str | None = None):  # type: ignore[no-untyped-def]
