@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ def test_drift_retrains_asks_a_person_and_maps_with_the_new_champion(
     text = (dag_stack.config / "land_cover.toml").read_text()
     text = text.replace('catalogue = "simulated"', f'catalogue = "{catalogue}"', 1)
     drifted.write_text(text.replace("2024-09-30", "2024-08-31"))  # the model knows no September
-    dag_stack.ok("ingest", "--config", str(drifted))
+    [items] = re.findall(r"Collection: (\S+)", dag_stack.ok("ingest", "--config", str(drifted)))
 
     run = airflow.next_run("land_cover_retraining", before["land_cover_retraining"], bool)
     [event] = airflow.events("land_cover_retraining", run)
@@ -143,6 +144,9 @@ def test_drift_retrains_asks_a_person_and_maps_with_the_new_champion(
     page = f"/dags/land_cover_retraining/dagRuns/{run}"
     note = wait_for(lambda: airflow.get(page)["note"], 120)
     assert "The images of 2024-08 have drifted" in note
+
+    words = ("monitor", "--items", items, "--model", "models:/land-cover/1")
+    assert "Drifted: look at the map" in dag_stack.fails(*words, code=3)
 
     assert champion() == "1"
     page = airflow.answer("land_cover_retraining", run, "Approve", "Better in all fields.")

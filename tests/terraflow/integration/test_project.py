@@ -107,11 +107,10 @@ def test_train_tune_logs_nested_runs(stack: Stack, trained: str) -> None:
     assert all("macro_f1" in child.data.metrics for child in children)
 
 
-def test_monitor_tells_drift_by_its_exit_code(stack: Stack, trained: str) -> None:
+def test_monitor_of_the_training_images_is_stable(stack: Stack, trained: str) -> None:
     said = stack.ok("monitor", "--model", model_of(trained))
+    assert "Greatest PSI 0.000" in said  # the same pixels are drawn
     assert "Stable." in said
-    drifted = stack.fails("monitor", "--model", model_of(trained), "--max-psi=-1", code=3)
-    assert "Drifted" in drifted
 
 
 def test_promote_by_hand_says_so(stack: Stack, trained: str) -> None:
