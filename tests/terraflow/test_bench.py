@@ -62,7 +62,5 @@ def test_compare_without_last_results_judges_by_the_bound(
 
 
 def test_run_of_an_unknown_part_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"--only stck names no .* stack, dags, map, serve"
-    ):
+    with pytest.raises(ConfigError, match=r"--only stck names no .* stack, dags, map, serve"):
         run(["stck"], tmp_path)
