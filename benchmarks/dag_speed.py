@@ -26,7 +26,7 @@ READ = """
 import sys, time
 from airflow.dag_processing.dagbag import DagBag
 began = time.perf_counter()
-bag = DagBag(sys.argv[1], include_examples=False, safe_mode=False, collect_dags=False)
+bag = DagBag(sys.argv[1], collect_dags=False)
 bag.process_file(sys.argv[1], safe_mode=False)
 took = time.perf_counter() - began
 if bag.import_errors or not bag.dags:
@@ -72,7 +72,6 @@ def _read_s(path: Path, environment: dict[str, str]) -> float:
         env=environment,
         cwd=ROOT,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
         text=True,
         check=True,
     )
