@@ -166,4 +166,4 @@ def test_new_into_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
 
 def test_new_without_a_template_says_where_there_is_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has no copier\.yml.*in a checkout of TerraFlow"):
-        make(tmp_path, tmp_path / "made", {}, defaults=True)
+        read_answers(tmp_path, [])

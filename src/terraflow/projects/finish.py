@@ -1,7 +1,7 @@
 """Last steps of a new project: the platform's wheel, its pin, and a first commit.
 
-copier runs it in the project's folder with its own Python, `python -m` with the sources on the
-path: it needs nothing beyond the standard library.
+copier runs `main` in the project's folder with its own Python: it needs nothing beyond the standard
+library.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ NOBODY = ["-c", "user.name=TerraFlow", "-c", "user.email=terraflow@localhost"]
 def main(operation: str) -> None:
     """Build and pin the wheel; of a new project also make the repository."""
     vendor = Path("vendor")
-    for old in vendor.glob("terraflow_eo-*.whl"):
-        old.unlink()
     try:
         wheel = build(REPOSITORY, vendor)
     except TerraFlowError as error:
         sys.exit(str(error))
+    for old in set(vendor.glob("terraflow_eo-*.whl")) - {wheel}:
+        old.unlink()
     pin(wheel, Path("requirements.lock"))
     if operation == "copy" and not Path(".git").exists():
         git("init", "--quiet", "--initial-branch", "main")
@@ -56,7 +56,3 @@ def pin(wheel: Path, lock: Path) -> None:
 def git(*words: str) -> None:
     """Run git, which must end well."""
     subprocess.run(["git", *words], check=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -19,8 +19,13 @@ def read_answers(template: Path, words: list[str]) -> dict[str, str]:
     Raises
     ------
     ConfigError
-        A word is no key=value, or there is no such question.
+        There is no template, a word is no key=value, or there is no such question.
     """
+    if not (template / "copier.yml").exists():
+        raise ConfigError(
+            f"{template} has no copier.yml, from which projects are made; run `new` in a checkout "
+            "of TerraFlow."
+        )
     questions = yaml.safe_load((template / "copier.yml").read_text())
     known = [k for k, v in questions.items() if k[0] != "_" and v.get("when", True)]
     answers = {}
@@ -52,15 +57,10 @@ def make(template: Path, target: Path, answers: dict[str, str], *, defaults: boo
     Raises
     ------
     ConfigError
-        There is no template, or the folder is not empty.
+        The folder is not empty.
     TerraFlowError
         An answer is wrong, or a step failed.
     """
-    if not (template / "copier.yml").exists():
-        raise ConfigError(
-            f"{template} has no copier.yml, from which projects are made; run `new` in a checkout "
-            "of TerraFlow."
-        )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError(f"{target} is there already, and is not empty; name another folder.")
     try:
