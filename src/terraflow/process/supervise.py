@@ -21,6 +21,7 @@ import psutil
 
 from terraflow.lock import Lock
 from terraflow.process.child_processes import adopt_orphans, die_with_parent
+from terraflow.process.signals import let_pass
 from terraflow.process.supervisor import BecomeService, Child, Start, Supervisor
 
 __all__ = ["STARTERS", "lineage", "main", "split"]
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> int:
     {names} in commands are filled from TERRAFLOW_*. Several are one Python console script with
     different words; they are forked from one process that has imported it.
     """
+    let_pass()  # until handlers are set, a signal ends this process: nothing runs yet
     if os.environ.get("TERRAFLOW_RESOLVED") != "1":
         _resolve_first(arguments)
     above = STARTERS["honcho"]

@@ -19,6 +19,8 @@ from terraflow.console import command, say, stop_on_sigterm, table
 from terraflow.errors import ServiceError, StorageError, TerraFlowError
 from terraflow.files import make_dir
 from terraflow.lock import Lock
+from terraflow.process import honcho_start
+from terraflow.process.signals import held
 from terraflow.settings import Settings, load, resolve_ports
 from terraflow.stack import setup
 from terraflow.stack.databases.addresses import socket_folder
@@ -66,15 +68,15 @@ def up(assignments: Iterable[str] = (), *, only: Iterable[str] = (), detach: boo
     setup.prepare(settings)
     settings.save()
     root = config.project_root()
-    start = [sys.executable, "-m", "honcho", "start", "-e", os.devnull]
     groups = dict.fromkeys(service.group for service in services)
-    honcho_command = [*start, "-d", str(root), "-f", str(root / "Procfile"), *groups]
+    honcho_command = [sys.executable, "-m", honcho_start.__name__, str(root / "Procfile"), *groups]
     variables = environment(settings) | {"TERRAFLOW_ECHO": "0"}
     os.chdir(root)
     if not detach:
         _watch_in_child(settings, services, began)
-        os.execve(sys.executable, honcho_command, variables)  # the lock stays with honcho
-    with (settings.log_dir / "honcho.log").open("w") as log:
+        with held():
+            os.execve(sys.executable, honcho_command, variables)  # the lock stays with honcho
+    with (settings.log_dir / "honcho.log").open("w") as log, held():
         honcho = subprocess.Popen(
             honcho_command,
             env=variables,

@@ -1,0 +1,43 @@
+"""Start lines of the Procfile with honcho, as `honcho start` does, and stop them at any moment.
+
+honcho sends a signal to every process it manages, also to one that has no process id yet: that
+ends it with a traceback, and what it has started goes on. So signals are held until all have one.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from honcho.environ import parse_procfile
+from honcho.manager import Manager
+from honcho.printer import Printer
+
+from terraflow.process.signals import let_pass
+
+__all__ = ["main"]
+
+
+class _Manager(Manager):  # type: ignore[misc]  # honcho has no types
+    def _all_started(self) -> bool:
+        started: bool = super()._all_started()
+        if started:
+            let_pass()
+        return started
+
+
+def main(procfile: Path, names: list[str]) -> int:
+    """Run these lines of the Procfile until one of them ends, or a signal says to stop.
+
+    The program that becomes this one has held the signals, see `signals.held`.
+    """
+    commands = parse_procfile(procfile.read_text(encoding="utf-8")).processes
+    manager = _Manager(Printer(sys.stdout))
+    for name in names:
+        manager.add_process(name, commands[name])
+    manager.loop()
+    return int(manager.returncode or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

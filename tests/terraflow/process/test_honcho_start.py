@@ -1,0 +1,56 @@
+"""Stop what honcho starts, at any moment of its start."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from terraflow.process import honcho_start
+from terraflow.process.signals import held
+
+LINE = (
+    "exec {python} -c 'from terraflow.process.signals import let_pass; let_pass();"
+    " import time; time.sleep(60)'\n"
+)
+
+
+@pytest.mark.parametrize("delay_ms", range(0, 400, 40))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stop_while_starting_ends_all_without_a_traceback(
+    number: signal.Signals, delay_ms: int, tmp_path: Path
+) -> None:
+    procfile = tmp_path / "Procfile"
+    names = ["one", "two", "three"]
+    line = LINE.format(python=sys.executable)
+    procfile.write_text("".join(f"{name}: {line}" for name in names))
+    mark = {"TEST_HONCHO_START": str(tmp_path)}
+    with held():
+        honcho = subprocess.Popen(
+            [sys.executable, "-m", honcho_start.__name__, str(procfile), *names],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=os.environ | mark,
+            text=True,
+        )
+    time.sleep(delay_ms / 1000)
+    if number == signal.SIGINT:  # Ctrl+C reaches honcho's helper processes too
+        os.killpg(honcho.pid, number)
+    else:
+        honcho.send_signal(number)
+    printed, _ = honcho.communicate(timeout=20)
+    assert "Traceback" not in printed
+    assert honcho.returncode in (130, 143)
+    assert not [p.pid for p in psutil.process_iter() if _has(p, mark)]
+
+
+def _has(process: psutil.Process, mark: dict[str, str]) -> bool:
+    try:
+        return mark.items() <= process.environ().items()
+    except psutil.Error:
+        return False
