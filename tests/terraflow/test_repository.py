@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 import subprocess
@@ -126,7 +127,6 @@ def imports(path: Path) -> set[str]:
 #: Declared without being imported.
 TOOLS = {
     "bottleneck": "xarray's ffill and bfill call it",
-    "honcho": "the Procfile's commands run under it",
     "jupyterlab": "opens the notebooks",
     "lightgbm": "estimators.py imports it by name, where it is asked for",
     "pyarrow": "pandas and geopandas read and write Parquet with it",
@@ -148,7 +148,10 @@ def distributions(module: str) -> set[str]:
     """Names of what installs a module; Airflow is declared by the package that holds its parts."""
     if module == "airflow":
         return {"apache-airflow"}
-    return {name.lower().replace("_", "-") for name in packages_distributions().get(module, [])}
+    return {name.lower().replace("_", "-") for name in installed().get(module, [])}
+
+
+installed = functools.cache(packages_distributions)
 
 
 def test_every_import_is_a_declared_dependency() -> None:
