@@ -47,10 +47,10 @@ def measure(folder: Path, side: int) -> dict[str, Any]:
         ToolBox is not installed; "time_ratio_4x_pixels" of the default model.
     """
     from terraflow.eo.config.sections import Model  # noqa: PLC0415
-    from terraflow.eo.models.estimators import KINDS  # noqa: PLC0415 - no part of others' memory
+    from terraflow.eo.models.estimators import CLASSIFIERS  # noqa: PLC0415 - no part of others' memory
 
     default = Model().name
-    runs = {name: run(name, folder, side) for name in (*KINDS, *OTHERS) if installed(name)}
+    runs = {name: run(name, folder, side) for name in (*CLASSIFIERS, *OTHERS) if installed(name)}
     quarter = run(default, folder, side // 2)
     orfeo = runs.get("orfeo")
     ratio = runs[default]["mpx_per_s"] / orfeo["mpx_per_s"] if orfeo else None

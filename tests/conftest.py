@@ -27,15 +27,6 @@ hypothesis.settings.load_profile("patient")
 SLOVENIA = ROOT.parent / "shared" / "data" / "slovenia"
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares a fixture: tests of the stack, and those of one module."""
-    for item in items:
-        on_stack = item.get_closest_marker("services")
-        group = "services" if on_stack else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hide the shell's settings and the checkout's own config/local and var/."""

@@ -1,4 +1,4 @@
-"""A third project: a regression that brings its own target, and takes all else as it is."""
+"""A third project: a regression, which names its quantity and brings a model."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_crop_yield_from_ingest_to_monitor(
     assert areas.loc["West", "mean"] == pytest.approx(values[:, :48].mean(dtype="float64"))
     assert areas.loc["East", "mean"] == pytest.approx(np.nanmean(values[:, 48:].astype("float64")))
     assert Path(reported["files"]["quicklook"]).read_bytes().startswith(b"\x89PNG")
-    assert "| area | pixels | mean yield (t/ha) |" in reported["table"]
+    assert "| area | pixels | mean crop yield (t/ha) |" in reported["table"]
 
     assert run_step("origin", project, {"file": made["map"]})
     again = run_up_to("reproduce", project, {"file": made["map"]})

@@ -1,4 +1,4 @@
-"""Last steps of a new project: the platform's wheel, its pin, and a first commit.
+"""Last steps of a new project: the platform's wheel, its pin, line breaks, and a first commit.
 
 copier runs `main` in the project's folder with its own Python: it needs nothing beyond the standard
 library.
@@ -7,6 +7,7 @@ library.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ def main(operation: str) -> None:
     for old in set(vendor.glob("terraflow_eo-*.whl")) - {wheel}:
         old.unlink()
     pin(wheel, Path("requirements.lock"))
+    break_lines()
     if operation == "copy" and not Path(".git").exists():
         git("init", "--quiet", "--initial-branch", "main")
         git("add", "--all")
@@ -51,6 +53,13 @@ def pin(wheel: Path, lock: Path) -> None:
             kept.append(line)
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     lock.write_text("".join([*kept, f"./{wheel} \\\n    --hash=sha256:{digest}\n"]))
+
+
+def break_lines() -> None:
+    """Break lines anew where names are longer or shorter than in the template; where ruff is."""
+    ruff = shutil.which("ruff", path=Path(sys.executable).parent) or shutil.which("ruff")
+    if ruff:
+        subprocess.run([ruff, "format", "--quiet"], check=True)
 
 
 def git(*words: str) -> None:

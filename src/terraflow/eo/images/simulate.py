@@ -32,6 +32,8 @@ SCALE, OFFSET, NODATA = 0.0001, -0.1, 0  # as Sentinel-2 L2A since processing ba
 BANDS_M = {"B02": 10, "B03": 10, "B04": 10, "B08": 10, "B11": 20}
 CLOUD, VEGETATION, BARE, WATER = 9, 4, 5, 6  # scene classification values
 PARCELS = 260
+#: Of a reflectance of 1 in near infrared, of which BANDS_M has the fourth.
+YIELD_T_HA, NIR = 25.0, 3
 
 #: Reflectance per band in April and at the height of the season, then the month of that height.
 SPECTRA = {
@@ -59,7 +61,8 @@ def make_area(storage: Storage, root: str, *, seed: int) -> tuple[str, str]:
     Returns
     -------
     catalogue, labels : str
-        URIs of catalog.json and of labels.gpkg (EPSG:32633; fields class_name, parcel).
+        URIs of catalog.json and of labels.gpkg (EPSG:32633; fields class_name, parcel, and
+        yield_t_ha, a number in t/ha that is known to follow from near infrared at its height).
 
     Raises
     ------
@@ -80,7 +83,8 @@ def _write_area(folder: Path, random: np.random.Generator) -> None:
     parcels = _voronoi(random)
     classes = random.choice(len(SPECTRA), size=PARCELS, p=SHARES)
     classes[: len(SPECTRA)] = np.arange(len(SPECTRA))  # none is missing
-    _write_labels(folder / "labels.gpkg", parcels, classes, random)
+    surveyed = random.random(PARCELS) < 1 / 3
+    surveyed[: len(SPECTRA)] = True
     catalogue = pystac.Catalog(
         "simulated-sentinel-2", "Simulated images in the form of Sentinel-2 L2A; not measured."
     )
@@ -98,6 +102,9 @@ def _write_area(folder: Path, random: np.random.Generator) -> None:
             random=random,
         )
         catalogue.add_item(item)
+    height = np.array([_spectrum(kind, list(SPECTRA.values())[kind][2]) for kind in classes])
+    yields = YIELD_T_HA * (height * brightness)[:, NIR] + random.normal(0, 0.3, PARCELS)
+    _write_labels(folder / "labels.gpkg", parcels, classes, yields.clip(0), surveyed)
     catalogue.normalize_hrefs(str(folder))
     catalogue.make_all_asset_hrefs_relative()
     catalogue.save(catalog_type=pystac.CatalogType.SELF_CONTAINED)
@@ -116,16 +123,20 @@ def _write_labels(
     path: Path,
     parcels: npt.NDArray[np.int32],
     classes: npt.NDArray[np.int64],
-    random: np.random.Generator,
+    yields: npt.NDArray[np.float64],
+    surveyed: npt.NDArray[np.bool_],
 ) -> None:
     """Write every third parcel, shrunk by 15 m, as a surveyor would."""
-    surveyed = random.random(PARCELS) < 1 / 3
-    surveyed[: len(SPECTRA)] = True
     transform = from_origin(WEST_M, NORTH_M, PIXEL_M, PIXEL_M)
     mask = surveyed[parcels]
     names = list(SPECTRA)
     rows = [
-        {"parcel": int(value), "class_name": names[classes[int(value)]], "geometry": shape(outline)}
+        {
+            "parcel": int(value),
+            "class_name": names[classes[int(value)]],
+            "yield_t_ha": round(float(yields[int(value)]), 2),
+            "geometry": shape(outline),
+        }
         for outline, value in shapes(parcels, mask=mask, transform=transform)
     ]
     frame = gpd.GeoDataFrame(rows, crs=CRS)

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from terraflow.eo.config.sections import Model
 from terraflow.eo.hooks import ModelFactory
-from terraflow.eo.models.estimators import KINDS, Kind, Parameters
+from terraflow.eo.models.estimators import CLASSIFIERS, REGRESSORS, Kind, Parameters
 from terraflow.errors import ConfigError, error_place, first_line, nearest
 
 __all__ = ["ModelChoice", "choose_model", "fit", "one_thread"]
@@ -105,12 +105,13 @@ def choose_model(
         There is no such model, or it has no such parameter; the nearest names are told. Or an own
         model has the name of a built-in one, or is of the wrong sort.
     """
-    if twice := sorted(set(own) & set(KINDS)):
+    built_in = CLASSIFIERS if probabilities else REGRESSORS
+    if twice := sorted(set(own) & set(built_in)):
         raise ConfigError(
             f"The project's own model {twice[0]} has the name of a built-in one; rename it in "
             "Project(models=...)."
         )
-    kind = _find(model.name, own)
+    kind = _find(model.name, built_in, own)
     _check_parameters(model, kind)
     choice = ModelChoice(model.name, kind, dict(model.parameters), seed)
     _check_sort(choice, probabilities=probabilities)
@@ -161,11 +162,12 @@ def _is_refusal(error: Exception, estimator: Any) -> bool:
     return own or isinstance(error, ValueError | TypeError) or type(error).__name__ == REFUSAL
 
 
-def _find(name: str, own: Mapping[str, ModelFactory]) -> Kind:
-    if name in KINDS:
-        return KINDS[name]
+def _find(name: str, built_in: Mapping[str, Kind], own: Mapping[str, ModelFactory]) -> Kind:
+    if name in built_in:
+        return built_in[name]
     if name not in own:
-        raise ConfigError(f"[model] name {name!r} is not known; {_suggest(name, [*KINDS, *own])}.")
+        known = [*built_in, *own]
+        raise ConfigError(f"[model] name {name!r} is not known; {_suggest(name, known)}.")
     search = getattr(own[name], "search", None)
     return Kind(own[name], defaults={}, fixed={}, search=search, trusted=None)
 

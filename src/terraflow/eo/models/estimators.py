@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["KINDS", "Kind", "Parameters"]
+__all__ = ["CLASSIFIERS", "REGRESSORS", "Kind", "Parameters"]
 
 Parameters = dict[str, Any]
 
@@ -56,8 +56,13 @@ def _search_forest(trial: optuna.Trial) -> Parameters:
     return {
         "max_features": trial.suggest_float("max_features", 0.05, 0.8, log=True),
         "min_samples_leaf": trial.suggest_int("min_samples_leaf", 1, 16, log=True),
-        "criterion": trial.suggest_categorical("criterion", ["gini", "entropy"]),
-    } | _weight(trial, ["none", "balanced", "balanced_subsample"])
+    }
+
+
+def _search_forest_of_classes(trial: optuna.Trial) -> Parameters:
+    criterion = trial.suggest_categorical("criterion", ["gini", "entropy"])
+    weight = _weight(trial, ["none", "balanced", "balanced_subsample"])
+    return _search_forest(trial) | {"criterion": criterion} | weight
 
 
 def _search_lightgbm(trial: optuna.Trial) -> Parameters:
@@ -68,7 +73,11 @@ def _search_lightgbm(trial: optuna.Trial) -> Parameters:
         "min_child_samples": trial.suggest_int("min_child_samples", 5, 80, log=True),
         "colsample_bytree": trial.suggest_float("colsample_bytree", 0.2, 1),
         "reg_lambda": trial.suggest_float("reg_lambda", 0.001, 10, log=True),
-    } | _weight(trial, ["none", "balanced"])
+    }
+
+
+def _search_lightgbm_of_classes(trial: optuna.Trial) -> Parameters:
+    return _search_lightgbm(trial) | _weight(trial, ["none", "balanced"])
 
 
 def _search_mlp(trial: optuna.Trial) -> Parameters:
@@ -86,12 +95,12 @@ def _weight(trial: optuna.Trial, choices: list[str]) -> Parameters:
 
 
 #: One thread each: several would add votes or gradients in changing order, and round differently.
-KINDS = {
+CLASSIFIERS = {
     "random_forest": Kind(
         "sklearn.ensemble:RandomForestClassifier",
         defaults={"n_estimators": 200, "min_samples_leaf": 2},
         fixed={"n_jobs": 1},
-        search=_search_forest,
+        search=_search_forest_of_classes,
         decided=("class_weight",),
         trusted=("sklearn.tree._tree.Tree",),
     ),
@@ -106,7 +115,7 @@ KINDS = {
             "subsample_freq": 1,
         },
         fixed={"n_jobs": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1},
-        search=_search_lightgbm,
+        search=_search_lightgbm_of_classes,
         decided=("class_weight",),
         further=("extra_trees", "feature_fraction_bynode", "max_bin", "path_smooth"),
         trusted=(
@@ -130,4 +139,26 @@ KINDS = {
             "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
         ),
     ),
+}
+
+#: The same models, of numbers.
+REGRESSORS = {
+    "random_forest": replace(
+        CLASSIFIERS["random_forest"],
+        estimator="sklearn.ensemble:RandomForestRegressor",
+        search=_search_forest,
+        decided=(),
+    ),
+    "lightgbm": replace(
+        CLASSIFIERS["lightgbm"],
+        estimator="lightgbm:LGBMRegressor",
+        search=_search_lightgbm,
+        decided=(),
+        trusted=(
+            "collections.OrderedDict",
+            "lightgbm.basic.Booster",
+            "lightgbm.sklearn.LGBMRegressor",
+        ),
+    ),
+    "mlp": replace(CLASSIFIERS["mlp"], estimator="sklearn.neural_network:MLPRegressor", refused={}),
 }

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -16,7 +17,7 @@ from learning import SMALL, make_choice
 from samples import CLASSES, FEATURES, make_samples
 from terraflow.eo.config.sections import Model
 from terraflow.eo.models.choice import REFUSED, ModelChoice, choose_model, fit, one_thread
-from terraflow.eo.models.estimators import KINDS
+from terraflow.eo.models.estimators import CLASSIFIERS, REGRESSORS
 from terraflow.errors import ConfigError
 
 
@@ -25,7 +26,7 @@ def make(name: str = "random_forest", **parameters: Any) -> Any:
     return make_choice(name, **parameters).make()
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_make_twice_gives_the_same_probabilities_to_the_last_bit(name: str) -> None:
     samples = make_samples()
     answers = []
@@ -39,7 +40,7 @@ def test_make_twice_gives_the_same_probabilities_to_the_last_bit(name: str) -> N
     assert (samples["class_name"] == model.predict(samples[FEATURES])).mean() > 0.6
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_make_float64_gives_the_classes_of_float32(name: str) -> None:
     samples = make_samples()
     with one_thread():
@@ -93,7 +94,7 @@ def test_choose_model_unfit_parameter_is_refused(name: str, key: str, expected: 
         make_choice(name, **{key: 1})
 
 
-@pytest.mark.parametrize("key", KINDS["lightgbm"].further)
+@pytest.mark.parametrize("key", CLASSIFIERS["lightgbm"].further)
 def test_make_lightgbm_takes_parameters_beyond_its_signature(key: str) -> None:
     values = {
         "extra_trees": True,
@@ -152,7 +153,7 @@ def test_make_library_that_cant_be_loaded_is_a_sentence(
     (tmp_path / "no_openmp.py").write_text("raise OSError('libgomp.so.1: cannot open')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(
-        KINDS, "lightgbm", replace(KINDS["lightgbm"], estimator="no_openmp:Classifier")
+        CLASSIFIERS, "lightgbm", replace(CLASSIFIERS["lightgbm"], estimator="no_openmp:Classifier")
     )
     with pytest.raises(ConfigError, match=r"no_openmp can't be loaded: libgomp.*install OpenMP"):
         make("lightgbm")
@@ -320,12 +321,34 @@ def test_choose_model_regressor_with_probabilities_is_no_classifier() -> None:
         choose("odd", own={"odd": Odd})
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_choose_model_classifier_where_a_regressor_is_needed_is_refused(name: str) -> None:
+def test_choose_model_classifier_where_a_regressor_is_needed_is_refused() -> None:
+    own = {"trees": RandomForestClassifier}
     with pytest.raises(
         ConfigError, match="the target of this project needs one that predicts numbers; name"
     ):
-        choose_model(Model(name=name), {}, seed=7, probabilities=False)
+        choose_model(Model(name="trees"), own, seed=7, probabilities=False)
+
+
+@pytest.mark.parametrize("name", REGRESSORS)
+def test_built_in_models_of_numbers_learn_them_and_do_so_twice_alike(name: str) -> None:
+    samples = make_samples()
+    wanted = 2 * samples[FEATURES[0]] + samples[FEATURES[1]]
+    choice = choose_model(Model(name=name), {}, seed=7, probabilities=False)
+    answers = []
+    for _ in range(2):
+        with one_thread():
+            model = fit(choice.make(), samples[FEATURES], wanted)
+        answers.append(model.predict(samples[FEATURES]))
+    assert (answers[0] == answers[1]).all()
+    assert np.corrcoef(answers[0], wanted)[0, 1] > 0.9
+    trial = optuna.trial.FixedTrial(
+        {"max_features": 0.5, "min_samples_leaf": 2, "n_estimators": 50, "learning_rate": 0.1}
+        | {"num_leaves": 7, "min_child_samples": 5, "colsample_bytree": 1.0, "reg_lambda": 1.0}
+        | {"width": 16, "layers": 1, "alpha": 0.1, "learning_rate_init": 0.01}
+    )
+    found = REGRESSORS[name].search(trial)
+    tuned = choose_model(Model(name=name, parameters=found), {}, seed=7, probabilities=False)
+    assert tuned.make() is not None
 
 
 def test_choose_model_regressor_where_one_is_needed_is_taken() -> None:

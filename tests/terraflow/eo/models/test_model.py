@@ -19,7 +19,7 @@ from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.eo.config.sections import Model
 from terraflow.eo.hooks import Hooks
 from terraflow.eo.models.choice import ModelChoice, choose_model, fit, one_thread
-from terraflow.eo.models.estimators import KINDS
+from terraflow.eo.models.estimators import CLASSIFIERS
 from terraflow.eo.models.model import LoadedModel, ModelInfo, log_model
 from terraflow.eo.models.model import load_model as load_with
 from terraflow.errors import ConfigError, DataError, ServiceError
@@ -57,7 +57,7 @@ def told(one: ProjectConfig) -> ModelInfo:
     )
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_log_model_reads_back_the_same_model_for_maps_and_for_the_server(
     name: str, tracked_settings: Settings
 ) -> None:

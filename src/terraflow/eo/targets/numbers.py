@@ -1,0 +1,174 @@
+"""Numbers: a quantity of each pixel, by polygons or points where it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from odc.geo.geobox import GeoBox
+
+from terraflow.eo.config.sections import Labels, Map
+from terraflow.eo.targets.figures import number_figure
+from terraflow.eo.targets.parts import (
+    Band,
+    Floats,
+    HeldOut,
+    MapView,
+    ReportFiles,
+    Sums,
+    markdown_table,
+)
+from terraflow.eo.targets.target import Target
+from terraflow.eo.targets.vector import anchors, burn_rows, inside, on_grid_crs, read_frame, shrink
+from terraflow.eo.targets.zonal import mean_per_area
+from terraflow.errors import DataError
+from terraflow.storage import Storage
+
+__all__ = ["NumberLabels", "Numbers"]
+
+QUICKLOOK_PX = 1200
+
+
+@dataclass(frozen=True)
+class NumberLabels:
+    """Polygons or points, each with a number.
+
+    Attributes
+    ----------
+    frame : GeoDataFrame
+        In the grid's CRS, index 0 to n - 1, column `value_`, float64.
+    """
+
+    frame: gpd.GeoDataFrame
+
+    @property
+    def expected(self) -> list[str]:
+        """Give none: numbers have no strata."""
+        return []
+
+    def burn(self, geobox: GeoBox) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32]]:
+        """Give each pixel the number of the polygon that holds its centre, or of the point in it.
+
+        Returns
+        -------
+        values : MaskedArray, shape (y, x), float64
+            Masked where there is no label.
+        polygons : ndarray, shape (y, x), int32
+            Row of `frame`, -1 is none, as for points.
+        """
+        rows, polygons = burn_rows(self.frame, geobox)
+        values = np.append(self.frame["value_"].to_numpy("float64"), np.nan)[rows]
+        return np.ma.masked_invalid(values), polygons
+
+    def decode(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Give the numbers themselves."""
+        return values
+
+    def anchors(self) -> Floats:
+        """Give a point within each geometry: float64, shape (geometry, 2), x and y."""
+        return anchors(self.frame)
+
+
+class Numbers(Target):
+    """A map of a quantity: float32, NaN is nodata. An error is predicted less observed.
+
+    A project derives its own, which names the quantity:
+
+    >>> class Biomass(Numbers):
+    ...     name, column, unit = "biomass", "biomass_t_ha", "t/ha"
+
+    Attributes
+    ----------
+    unit : str
+        Of the quantity, as "t/ha"; "" where it has none.
+    """
+
+    name = "numbers"
+    column = "value"
+    unit: ClassVar[str] = ""
+    primary = "rmse"
+    greater_is_better = False
+    headline = ("rmse", "mae", "r2", "bias")
+    dtype = "float32"
+    overview_resampling = "average"
+    code = (__name__, "terraflow.eo.targets.vector")
+
+    @property
+    def quantity(self) -> str:
+        """Name of the quantity for a reader, with its unit."""
+        spoken = self.name.replace("_", " ")
+        return f"{spoken} ({self.unit})" if self.unit else spoken
+
+    def read_labels(
+        self, uri: str, labels: Labels, geobox: GeoBox, storage: Storage
+    ) -> NumberLabels:
+        """Read polygons or points whose attribute [labels] field is the quantity.
+
+        Raises
+        ------
+        DataError
+            They can't be read, hold no numbers, or lie outside of the grid.
+        """
+        frame = on_grid_crs(read_frame(uri, storage), uri, labels, geobox)
+        if not pd.api.types.is_numeric_dtype(frame[labels.field]):
+            found = frame[labels.field].iloc[0]
+            raise DataError(
+                f"{labels.field} of {uri} holds {found!r}, which is no number; correct the data, "
+                "or name another attribute by [labels] field."
+            )
+        frame = inside(frame.assign(value_=frame[labels.field].astype("float64")), uri, geobox)
+        return NumberLabels(shrink(frame, labels.shrink, uri).reset_index(drop=True))
+
+    def count(
+        self, reference: Any, predictions: Floats, groups: npt.ArrayLike, levels: Sequence[str]
+    ) -> Sums:
+        """Add up n, e, e2, abs(e), y and y2 of each group: shape (group, 6)."""
+        del levels
+        y = np.asarray(reference, dtype="float64")
+        e = predictions[:, 0] - y
+        found, number = np.unique(groups, return_inverse=True)
+        terms = (np.ones_like(e), e, e**2, np.abs(e), y, y**2)
+        return np.stack([np.bincount(number, t, len(found)) for t in terms], axis=1)
+
+    def measures(self, sums: Sums, levels: Sequence[str]) -> dict[str, Floats]:
+        """Compute RMSE, MAE and bias in the quantity's unit, and R2, the share explained."""
+        del levels
+        n, e, e2, absolute, y, y2 = np.moveaxis(sums, -1, 0)
+        spread = y2 - y**2 / n
+        r2 = 1 - np.divide(e2, spread, out=np.full_like(spread, np.nan), where=spread > 0)
+        return {"rmse": np.sqrt(e2 / n), "mae": absolute / n, "r2": r2, "bias": e / n}
+
+    def bands(self, levels: Sequence[str], section: Map) -> list[Band]:
+        """Describe the one band."""
+        del levels, section
+        return [Band(self.name, f"Predicted {self.quantity}", unit=self.unit, nodata=np.nan)]
+
+    def report(self, view: MapView, held_out: HeldOut, section: Map) -> ReportFiles:
+        """Make a table of the mean of each area of [map] areas, and a quicklook."""
+        del held_out
+        where = (view.crs, view.transform, view.areas(), section.areas_field)
+        areas = mean_per_area(view.values, *where)
+        rows = [(a.area, str(a.pixels), f"{a.mean:.2f}") for a in areas.itertuples()]
+        table = markdown_table(("area", "pixels", f"mean {self.quantity}"), rows)
+
+        def draw(path: Path) -> None:
+            small = view.thumbnail(QUICKLOOK_PX)
+            figure = number_figure(
+                small, self.quantity, view.note, bounds=view.bounds, title=view.title
+            )
+            figure.savefig(path, dpi=150)
+
+        return ReportFiles(
+            {
+                "quicklook": ("quicklook.png", draw),
+                "area table": ("areas.md", lambda path: path.write_text(table, "utf-8")),
+                "areas": ("areas.csv", lambda path: areas.to_csv(path, index=False)),
+            },
+            table,
+        )
