@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -70,17 +71,27 @@ def _same(name: str, text: str) -> bool:
     return origin.is_file() and origin.read_text() == text
 
 
+TASKS = ("example", "mask", "regression", "stubs")
+LICENCES = ("MIT", "Apache-2.0", "BSD-3-Clause", "GPL-3.0-or-later", "proprietary")
+
+
+@pytest.mark.parametrize("licence", LICENCES)
+def test_every_licence_is_whole(licence: str, render: Render) -> None:
+    made = files(render(licence=licence, author_name="A. B."))
+    holder = {"Apache-2.0": "Apache License", "GPL-3.0-or-later": "GNU GENERAL PUBLIC LICENSE"}
+    assert holder.get(licence, "A. B.") in made["LICENSE"]
+    named = tomllib.loads(made["pyproject.toml"])["project"]["license"]
+    assert named == ("LicenseRef-Proprietary" if licence == "proprietary" else licence)
+
+
 @pytest.mark.parametrize(
-    ("dags", "store", "licence"),
-    [
-        *product(["python", "yaml", "both"], ["minio", "local"], ["MIT"]),
-        *(("both", "local", licence) for licence in ("Apache-2.0", "BSD-3-Clause")),
-        *(("both", "local", licence) for licence in ("GPL-3.0-or-later", "proprietary")),
-    ],
+    ("task", "store", "dags"),
+    list(product(TASKS, ["minio", "local"], ["python", "yaml", "both"])),
 )
-def test_every_combination_is_sound(dags: str, store: str, licence: str, render: Render) -> None:
+def test_every_combination_is_sound(task: str, store: str, dags: str, render: Render) -> None:
     answers = {"project_name": "Flood map", "author_name": 'A "B" C', "author_email": "a@b.org"}
-    folder = render(dags=dags, store=store, licence=licence, **answers)
+    folder = render(task=task, dags=dags, store=store, **answers)
+    break_lines(folder)
     made = files(folder)
     for name, text in made.items():
         assert not re.search(r"\[%|%\]|\[\[=|=\]\]", name + text), name
@@ -109,12 +120,72 @@ def test_every_combination_is_sound(dags: str, store: str, licence: str, render:
             "both": {"dags/flood_map_training.py", "dags/flood_map_training_yaml.yml"},
         }[dags]
     )
-    holder = {"Apache-2.0": "Apache License", "GPL-3.0-or-later": "GNU GENERAL PUBLIC LICENSE"}
-    assert holder.get(licence, 'A "B" C') in made["LICENSE"]
+    for words in (["check"], ["format", "--check"]):
+        run(folder, "ruff", *words, "--no-cache")
+
+
+@pytest.mark.parametrize(
+    ("task", "store", "dags"),
+    [
+        pytest.param(
+            *answers, marks=[] if answers[1:] == ("local", "both") else [pytest.mark.exhaustive]
+        )
+        for answers in product(TASKS, ["minio", "local"], ["python", "yaml", "both"])
+    ],
+)
+def test_every_combination_passes_its_unit_tests(
+    task: str, store: str, dags: str, render: Render
+) -> None:
+    name = "Wide fields of Europe by radar"
+    folder = render(task=task, store=store, dags=dags, project_name=name)
+    break_lines(folder)
+    told = run(folder, "pytest", "-q", "-m", "not services", "-p", "no:cacheprovider")
+    assert " passed" in told
+    assert ("xfailed" in told) == (task == "stubs")
+    assert not re.search(r"\d (failed|skipped|error)", told)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_passes_lint_whatever_the_length_of_its_name(task: str, render: Render) -> None:
+    for name in ("Sea", "Wide fields of Europe by radar"):
+        folder = render(task=task, project_name=name)
+        break_lines(folder)
+        run(folder, "mypy")
+        run(folder, "ruff", "check", "--no-cache")
+        run(folder, "ruff", "format", "--check", "--no-cache")
+
+
+def run(folder: Path, *words: str) -> str:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("TERRAFLOW_")}
     done = subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "--quiet", folder], capture_output=True, check=False
+        [sys.executable, "-m", *words],
+        cwd=folder,
+        env=kept | {"PYTHONPATH": str(folder / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
-    assert done.returncode == 0, done.stdout.decode()
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def break_lines(folder: Path) -> None:
+    """As the last steps of a new project do."""
+    run(folder, "ruff", "format", "--no-cache")
+
+
+def test_mask_and_regression_differ_from_the_example_where_they_should(render: Render) -> None:
+    mask = tomllib.loads(files(render(task="mask"))["config/water_mask.toml"])
+    assert set(mask["labels"]["classes"].values()) == set(mask["map"]["colours"])
+    assert len(mask["map"]["colours"]) == 2
+    made = files(render(task="regression"))
+    numbers = tomllib.loads(made["config/crop_yield.toml"])
+    assert numbers["labels"]["field"] == "yield_t_ha"
+    assert numbers["model"]["name"] == "random_forest"
+    assert "map" not in numbers
+    assert 'name, column, unit = "crop_yield"' in made["src/crop_yield/target.py"]
 
 
 @pytest.mark.parametrize(
