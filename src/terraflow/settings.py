@@ -59,16 +59,18 @@ class S3(_Section):
     """Buckets, and the endpoint when store is "s3"; credentials come from the AWS chain."""
 
     endpoint: str | None = Field(None, description="empty for Amazon's own; http://host:port else")
-    region: str = "us-east-1"
-    artifact_bucket: str = "mlflow"
-    data_bucket: str = "eo-data"
+    region: str = Field("us-east-1", description="of the buckets")
+    artifact_bucket: str = Field("mlflow", description="of MLflow's artifacts")
+    data_bucket: str = Field("eo-data", description="of images, samples and maps")
 
 
 class Database(_Section):
     """Where Airflow and MLflow keep their metadata; with a URL on a PostgreSQL server elsewhere."""
 
-    kind: Literal["sqlite", "postgresql"] = "sqlite"
-    url: str | None = None
+    kind: Literal["sqlite", "postgresql"] = Field(
+        "sqlite", description='"postgresql" where many tasks or machines write at once'
+    )
+    url: str | None = Field(None, description="a server elsewhere: postgresql://USER@HOST:PORT")
 
     @model_validator(mode="after")
     def _server_elsewhere(self) -> Database:

@@ -75,5 +75,5 @@ def make(template: Path, target: Path, answers: dict[str, str], *, defaults: boo
         )
     except (CopierError, ValueError) as error:
         raise TerraFlowError(
-            f"The project was not made: {first_line(error).rstrip('.')}."
+            f"The project was not made: {first_line(error).rstrip('.')}; answer otherwise."
         ) from error

@@ -55,7 +55,10 @@ def build(repository: Path, target: Path) -> Path:
             check=False,
         )
         if done.returncode:
-            raise TerraFlowError(f"The wheel can't be built:\n{done.stderr.strip()}")
+            raise TerraFlowError(
+                f"The wheel can't be built:\n{done.stderr.strip()}\n; install uv and setuptools, "
+                "or let pip reach an index."
+            )
         [built] = (Path(folder) / "dist").glob("terraflow_eo-*.whl")
         target.mkdir(parents=True, exist_ok=True)
         wheel = target / built.name

@@ -56,7 +56,10 @@ def serve(settings: Settings, *, run_id: str, model_uri: str, curl: str = "", de
         The port is taken, a model server already runs, or it does not start.
     """
     if bool(run_id) == bool(model_uri):
-        raise ConfigError("Name one model: --run-id ID, or --model models:/NAME@ALIAS.")
+        raise ConfigError(
+            "No model or more than one is named; name one by --run-id ID, or by --model "
+            "models:/NAME@ALIAS."
+        )
     curl_file = config.user_path(curl) if curl else None
     if curl_file and not curl_file.parent.is_dir():
         raise ConfigError(f"--curl {curl} lies in no folder that exists; give another file.")
@@ -163,7 +166,9 @@ def _ask(settings: Settings, body: bytes, content_type: str, name: str) -> list[
             f"`{command('logs', MODEL_SERVER)}`."
         ) from error
     if answer.status_code == 400:
-        raise ConfigError(f"{name} does not fit the model: {answer.json()['message']}")
+        raise ConfigError(  # whose message ends with what to do
+            f"{name} does not fit the model: {answer.json()['message']}"
+        )
     if answer.is_error:
         raise ServiceError(
             f"The model server answered with status {answer.status_code}; see "

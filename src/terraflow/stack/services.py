@@ -126,7 +126,7 @@ def select(settings: Settings, only: Iterable[str] = ()) -> list[Service]:
     if not (used := [s for s in chosen if s.has_use(settings)]):
         raise ConfigError(
             f"--only {','.join(sorted(wanted))} leaves nothing to start: the settings of store and "
-            "database need none of it."
+            "database need none of it; name others, or change these keys."
         )
     return used
 

@@ -199,10 +199,14 @@ def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:
         lines += [f"{key} = {str(value).replace('%', '%%')}" for key, value in values.items()]
     write_private(var / "airflow" / "airflow.cfg", "\n".join(lines) + "\n")
     write_private(passwords, json.dumps({ADMIN: secret["airflow_password"]}))
+    page = "/tree/welcome.ipynb" if (root / "notebooks" / "welcome.ipynb").exists() else ""
     jupyter = {
         "IdentityProvider": {"token": secret["jupyter_token"]},
         "ServerApp": {"allow_root": True, "quit_button": False},
-        "LabApp": {"app_settings_dir": str(var / "jupyter" / "settings")},
+        "LabApp": {
+            "app_settings_dir": str(var / "jupyter" / "settings"),
+            "default_url": f"/lab{page}",
+        },
     }
     # without it JupyterLab asks whether it may fetch news, and looks for newer versions if so
     quiet = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}

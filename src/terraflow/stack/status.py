@@ -148,7 +148,7 @@ def _credentials(settings: Settings) -> dict[str, str]:
     return {
         "airflow user": ADMIN,
         "airflow password": secret["airflow_password"],
-        "jupyter": f"{settings.jupyter_url}/lab?token={secret['jupyter_token']}",
+        "jupyter": f"{settings.jupyter_url}/?token={secret['jupyter_token']}",
         "minio user": secret["minio_user"],
         "minio password": secret["minio_password"],
     }

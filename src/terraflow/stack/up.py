@@ -288,7 +288,9 @@ def reset(settings: Settings, confirm: Callable[[str], bool]) -> bool:
                     target.mkdir(mode=0o700)
         shutil.rmtree(socket_folder(settings), ignore_errors=True)
     except OSError as error:
-        raise StorageError(f"{error.filename} can't be deleted: {error.strerror}.") from error
+        raise StorageError(
+            f"{error.filename} can't be deleted: {error.strerror}; delete it yourself."
+        ) from error
     return True
 
 

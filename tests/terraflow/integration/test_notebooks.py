@@ -13,7 +13,10 @@ import pytest
 
 from harness import ROOT, Stack
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = [
+    *(ROOT / "notebooks").glob("*.ipynb"),
+    *(ROOT / "notebooks" / "examples").glob("*.ipynb"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def variables(served: Stack) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs_and_shows_pictures(
+def test_notebook_runs_and_examples_show_pictures(
     notebook: Path, variables: dict[str, str], tmp_path: Path
 ) -> None:
     done = subprocess.run(
@@ -61,4 +64,11 @@ def test_notebook_runs_and_shows_pictures(
     assert done.returncode == 0, done.stderr
     cells = json.loads((tmp_path / notebook.name).read_text())["cells"]
     shown = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
-    assert any("image/png" in data for data in shown)
+    if notebook.parent.name == "examples":
+        assert any("image/png" in data for data in shown)
+
+
+def test_jupyterlab_opens_the_welcome_page(served: Stack) -> None:
+    page = httpx.get(served.credentials()["jupyter"], follow_redirects=True)
+    assert page.url.path == "/lab/tree/welcome.ipynb"
+    assert page.status_code == 200

@@ -243,7 +243,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], list[An
 
 @pytest.mark.parametrize("names", [("", ""), ("1" * 32, "models:/m/1")])
 def test_serve_not_exactly_one_model_is_refused(names: tuple[str, str], free: Settings) -> None:
-    with pytest.raises(ConfigError, match="Name one model: --run-id ID, or --model"):
+    with pytest.raises(
+        ConfigError,
+        match="No model or more than one is named; name one by --run-id ID, or by --model",
+    ):
         serve(free, run_id=names[0], model_uri=names[1], detach=True)
 
 

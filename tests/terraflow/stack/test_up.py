@@ -373,7 +373,9 @@ def test_reset_during_a_setup_is_refused(lock: str, kept: Settings, start: Start
 
 def test_reset_folder_that_can_not_be_deleted_is_a_sentence(settings: Settings) -> None:
     settings.artifacts.write_text("a file")
-    with pytest.raises(StorageError, match=r"artifacts can't be deleted: Not a directory\."):
+    with pytest.raises(
+        StorageError, match=r"artifacts can't be deleted: Not a directory; delete it yourself\."
+    ):
         reset(settings, agree)
 
 

@@ -80,7 +80,10 @@ class Data(Section):
                     f"area {list(self.area)} is no box; write west, south, east, north in degrees"
                 )
         if unknown := set(self.scaling) - set(self.bands):
-            raise ValueError(f"scaling names {', '.join(sorted(unknown))}, which bands does not")
+            raise ValueError(
+                f"scaling names {', '.join(sorted(unknown))}, which bands does not; correct one of "
+                "them"
+            )
         return self
 
     @field_validator("area")
@@ -94,7 +97,9 @@ class Data(Section):
         try:
             re.compile(pattern)
         except re.error as error:
-            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+            raise ValueError(
+                f"{pattern!r} is no regular expression: {error}; write one as Python's re reads it"
+            ) from error
         return pattern
 
 
@@ -136,5 +141,7 @@ class CloudMask(Section):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.clear is None) == (self.cloudy_bits is None):
-            raise ValueError("exactly one of clear and cloudy_bits is expected")
+            raise ValueError(
+                "exactly one of clear and cloudy_bits is expected; remove one, or write one"
+            )
         return self

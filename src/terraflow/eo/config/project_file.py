@@ -32,7 +32,8 @@ class ProjectConfig(Section):
     Attributes
     ----------
     name : str
-        Name of the MLflow experiment and of the registered model.
+        Name of the MLflow experiment and of the registered model; by default the package's, with
+        hyphens.
     seed : int
         Seed of everything random.
     """

@@ -32,7 +32,7 @@ def _statistic(name: str) -> str:
 
 def _colour(text: str) -> str:
     if not re.fullmatch("#[0-9a-fA-F]{6}", text):
-        raise ValueError("write a colour as #1f6b35")
+        raise ValueError(f"{text!r} is no colour; write it as #1f6b35")
     return text
 
 
@@ -74,7 +74,9 @@ class Labels(Section):
         if not isinstance(values, dict):
             return values
         if twice := [new for old, new in cls.FORMER.items() if {old, new} <= set(values)]:
-            raise ValueError(f"{twice[0]} is given twice, by its present and its former name")
+            raise ValueError(
+                f"{twice[0]} is given twice, by its present and its former name; remove one"
+            )
         return {cls.FORMER.get(key, key): value for key, value in values.items()}
 
 
@@ -173,6 +175,7 @@ class Validation(Section):
     block_size_px : int
         Side of a block.
     folds : int
+        Parts of the blocks, each held out once.
     whole_polygons : bool
         All pixels of a polygon take one block, that which holds a point within the polygon. False
         cuts polygons at blocks' edges, which a few polygons larger than a block call for.

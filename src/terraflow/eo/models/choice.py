@@ -182,7 +182,7 @@ def _check_parameters(model: Model, kind: Kind) -> None:
                 "the same model; remove it, and change the seed by `seed`."
             )
         if key in kind.refused:
-            raise ConfigError(f"[model] {model.name} has no {key}: {kind.refused[key]}.")
+            raise ConfigError(f"[model] {model.name} has no {key}; {kind.refused[key]}.")
         if key not in known:
             raise ConfigError(
                 f"[model] {model.name} has no parameter {key!r}; {_suggest(key, known)}."

@@ -116,7 +116,9 @@ def await_dag(api: AirflowApi, dag_id: str) -> dict[str, Any]:
         for error in api.rows("/importErrors", "import_errors"):
             if Path(error.get("filename") or "").stem == dag_id:
                 last = error["stack_trace"].strip().splitlines()[-1]
-                raise ServiceError(f"{error['filename']} can't be imported by Airflow: {last}.")
+                raise ServiceError(
+                    f"{error['filename']} can't be imported by Airflow: {last}; mend it there."
+                )
         if time.monotonic() > deadline:
             raise ServiceError(
                 f"Airflow does not know the DAG {dag_id} after {PARSE_S:.0f} s; see "

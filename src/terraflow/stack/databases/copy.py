@@ -51,7 +51,10 @@ def copy_all(settings: Settings, variables: Mapping[str, str]) -> None:
     source = settings.model_copy(update={"database": Database()})
     files = {name: SqliteDatabase(name, source).file for name in PACKAGES}
     if missing := [str(path) for path in files.values() if not path.exists()]:
-        raise ServiceError(f"There is no {' and no '.join(missing)}, so there is nothing to copy.")
+        raise ServiceError(
+            f"There is no {' and no '.join(missing)}, so there is nothing to copy; set "
+            "[database] kind, and start the stack."
+        )
     for path in files.values():
         _check_sound(path)
     migrate(source, variables)
@@ -156,7 +159,8 @@ def _check_same_shape(
         if found != set(one.columns.keys()):
             odd = ", ".join(sorted(found ^ set(one.columns.keys())))
             raise ServiceError(
-                f"Table {one.name} has other columns in {path} than in PostgreSQL ({odd})."
+                f"Table {one.name} has other columns in {path} than in PostgreSQL ({odd}); start "
+                "once with SQLite, so that it is migrated, and copy again."
             )
     for name in sorted(names - set(tables.tables)):
         say(f"{path}: table {name} is of no use to this version, and stays where it is")

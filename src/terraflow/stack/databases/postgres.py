@@ -193,7 +193,7 @@ def _create(settings: Settings, binary: Path) -> None:
         last = " | ".join(done.stdout.strip().splitlines()[-3:])
         raise ServiceError(
             f"PostgreSQL's files can't be made: {binary.with_name('initdb')} ended with code "
-            f"{done.returncode}: {last}."
+            f"{done.returncode}: {last}; run it by hand to see more."
         )
     once.unlink()
     draft.rename(folder(settings))

@@ -83,7 +83,7 @@ elevation = "../dem.tif"
             "[features]\nstatistics = ['median']",
             "write min, max, mean, std, or a percentile as p10",
         ),
-        ("[map.colours]\nforest = 'green'", "write a colour as #1f6b35"),
+        ("[map.colours]\nforest = 'green'", "'green' is no colour; write it as #1f6b35"),
     ],
 )
 def test_load_config_wrong_value_says_what_is_expected(

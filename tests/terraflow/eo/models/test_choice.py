@@ -84,7 +84,7 @@ def test_choose_model_unknown_name_tells_the_nearest(name: str, expected: str) -
          "nearest are n_estimators"),
         ("lightgbm", "num_leafs", "nearest are num_leaves"),
         ("mlp", "alfa", "nearest are alpha"),
-        ("mlp", "class_weight", "mlp has no class_weight: it can't weight classes"),
+        ("mlp", "class_weight", "mlp has no class_weight; it can't weight classes"),
         ("random_forest", "random_state", "random_state can't be set: .* the seed by `seed`"),
         ("lightgbm", "n_jobs", "n_jobs can't be set"),
     ],
