@@ -80,7 +80,12 @@ class Shell:
 @pytest.mark.parametrize(
     ("project", "measure", "row"),
     [
-        (("flood", simulate_flood.simulate), "macro F1", r"^\| flooded \|"),
+        pytest.param(
+            ("flood", simulate_flood.simulate),
+            "macro F1",
+            r"^\| flooded \|",
+            marks=pytest.mark.exhaustive,
+        ),
         (("crop_yield", simulate_crop_yield.simulate), "RMSE", r"^\| West \| 4608 \|"),
     ],
     ids=["flood", "crop_yield"],

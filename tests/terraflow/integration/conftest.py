@@ -75,10 +75,16 @@ def dag_stack(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Itera
     try:
         configure(one, ("2024-09-30", "2024-08-31"))
         one.ok("up", "--detach", "--only", "airflow,mlflow")
-        mlflow.set_tracking_uri(one.url("mlflow"))
         yield one
     finally:
         one.close()
+
+
+@pytest.fixture(autouse=True)
+def tracked(request: pytest.FixtureRequest) -> None:
+    """Let a test of the DAGs ask their stack's MLflow, whichever stack the one before asked."""
+    if "dag_stack" in request.fixturenames:
+        mlflow.set_tracking_uri(request.getfixturevalue("dag_stack").url("mlflow"))
 
 
 @pytest.fixture(scope="session")

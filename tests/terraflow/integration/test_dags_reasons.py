@@ -32,6 +32,7 @@ def known(airflow: Airflow, dag: str) -> set[str]:
     return {run["dag_run_id"] for run in airflow.runs(dag)}
 
 
+@pytest.mark.exhaustive
 def test_backfill_gives_one_drift_figure_for_each_month(
     trained: str, airflow: Airflow, dag_stack: Stack
 ) -> None:

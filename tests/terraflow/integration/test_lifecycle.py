@@ -165,7 +165,14 @@ def test_up_in_the_foreground_ctrl_c_stops_all_within_10_s(
     assert {row["state"] for row in stack.services().values()} == {"stopped"}
 
 
-@pytest.mark.parametrize("delay_s", [0.7, 2.0, 5.0])
+@pytest.mark.parametrize(
+    "delay_s",
+    [
+        pytest.param(0.7, marks=pytest.mark.exhaustive),
+        2.0,
+        pytest.param(5.0, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_up_ctrl_c_during_setup_stops_all_and_the_next_start_is_sound(
     delay_s: float, new_stack: NewStack, tmp_path: Path
 ) -> None:
@@ -388,6 +395,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.exhaustive
 def test_train_disk_full_fails_clearly_and_leaves_nothing_half_written(
     new_stack: NewStack, small_disk: Path
 ) -> None:
@@ -406,6 +414,7 @@ def test_train_disk_full_fails_clearly_and_leaves_nothing_half_written(
     assert not mlflow.MlflowClient().search_registered_models()
 
 
+@pytest.mark.exhaustive
 def test_train_killed_is_not_left_running(new_stack: NewStack, tmp_path: Path) -> None:
     stack = new_stack(TERRAFLOW_STORE="local")
     stack.ok("up", "--detach", "--only", "mlflow")

@@ -98,6 +98,7 @@ def mlflow_run(stack: Stack, identifier: str) -> mlflow.entities.Run:
     return mlflow.get_run(identifier)
 
 
+@pytest.mark.exhaustive
 def test_train_tune_logs_nested_runs(stack: Stack, trained: str) -> None:
     run = mlflow_run(stack, run_id(stack.ok("train", "--tune", "2")))
     assert run.data.params["tuned_trials"] == "2"
@@ -122,6 +123,7 @@ def test_promote_by_hand_says_so(stack: Stack, trained: str) -> None:
     assert version.tags["promotion"] == "promoted by hand"
 
 
+@pytest.mark.exhaustive
 def test_files_without_a_catalogue_are_mapped(stack: Stack, trained: str, tmp_path: Path) -> None:
     """From plain GeoTIFFs, a file a band and date, to a map."""
     scenes, labels = export_scenes(stack, tmp_path)

@@ -137,6 +137,7 @@ def test_train_artifacts_lie_in_minio(stack: Stack, run: Run) -> None:
     assert not stack.artifacts.exists()
 
 
+@pytest.mark.exhaustive
 def test_train_twice_gives_the_same_scores(stack: Stack, config: Path, run: Run) -> None:
     again = mlflow.get_run(run_id(stack.ok("train", "--config", str(config))))
     assert again.data.metrics == run.data.metrics
