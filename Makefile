@@ -25,7 +25,7 @@ test: environment
 	@$(BIN)/invoke test $(ARGS)
 
 # A Python that was named must be the environment's; without a name the environment stays as it is.
-# MinIO is built with Go while the packages are being installed.
+# Go begins to build MinIO while the packages are being installed; its service does the rest.
 environment:
 	@if [ -n "$(NAMED)" ] || ! { $(FRESH); }; then \
 		version=$$($(PYTHON) -c '$(CHECK)') || exit 1; \
@@ -34,7 +34,7 @@ environment:
 	@{ $(FRESH); } || PYTHONPATH=$(PLATFORM) $(PYTHON) -m terraflow.lock .venv.lock $(MAKE) --no-print-directory -j2 $(VENV)/.ready minio
 
 minio:
-	@PYTHONPATH=$(PLATFORM) $(PYTHON) -m terraflow.stack.minio || echo "Going on without MinIO."
+	@PYTHONPATH=$(PLATFORM) $(PYTHON) -m terraflow.stack.minio --until $(VENV)/.ready || echo "Going on without MinIO."
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@echo "Python packages: installing requirements.lock into $(VENV), 1 to 3 minutes the first time"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import copier
 import yaml
 from copier.errors import CopierError
 
+from terraflow.console import say
 from terraflow.errors import ConfigError, TerraFlowError, did_you_mean, first_line
 
 __all__ = ["make", "read_answers"]
@@ -69,7 +71,7 @@ def make(template: Path, target: Path, answers: dict[str, str], *, defaults: boo
             target,
             data=answers,
             defaults=defaults,
-            vcs_ref="HEAD" if (template / ".git").exists() else None,
+            vcs_ref=_commit(template),
             unsafe=True,  # its one task builds the wheel and makes the first commit
             quiet=True,
         )
@@ -77,3 +79,17 @@ def make(template: Path, target: Path, answers: dict[str, str], *, defaults: boo
         raise TerraFlowError(
             f"The project was not made: {first_line(error).rstrip('.')}; answer otherwise."
         ) from error
+
+
+def _commit(template: Path) -> str | None:
+    """Name the commit of a checkout: from one that git knows, the project can be updated later."""
+    if not (template / ".git").exists():
+        return None
+    if _git(template, "status", "--porcelain"):
+        say(f"What is not committed in {template} is left out.")
+    return _git(template, "rev-parse", "HEAD") or None
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
+    return done.stdout.strip()

@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> NoReturn:
             f"TerraFlow already runs here (pid {pid}, state in {settings.var}); stop it with "
             f"`{command('down')}`."
         )
-    settings = setup.decide_store(settings, build=False)
+    settings = setup.decide_store(settings, wait=False)
     if any(port == 0 for _, port in settings.ports()):
         raise ConfigError(f"Plain `honcho start` can't choose free ports; use `{command('up')}`.")
     setup.prepare(settings)

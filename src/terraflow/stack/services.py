@@ -45,6 +45,8 @@ class Service:
         Airflow's name for it in the answer of /api/v2/monitor/health, where it has no port.
     after : tuple of str
         Services that must answer first.
+    beside : tuple of str
+        Services that it needs, too, but not for its start.
     stop : str
         Signals that end it, one after the other, where SIGTERM does not do.
     """
@@ -55,6 +57,7 @@ class Service:
     health: str = ""
     component: str = ""
     after: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     stop: str = ""
 
     def address(self, settings: Settings) -> str:
@@ -90,7 +93,10 @@ SERVICES = {
         Service("minio", "minio", ("minio.port", "minio.console_port"), "/minio/health/ready"),
         # SIGTERM lets its clients end first, SIGINT ends it
         Service("postgresql", "postgresql", stop="SIGTERM SIGINT"),
-        Service("mlflow", "mlflow", ("mlflow.port",), "/health", after=("minio", "postgresql")),
+        # it shows runs without MinIO, too, which may still be being built
+        Service(
+            "mlflow", "mlflow", ("mlflow.port",), "/health", after=_DATABASE, beside=("minio",)
+        ),
         Service("jupyter", "jupyter", ("jupyter.port",), "/api"),
         Service("airflow-api", "airflow", ("airflow.port",), "/api/v2/version", after=_DATABASE),
         Service("airflow-scheduler", "airflow", component="scheduler", after=_DATABASE),
@@ -121,7 +127,7 @@ def select(settings: Settings, only: Iterable[str] = ()) -> list[Service]:
         )
     groups = {service.group for service in SERVICES.values() if service.name in wanted} | wanted
     chosen = [s for s in SERVICES.values() if not wanted or s.group in groups]
-    needed = {name for service in chosen for name in service.after}
+    needed = {name for service in chosen for name in (*service.after, *service.beside)}
     chosen = [s for s in SERVICES.values() if s in chosen or s.name in needed]
     if not (used := [s for s in chosen if s.has_use(settings)]):
         raise ConfigError(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from terraflow import config
@@ -13,8 +12,7 @@ from terraflow.credentials import ADMIN, read_secrets
 from terraflow.errors import ConfigError, ServiceError, TerraFlowError
 from terraflow.files import make_dir, write_private
 from terraflow.lock import Lock
-from terraflow.process.temporary import temporary_service
-from terraflow.settings import Settings, load, resolve_ports
+from terraflow.settings import Settings, load
 from terraflow.stack import minio
 from terraflow.stack.databases import postgres
 from terraflow.stack.databases.addresses import address
@@ -82,7 +80,7 @@ def prepare(settings: Settings) -> None:
     StorageError
         A folder can't be written.
     ServiceError
-        A migration failed, or MinIO does not start.
+        A migration failed, or a bucket can't be made.
     """
     folders = ("airflow/logs", "jupyter/runtime", "jupyter/settings", "minio/data")
     for folder in (*folders, "mlflow", "log", "run"):
@@ -105,7 +103,7 @@ def prepare(settings: Settings) -> None:
         lock.release()
 
 
-def decide_store(settings: Settings, *, build: bool = True) -> Settings:
+def decide_store(settings: Settings, *, wait: bool = True) -> Settings:
     """Settle where artifacts and data are kept.
 
     Without a setting it is MinIO where its binary can be had, else local files. That choice is
@@ -114,8 +112,8 @@ def decide_store(settings: Settings, *, build: bool = True) -> Settings:
 
     Parameters
     ----------
-    build : bool
-        Build MinIO if need be.
+    wait : bool
+        Build MinIO now if need be; else its service does so, while the others start.
 
     Raises
     ------
@@ -124,10 +122,9 @@ def decide_store(settings: Settings, *, build: bool = True) -> Settings:
     """
     store = settings.store
     if expected_store(settings) == "minio":
-        if not build and not minio.find():
-            raise ServiceError(f"There is no MinIO binary yet; run `{command('setup')}` first.")
         try:
-            minio.ensure(say)
+            if wait or not (minio.find() or minio.is_reachable()):
+                minio.ensure(say)
             store = "minio"
         except TerraFlowError as error:
             if store:
@@ -225,21 +222,18 @@ def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:
 
 
 def _make_buckets(settings: Settings) -> None:
-    """Make the buckets; MinIO is started for that on its own port and stopped again."""
-    if settings.store == "local":
+    """Make the buckets; to MinIO, a folder of its data is one."""
+    buckets = (settings.s3.artifact_bucket, settings.s3.data_bucket)
+    if settings.store == "minio":
+        for bucket in buckets:
+            make_dir(settings.var / "minio" / "data" / bucket)
+    if settings.store != "s3":
         return
-    stamp = settings.var / settings.store / "buckets"  # type: ignore[operator]
-    wanted = f"{settings.s3.artifact_bucket} {settings.s3.data_bucket} "
-    wanted += settings.s3.endpoint or "" if settings.store == "s3" else ""
-    if stamp.exists() and stamp.read_text() == wanted:
-        return
-    if settings.store == "s3":
+    stamp = settings.var / "s3" / "buckets"
+    wanted = f"{' '.join(buckets)} {settings.s3.endpoint or ''}"
+    if not stamp.exists() or stamp.read_text() != wanted:
         _create_buckets(settings)
-    else:
-        say("MinIO: making its buckets")
-        with _temporary_minio(settings) as temporary:
-            _create_buckets(temporary)
-    write_private(stamp, wanted)
+        write_private(stamp, wanted)
 
 
 def _create_buckets(settings: Settings) -> None:
@@ -247,19 +241,11 @@ def _create_buckets(settings: Settings) -> None:
     from botocore.config import Config  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
-    keys = {}
-    if settings.store == "minio":
-        secret = read_secrets(settings)
-        keys = {
-            "aws_access_key_id": secret["minio_user"],
-            "aws_secret_access_key": secret["minio_password"],
-        }
     client = boto3.client(
         "s3",
         endpoint_url=settings.s3_endpoint,
         region_name=settings.s3.region,
         config=Config(connect_timeout=5, retries={"max_attempts": 2}),
-        **keys,
     )
     for bucket in (settings.s3.artifact_bucket, settings.s3.data_bucket):
         try:
@@ -280,21 +266,3 @@ def _no_bucket(settings: Settings, bucket: str, error: Exception) -> ServiceErro
         f"Bucket {bucket} at {settings.s3_endpoint or 'Amazon S3'} can't be used: {error}; check "
         "[s3] in config/terraflow.toml and the AWS credentials of this shell."
     )
-
-
-@contextmanager
-def _temporary_minio(settings: Settings) -> Iterator[Settings]:
-    free = settings.model_copy(
-        update={"minio": settings.minio.model_copy(update={"port": 0, "console_port": 0})}
-    )
-    temporary = resolve_ports(free)
-    log = settings.log_dir / "minio-setup.log"
-    address = f"{settings.host}:{temporary.minio.port}"
-    console = f"{settings.host}:{temporary.minio.console_port}"
-    command = [
-        *(str(minio.find()), "server", "--quiet", "--address", address),
-        *("--console-address", console, str(settings.var / "minio" / "data")),
-    ]
-    ready = f"http://{address}/minio/health/ready"
-    with temporary_service("MinIO", command, ready, env=environment(temporary), log=log):
-        yield temporary

@@ -22,7 +22,7 @@ from terraflow.lock import Lock
 from terraflow.process import honcho_start
 from terraflow.process.signals import held
 from terraflow.settings import Settings, load, resolve_ports
-from terraflow.stack import setup
+from terraflow.stack import minio, setup
 from terraflow.stack.databases.addresses import socket_folder
 from terraflow.stack.environment import environment
 from terraflow.stack.ports import check_ports
@@ -63,7 +63,7 @@ def up(assignments: Iterable[str] = (), *, only: Iterable[str] = (), detach: boo
     settings = resolve_ports(settings)
     expected = settings.model_copy(update={"store": setup.expected_store(settings)})
     check_ports(settings, select(expected, only))
-    settings = setup.decide_store(settings)
+    settings = setup.decide_store(settings, wait=False)
     services = select(settings, only)
     setup.prepare(settings)
     settings.save()
@@ -181,22 +181,25 @@ def wait_until_ready(
                 failed[service.name] = reason
                 say(f"  {service.name:<22} failed: {reason}")
             elif is_ready(service, settings, state):
-                took[service.name] = time.time() - began
-                say(f"  {service.name:<22} ready after {took[service.name]:.1f} s")
+                seconds = took[service.name] = time.time() - began
+                say(f"  {service.name:<22} ready after {seconds:.1f} s  {service.url(settings)}")
         missing = [s.name for s in services if s.name not in took and s.name not in failed]
         if missing and not alive():
             raise ServiceError(
                 f"The stack was stopped before {', '.join(missing)} answered; see "
                 f"{settings.log_dir}, or `{command('logs', missing[0])}`."
             )
-        if time.monotonic() > deadline:
+        building = "minio" in missing and not minio.find()
+        if time.monotonic() > deadline and not building:
             raise ServiceError(
                 f"{', '.join(missing)} did not answer within {START_S:.0f} s; see "
                 f"`{command('logs', missing[0])}`."
             )
         if missing and time.monotonic() - reminded > REMIND_S:
             reminded = time.monotonic()
-            say(f"  still starting after {time.time() - began:.0f} s: {', '.join(missing)}")
+            doing = f" ({minio.last_word(settings.log_dir)})" if building else ""
+            waits = f"{time.time() - began:.0f} s: {', '.join(missing)}{doing}"
+            say(f"  still starting after {waits}")
         time.sleep(0.2)
     states = read_all(settings.run_dir)
     table(
@@ -288,9 +291,8 @@ def reset(settings: Settings, confirm: Callable[[str], bool]) -> bool:
                     target.mkdir(mode=0o700)
         shutil.rmtree(socket_folder(settings), ignore_errors=True)
     except OSError as error:
-        raise StorageError(
-            f"{error.filename} can't be deleted: {error.strerror}; delete it yourself."
-        ) from error
+        why = f"{error.filename} can't be deleted: {error.strerror}"
+        raise StorageError(f"{why}; delete it yourself.") from error
     return True
 
 

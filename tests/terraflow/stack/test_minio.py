@@ -16,7 +16,8 @@ import pytest
 from harness import wait_for
 from terraflow.errors import ServiceError
 from terraflow.lock import Lock
-from terraflow.stack.minio import MODULE, cached, can_build, ensure, find, main
+from terraflow.stack import minio
+from terraflow.stack.minio import MODULE, cached, can_build, ensure, find, is_reachable, main
 
 Program = Callable[[str, str], Path]
 #: A build that leaves what it was given beside its result.
@@ -104,7 +105,7 @@ def test_ensure_with_go_builds_into_the_cache(program: Program) -> None:
         "MinIO: built",
     ]
     target, cgo, *words = log.read_text().split()
-    assert (cgo, words) == ("0", ["install", "-trimpath", "-ldflags=-s", "-w", MODULE])
+    assert (cgo, words) == ("0", ["install", "-v", "-trimpath", "-ldflags=-s", "-w", MODULE])
     assert not Path(target).exists()  # the temporary folder
     left = {path.name for path in cached().parent.iterdir()}
     assert left == {"minio", "build.log", "build.lock"}
@@ -189,7 +190,7 @@ def test_main_with_a_store_that_may_be_minio_builds(
     if store:
         monkeypatch.setenv("TERRAFLOW_STORE", store)
     program("go", BUILD)
-    assert main() == 0
+    assert main([]) == 0
     assert cached().exists()
     assert capfd.readouterr().out.endswith("MinIO: built\n")
 
@@ -219,14 +220,14 @@ def test_main_takes_the_store_that_setup_will_take(
         if store:
             set_store(folder, store)
     program("go", BUILD)
-    assert main() == 0
+    assert main([]) == 0
     assert cached().exists() is built
 
 
 def test_main_without_a_binary_and_go_leaves_it_to_setup(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    assert main() == 0
+    assert main([]) == 0
     assert capfd.readouterr().out == ""
 
 
@@ -261,3 +262,45 @@ def test_minio_module_needs_only_the_standard_library() -> None:
     code = f"import sys, terraflow.stack.minio; print({others} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_build_is_followed_by_lines_that_tell_how_far_it_is(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(minio, "TELL_S", 0.3)
+    program("go", f"echo 'go: downloading a v1'; echo io; echo net; /bin/sleep 1; {BUILD}")
+    said: list[str] = []
+    assert ensure(said.append)
+    assert "MinIO: 0 s, 1 modules fetched, 2 packages compiled" in said
+
+
+def test_build_until_a_file_is_there_stops_and_the_next_goes_on(
+    program: Program, tmp_path: Path
+) -> None:
+    program("go", f"/bin/touch {tmp_path}/ready; exec /bin/sleep 60")
+    assert main(["--until", str(tmp_path / "ready")]) == 0
+    assert not cached().exists()
+    assert not Lock(cached().parent / "build.lock").is_held()
+    program("go", BUILD)
+    assert ensure(lambda _line: None) == cached()
+
+
+def test_main_server_builds_and_becomes_the_server(program: Program, tmp_path: Path) -> None:
+    server = tmp_path / "server"
+    server.write_text("#!/bin/sh\necho I am $0 with $*\n")
+    program("go", f'/bin/cp {server} "$GOBIN/minio"; /bin/chmod +x "$GOBIN/minio"')
+    done = subprocess.run(
+        [sys.executable, "-m", "terraflow.stack.minio", "server", "--quiet"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.endswith(f"MinIO: built\nI am {cached()} with server --quiet\n")
+
+
+def test_is_reachable_asks_go(program: Program) -> None:
+    assert not is_reachable()
+    program("go", '[ "$*" = "list -m ' + MODULE + '" ]')
+    assert is_reachable()
+    program("go", "exit 1")
+    assert not is_reachable()

@@ -204,14 +204,34 @@ def test_wait_until_ready_tells_each_and_all(
 def test_wait_until_ready_failed_services_take_along_what_needs_them(
     answering: Settings, supervised: Callable[..., None], capsys: Captured
 ) -> None:
-    supervised("minio", "failed", "It ended with code 1.")
+    supervised("postgresql", "failed", "It ended with code 1.")
     supervised("mlflow", "waiting")
     supervised("jupyter", "failed", "no port")
-    with pytest.raises(ServiceError, match=r"^minio, mlflow, jupyter failed; the other services"):
-        wait(answering, "minio", "mlflow", "jupyter")
+    told = r"^postgresql, mlflow, jupyter failed; the other services"
+    with pytest.raises(ServiceError, match=told):
+        wait(answering, "postgresql", "mlflow", "jupyter")
     printed = capsys.readouterr().out
-    assert f"  {'minio':<22} failed: It ended with code 1.\n" in printed
-    assert f"  {'mlflow':<22} failed: it needs minio\n" in printed
+    assert f"  {'postgresql':<22} failed: It ended with code 1.\n" in printed
+    assert f"  {'mlflow':<22} failed: it needs postgresql\n" in printed
+
+
+def test_wait_until_ready_tells_how_far_the_build_of_minio_is(
+    answering: Settings,
+    supervised: Callable[..., None],
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(up, "REMIND_S", 0.1)
+    monkeypatch.setattr(up, "START_S", 0.1)  # a build may take longer than a start
+    monkeypatch.setattr(up.minio, "find", lambda: None)
+    supervised("minio", "running")
+    answering.log_dir.mkdir(parents=True, exist_ok=True)
+    (answering.log_dir / "minio.log").write_text("MinIO: 60 s, 9 modules fetched\n")
+    until = time.monotonic() + 1
+    services = [SERVICES["minio"]]
+    with pytest.raises(ServiceError, match="stopped before minio answered"):
+        wait_until_ready(answering, services, time.time(), alive=lambda: time.monotonic() < until)
+    assert "minio (MinIO: 60 s, 9 modules fetched)\n" in capsys.readouterr().out
 
 
 def test_wait_until_ready_one_failed_still_shows_the_others(
