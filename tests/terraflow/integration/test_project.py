@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from harness import Stack, run_id
+from harness import ROOT, Stack, run_id
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +175,13 @@ def export_scenes(stack: Stack, folder: Path) -> tuple[Path, Path]:
         elif key.endswith("labels.gpkg"):
             store.download_file("eo-data", key, labels)
     return folder / "scenes", labels
+
+
+@pytest.mark.exhaustive
+def test_commands_of_the_readme_work_as_they_stand(stack: Stack) -> None:
+    """Those for make, in their order; they are run by the tasks that make runs."""
+    named = re.findall(r"(?:^|`)make (\w+)( ARGS=\S+)?", (ROOT / "README.md").read_text(), re.M)
+    names = [name for name, words in named if name not in ("up", "serve") and not words]
+    assert {"train", "map", "report", "monitor", "ingest", "scenes", "status"} <= set(names)
+    for name in dict.fromkeys(names):
+        assert stack.ok(name)

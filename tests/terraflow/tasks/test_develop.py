@@ -94,6 +94,17 @@ def test_wheel_holds_the_platform_and_nothing_of_the_project(wheel: Path) -> Non
     assert "terraflow/py.typed" in names
 
 
+def test_wheel_alone_is_imported_without_any_other_package(wheel: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path], check=True)
+    [site] = tmp_path.glob("lib/python*/site-packages")
+    zipfile.ZipFile(wheel).extractall(site)
+    code = "import terraflow.eo, sys; print(terraflow.eo.__file__, len(dir(terraflow.eo)))"
+    done = subprocess.run(
+        [tmp_path / "bin" / "python", "-I", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(str(site))
+
+
 def test_wheel_serves_a_project_elsewhere(wheel: Path, tmp_path: Path) -> None:
     site, project = tmp_path / "site", tmp_path / "project"
     zipfile.ZipFile(wheel).extractall(site)
