@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from terraflow import probes
 from terraflow.settings import Settings, load
@@ -25,6 +26,20 @@ ROOT = Path(__file__).resolve().parents[1]
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 SLOVENIA = ROOT.parent / "shared" / "data" / "slovenia"
+
+
+class ByStack(LoadFileScheduling):
+    """Keeps together the files whose tests share a running stack: each start takes long."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(str(super()._split_scope(nodeid)))
+        if file.parent.name != "integration" or file.stem == "test_postgresql":
+            return str(file)
+        return "dags" if file.stem.startswith("test_dags") else "stack"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling:
+    return ByStack(config, log)
 
 
 @pytest.fixture(autouse=True)
