@@ -28,18 +28,36 @@ hypothesis.settings.load_profile("patient")
 SLOVENIA = ROOT.parent / "shared" / "data" / "slovenia"
 
 
+def group_of(file: Path) -> str:
+    """Name what the tests of a file share: a running stack, or the file's own fixtures."""
+    if file.parent.name != "integration" or file.stem == "test_postgresql":
+        return str(file)
+    return "dags" if file.stem.startswith("test_dags") else "stack"
+
+
 class ByStack(LoadFileScheduling):
-    """Keeps together the files whose tests share a running stack: each start takes long."""
+    """Gives all tests of a group to one worker."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = Path(str(super()._split_scope(nodeid)))
-        if file.parent.name != "integration" or file.stem == "test_postgresql":
-            return str(file)
-        return "dags" if file.stem.startswith("test_dags") else "stack"
+        return group_of(Path(nodeid.partition("::")[0]))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling:
     return ByStack(config, log)
+
+
+@pytest.hookimpl(trylast=True)  # by then all have their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest: a worker then has others to fill its time with."""
+    order = ["stack", "dags"]
+
+    def rank(item: pytest.Item) -> int:
+        group = group_of(item.path)
+        if group in order:
+            return order.index(group)
+        return 2 if item.get_closest_marker("services") else 3
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(autouse=True)
