@@ -120,7 +120,7 @@ def test_jupyter_refuses_without_token_and_lets_it_in(stack: Stack) -> None:
     url, token = stack.url("jupyter"), stack.credentials()["jupyter"].split("token=")[1]
     assert httpx.get(f"{url}/api/contents").status_code == 403
     answer = httpx.get(f"{url}/api/contents", headers={"Authorization": f"token {token}"})
-    assert "1_look_at_the_data.ipynb" in [entry["name"] for entry in answer.json()["content"]]
+    assert "welcome.ipynb" in [entry["name"] for entry in answer.json()["content"]]
     path = "lab/api/settings/@jupyterlab/apputils-extension:notification"
     answer = httpx.get(f"{url}/{path}", headers={"Authorization": f"token {token}"})
     assert answer.json()["schema"]["properties"]["fetchNews"]["default"] == "false"

@@ -257,7 +257,7 @@ def test_serve_unknown_model_is_a_sentence(stack: Stack, run: Run) -> None:
 
 
 def test_serve_without_a_model_tells_how_to_name_one(stack: Stack) -> None:
-    assert "--run-id ID, or --model" in stack.fails("serve")
+    assert "--run-id ID, or by --model" in stack.fails("serve")
 
 
 def test_train_labels_outside_the_images_gives_both_extents(

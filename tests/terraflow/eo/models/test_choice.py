@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -341,14 +340,6 @@ def test_built_in_models_of_numbers_learn_them_and_do_so_twice_alike(name: str) 
         answers.append(model.predict(samples[FEATURES]))
     assert (answers[0] == answers[1]).all()
     assert np.corrcoef(answers[0], wanted)[0, 1] > 0.9
-    trial = optuna.trial.FixedTrial(
-        {"max_features": 0.5, "min_samples_leaf": 2, "n_estimators": 50, "learning_rate": 0.1}
-        | {"num_leaves": 7, "min_child_samples": 5, "colsample_bytree": 1.0, "reg_lambda": 1.0}
-        | {"width": 16, "layers": 1, "alpha": 0.1, "learning_rate_init": 0.01}
-    )
-    found = REGRESSORS[name].search(trial)
-    tuned = choose_model(Model(name=name, parameters=found), {}, seed=7, probabilities=False)
-    assert tuned.make() is not None
 
 
 def test_choose_model_regressor_where_one_is_needed_is_taken() -> None:

@@ -157,7 +157,7 @@ def test_initdb_that_fails_is_a_sentence(new: Settings, monkeypatch: pytest.Monk
         broken = program(outside / "bin", "16.1")
         broken.with_name("initdb").write_text("#!/bin/sh\necho no space left\nexit 3\n")
         monkeypatch.setattr(postgres, "candidates", lambda: [broken])
-        with pytest.raises(ServiceError, match=r"ended with code 3: no space left\."):
+        with pytest.raises(ServiceError, match=r"ended with code 3: no space left; run it by hand"):
             postgres.prepare(new)
     assert not folder(new).exists()
 
