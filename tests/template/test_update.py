@@ -230,3 +230,48 @@ def test_update_where_it_can_not_be_taken_back_is_refused(project: Path) -> None
 def test_update_of_what_was_not_made_from_the_template_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"has no \.copier-answers\.yml"):
         update(ROOT)
+
+
+@pytest.mark.services
+@pytest.mark.exhaustive
+def test_model_from_before_an_update_maps_after_it(
+    template: Path, newer: Callable[..., None], tmp_path: Path
+) -> None:
+    """As a user: an environment of its own, the real stack, and the project's own tests."""
+    folder = tmp_path / "fields"
+    answers = {"project_name": "Fields", "store": "local"}
+    make(template, folder, answers, defaults=True)
+    hidden = ("TERRAFLOW_", "AWS_", "MLFLOW_", "AIRFLOW", "VIRTUAL_ENV", "PYTHONPATH")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
+    ports = ("AIRFLOW", "MLFLOW", "JUPYTER", "MINIO", "MINIO_CONSOLE", "SERVING")
+
+    def run(target: str, words: str = "") -> str:
+        done = subprocess.run(
+            ["make", target, f"ARGS={words}"],
+            cwd=folder,
+            env=kept | {f"TERRAFLOW_{name}_PORT": "0" for name in ports},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    try:
+        run("up", "--detach --only mlflow")
+        assert "It is the champion now" in run("train")
+        run("down")
+        with (folder / "src" / "fields" / "features.py").open("a") as file:
+            file.write("\n\n# my own line\n")
+        commit(folder)
+        newer()
+        said = run("update")
+        assert "Updated." in said
+        assert " passed" in said
+        run("up", "--detach --only mlflow")
+        assert "models:/fields/1" in run("map")
+        assert "my own line" in (folder / "src" / "fields" / "features.py").read_text()
+    finally:
+        run("down")
