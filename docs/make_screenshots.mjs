@@ -62,21 +62,25 @@ await page.keyboard.press("Enter");
 await page.waitForTimeout(3000);
 await take("airflow_dags", `${url["airflow-api"]}/dags`);
 await take("airflow_form", `${url["airflow-api"]}/dags/${dag}`, {
-  before: () => page.getByRole("button", { name: /trigger/i }).first().click(),
-});
-await take("airflow_grid", `${url["airflow-api"]}/dags/land_cover_mapping`, { wait: 5000 });
-await take("airflow_assets", `${url["airflow-api"]}/dags/land_cover_mapping`, {
   before: async () => {
-    const graph = page.getByRole("button", { name: /graph/i }).first();
-    if (await graph.count()) await graph.click();
+    await page.getByRole("button", { name: /trigger/i }).first().click();
+    await page.waitForTimeout(1500);
+    await page.getByRole("button", { name: "Model", exact: true }).click();
   },
 });
+await take("airflow_grid", `${url["airflow-api"]}/dags/land_cover_mapping`, { wait: 5000 });
+await take("airflow_assets", `${url["airflow-api"]}/assets`, { wait: 4000 });
 
 // MLflow
 const experiment = (await json(`${url.mlflow}/api/2.0/mlflow/experiments/get-by-name?experiment_name=${project}`)).experiment;
 const body = { experiment_ids: [experiment.experiment_id], max_results: 1, order_by: ["attributes.start_time DESC"] };
 const run = (await json(`${url.mlflow}/api/2.0/mlflow/runs/search`, { method: "POST", data: body })).runs[0];
 const runs = `${url.mlflow}/#/experiments/${experiment.experiment_id}`;
+await page.goto(`${runs}/runs`, { waitUntil: "load" });
+await page.waitForTimeout(4000);
+await page.getByText("Model training", { exact: true }).first().click();
+const close = page.locator('button[aria-label="Close"], button[aria-label="Close panel"], button[aria-label*="lose"]');
+if (await close.count()) await close.first().click();
 await take("mlflow_runs", `${runs}/runs`, { wait: 5000 });
 await take("mlflow_run", `${runs}/runs/${run.info.run_id}`, { wait: 5000 });
 await take("mlflow_model", `${url.mlflow}/#/models/${project}`, { wait: 5000 });
@@ -89,5 +93,10 @@ await page.fill("#accessKey", secret["minio user"]);
 await page.fill("#secretKey", secret["minio password"]);
 await page.keyboard.press("Enter");
 await page.waitForTimeout(3000);
-await take("minio", `${url.minio}/browser`);
+await take("minio", `${url.minio}/browser`, {
+  before: async () => {
+    const licence = page.getByRole("button", { name: "Acknowledge" });
+    if (await licence.count()) await licence.click();
+  },
+});
 await browser.close();

@@ -134,8 +134,14 @@ def _import_airflow() -> None:
         "airflow.cli.commands.scheduler_command",
         "airflow.cli.commands.triggerer_command",
         "airflow.executors.local_executor",
+        # what DAG files import: else each reading of each file would, in a process of its own
+        "dagfactory",
+        "terraflow.orchestration.operators",
     ):
         importlib.import_module(module)
+    from airflow.plugins_manager import ensure_plugins_loaded  # noqa: PLC0415
+
+    ensure_plugins_loaded()
     from sqlalchemy.orm import configure_mappers  # noqa: PLC0415
 
     configure_mappers()

@@ -61,8 +61,8 @@ def without_minio(stack: Stack, tmp_path: Path) -> None:
     )
     stack.environment["XDG_CACHE_HOME"] = str(tmp_path / "cache")
     for name in ("go", "minio"):
-        if shutil.which(name, path=stack.environment["PATH"]):
-            pytest.skip(f"{name} is in a system folder, and can't be hidden here")
+        if found := shutil.which(name, path=stack.environment["PATH"]):
+            pytest.skip(f"{found} lies beside what the stack needs, so it can't be hidden here")
 
 
 def test_store_minio_without_a_way_to_a_binary_gives_both_remedies(
