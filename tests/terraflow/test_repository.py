@@ -133,6 +133,13 @@ TOOLS = {
 }
 
 
+NOTEBOOKS = [
+    path
+    for path in (ROOT / "notebooks").rglob("*.ipynb")
+    if path.parent.name != ".ipynb_checkpoints"
+]
+
+
 def third_party_imports() -> set[str]:
     paths = [*(ROOT / "src").rglob("*.py"), *(ROOT / "dags").rglob("*.py"), ROOT / "tasks.py"]
     ours = {path.name for path in (ROOT / "src").iterdir()}
@@ -174,7 +181,7 @@ def test_environment_is_read_in_one_place() -> None:
 
 
 def test_notebooks_define_nothing_and_keep_no_output() -> None:
-    for path in (ROOT / "notebooks").rglob("*.ipynb"):
+    for path in NOTEBOOKS:
         for cell in json.loads(path.read_text())["cells"]:
             if cell["cell_type"] == "code":
                 assert not re.search(r"^\s*(def|class) ", "".join(cell["source"]), re.MULTILINE)
@@ -203,7 +210,7 @@ def test_docs_tell_every_key_of_the_project() -> None:
 
 
 def test_notebooks_import_the_public_names_and_the_project_only() -> None:
-    for path in (ROOT / "notebooks").rglob("*.ipynb"):
+    for path in NOTEBOOKS:
         cells = json.loads(path.read_text())["cells"]
         code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
         ours = re.findall(r"^(?:from|import) ((?:terraflow|land_cover)\S*)", code, re.MULTILINE)
