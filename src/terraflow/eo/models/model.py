@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions, version
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
@@ -27,6 +28,9 @@ from terraflow.settings import Settings
 from terraflow.tracking import runs
 
 __all__ = ["LoadedModel", "ModelInfo", "load_model", "log_model"]
+
+#: Folders of models that bring code of their own, out of which it is imported.
+_IN_USE: list[TemporaryDirectory[str]] = []
 
 
 class ModelInfo(Record):
@@ -188,10 +192,12 @@ def load_model(uri: str, settings: Settings, hooks: Hooks) -> LoadedModel:
         It is no model of TerraFlow, or a hook is missing or changed.
     """
     runs.connect(settings)
+    folder = TemporaryDirectory(prefix="terraflow-model-")  # MLflow would not delete its own
     try:
-        logged = mlflow.models.get_model_info(uri)
         number = _registered_version(uri)
-        estimator = mlflow.sklearn.load_model(logged.model_uri)
+        path = mlflow.artifacts.download_artifacts(uri, dst_path=folder.name)
+        logged = mlflow.models.get_model_info(path)
+        estimator = mlflow.sklearn.load_model(path)
     except (MlflowException, RequestException, OSError, ValueError, ImportError) as error:
         runs.connect(settings)  # which tells it where MLflow is gone by now
         raise ConfigError(
@@ -207,6 +213,8 @@ def load_model(uri: str, settings: Settings, hooks: Hooks) -> LoadedModel:
             "that TerraFlow trained."
         ) from error
     found = find_hooks(info.hooks, hooks, uri)
+    if info.hooks.names:
+        _IN_USE.append(folder)
     return LoadedModel(estimator, info, config, found, uri, logged.run_id or "", number)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import mlflow
@@ -59,7 +60,7 @@ def told(one: ProjectConfig) -> ModelInfo:
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_log_model_reads_back_the_same_model_for_maps_and_for_the_server(
-    name: str, tracked_settings: Settings
+    name: str, tracked_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples, one = make_samples(), project(name)
     with one_thread():
@@ -67,7 +68,11 @@ def test_log_model_reads_back_the_same_model_for_maps_and_for_the_server(
     with tracking.start_run(tracked_settings, "models", name=name, tags={}) as run:
         info = log_model(model, samples[FEATURES], choice(one), told(one))
         version = tracking.register(info.model_uri, f"models-{name}", "challenger")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     loaded = load_model(f"models:/models-{name}@challenger", tracked_settings)
+    assert list(scratch.iterdir()) == []  # each map would leave a copy of the model there
     assert (loaded.version, loaded.run_id) == (version, run.info.run_id)
     assert load_model(f"models:/models-{name}/{version}", tracked_settings).version == version
     assert load_model(f"runs:/{run.info.run_id}/model", tracked_settings).version == ""
