@@ -372,7 +372,9 @@ def test_service_that_can_not_start_fails_alone_and_status_says_why(
 ) -> None:
     stack = new_stack(TERRAFLOW_STORE="minio")
     stack.ok("setup")
-    (stack.var / "minio" / "data" / ".minio.sys" / "format.json").write_text("garbage")
+    system = stack.var / "minio" / "data" / ".minio.sys"
+    system.mkdir()
+    (system / "format.json").write_text("garbage")
     done = stack.run("up", "--detach", "--only", "minio,jupyter")
     assert done.returncode == 1
     assert "minio                  failed: exited with code 1 after 5 restarts" in done.stdout

@@ -51,10 +51,11 @@ def test_environment_names_the_project_to_processes_in_other_folders(
     assert done.stdout.split() == [str(project_root()), str(settings.var)]
 
 
-def test_environment_lets_services_wait_for_what_they_need(settings: Settings) -> None:
-    assert "TERRAFLOW_AFTER_MLFLOW" not in environment(with_store(settings, "local"))
-    url = environment(with_store(settings, "minio"))["TERRAFLOW_AFTER_MLFLOW"]
-    assert url == "http://127.0.0.1:9000/minio/health/ready"
+def test_environment_lets_no_service_wait_for_minio(settings: Settings) -> None:
+    """It may still be being built, which takes minutes."""
+    for store in ("local", "minio"):
+        variables = environment(with_store(settings, store))
+        assert not [key for key in variables if key.startswith("TERRAFLOW_AFTER_")]
 
 
 @pytest.mark.skipif(not postgres.candidates(), reason="there is no postgres program")
