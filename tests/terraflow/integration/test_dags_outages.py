@@ -113,13 +113,20 @@ def events_of(airflow: Airflow, asset: str) -> list[dict[str, Any]]:
     """All events of an asset, the oldest first; Airflow fails while a run of theirs is queued."""
     found = airflow.get("/assets", name_pattern=asset)["assets"]
     [asset_id] = [row["id"] for row in found if row["name"] == asset]
-    asked: dict[str, Any] = {"params": {"asset_id": asset_id, "limit": 1000}}
-    path = "/api/v2/assets/events"
-    rows = wait_for(
-        lambda: (got := airflow.client.get(path, **asked)).status_code != 500 and got, 120
-    ).json()
-    assert len(rows["asset_events"]) == rows["total_entries"]
-    return sorted(rows["asset_events"], key=lambda event: event["id"])
+    rows: list[dict[str, Any]] = []
+    total = 1
+    while len(rows) < total:  # Airflow gives a hundred at once
+        asked = {"asset_id": asset_id, "limit": 100, "offset": len(rows), "order_by": "timestamp"}
+        page = wait_for(lambda asked=asked: events_page(airflow, asked), 120)
+        total = page["total_entries"]
+        rows += page["asset_events"]
+    assert len({row["id"] for row in rows}) == total
+    return sorted(rows, key=lambda row: row["id"])
+
+
+def events_page(airflow: Airflow, asked: dict[str, Any]) -> dict[str, Any] | None:
+    answer = airflow.client.get("/api/v2/assets/events", params=asked)
+    return None if answer.status_code == 500 else dict(answer.json())
 
 
 def collections_told(airflow: Airflow) -> Counter[str]:
