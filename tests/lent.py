@@ -1,13 +1,16 @@
-"""An environment of its own that holds the platform's wheel, in seconds and without a network."""
+"""What tests of a project made elsewhere need: an environment in seconds, and a clean shell."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
-__all__ = ["make_environment"]
+__all__ = ["make_environment", "run"]
+
+HIDDEN = ("TERRAFLOW_", "PYTHONPATH", "INIT_CWD", "AIRFLOW", "MLFLOW_", "AWS_", "VIRTUAL_ENV")
 
 
 def make_environment(wheel: Path, folder: Path) -> Path:
@@ -36,3 +39,20 @@ def make_environment(wheel: Path, folder: Path) -> Path:
                 own.write_bytes(f"#!{python}\n".encode() + rest)
                 own.chmod(0o755)
     return python
+
+
+def run(folder: Path, *words: str | Path, **variables: str) -> str:
+    """Run a command that must succeed, with nothing of this shell's; return what it printed."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(HIDDEN)}
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        env=kept | variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout

@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from lent import make_environment
+from lent import make_environment, run
 
 ROOT = Path(__file__).resolve().parents[2]
-HIDDEN = ("TERRAFLOW_", "PYTHONPATH", "INIT_CWD", "AIRFLOW", "MLFLOW_", "AWS_")
-
-
-def run(folder: Path, *words: str | Path, **variables: str) -> str:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(HIDDEN)}
-    done = subprocess.run(
-        words,
-        cwd=folder,
-        env=kept | variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
 
 
 @pytest.mark.services

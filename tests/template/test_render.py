@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
@@ -19,6 +17,7 @@ import copier
 import pytest
 import yaml
 
+from lent import run
 from terraflow.errors import ConfigError, TerraFlowError
 from terraflow.projects.new import make, read_answers
 
@@ -121,7 +120,7 @@ def test_every_combination_is_sound(task: str, store: str, dags: str, render: Re
         }[dags]
     )
     for words in (["check"], ["format", "--check"]):
-        run(folder, "ruff", *words, "--no-cache")
+        run_python(folder, "ruff", *words, "--no-cache")
 
 
 @pytest.mark.parametrize(
@@ -139,7 +138,7 @@ def test_every_combination_passes_its_unit_tests(
     name = "Wide fields of Europe by radar"
     folder = render(task=task, store=store, dags=dags, project_name=name)
     break_lines(folder)
-    told = run(folder, "pytest", "-q", "-m", "not services", "-p", "no:cacheprovider")
+    told = run_python(folder, "pytest", "-q", "-m", "not services", "-p", "no:cacheprovider")
     assert " passed" in told
     assert ("xfailed" in told) == (task == "stubs")
     assert not re.search(r"\d (failed|skipped|error)", told)
@@ -151,29 +150,18 @@ def test_every_task_passes_lint_whatever_the_length_of_its_name(task: str, rende
     for name in ("Sea", "Wide fields of Europe by radar"):
         folder = render(task=task, project_name=name)
         break_lines(folder)
-        run(folder, "mypy")
-        run(folder, "ruff", "check", "--no-cache")
-        run(folder, "ruff", "format", "--check", "--no-cache")
+        run_python(folder, "mypy")
+        run_python(folder, "ruff", "check", "--no-cache")
+        run_python(folder, "ruff", "format", "--check", "--no-cache")
 
 
-def run(folder: Path, *words: str) -> str:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("TERRAFLOW_")}
-    done = subprocess.run(
-        [sys.executable, "-m", *words],
-        cwd=folder,
-        env=kept | {"PYTHONPATH": str(folder / "src")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+def run_python(folder: Path, *words: str) -> str:
+    return run(folder, sys.executable, "-m", *words, PYTHONPATH=str(folder / "src"))
 
 
 def break_lines(folder: Path) -> None:
     """As the last steps of a new project do."""
-    run(folder, "ruff", "format", "--no-cache")
+    run_python(folder, "ruff", "format", "--no-cache")
 
 
 def test_mask_and_regression_differ_from_the_example_where_they_should(render: Render) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lent import run
 from terraflow.errors import ConfigError, TerraFlowError
 from terraflow.projects.new import make
 from terraflow.projects.update import update
@@ -25,6 +26,8 @@ test) exec {sys.executable} -m pytest -q -p no:cacheprovider tests/test_own.py ;
 *) exit 9 ;;
 esac
 """
+#: In no style that a formatter would leave.
+OWN_MODULE = '"""My own module."""\nX = {  1:2 }\n'
 OWN_TEST = """
 from pathlib import Path
 
@@ -76,7 +79,7 @@ def made(template: Path) -> Path:
             file.write(text)
     change(folder, "config/mine.toml", "seed = 42", "seed = 7")
     (folder / "tests" / "test_own.py").write_text(OWN_TEST)
-    (folder / "src" / "mine" / "own.py").write_text('"""My own module."""\n')
+    (folder / "src" / "mine" / "own.py").write_text(OWN_MODULE)
     commit(folder, tag="as-made")
     return folder
 
@@ -135,7 +138,7 @@ def test_update_takes_over_what_is_new_and_keeps_what_is_own(
     assert "folds = 6" in (project / "config" / "mine.toml").read_text()
     assert "Newly. " in (project / "dags" / "mine_training.py").read_text()
     assert "## How to start" in (project / "README.md").read_text()
-    assert (project / "src" / "mine" / "own.py").exists()
+    assert (project / "src" / "mine" / "own.py").read_text() == OWN_MODULE
     [wheel] = (project / "vendor").glob("*.whl")
     assert "-2." in wheel.name
     assert (project / "requirements.lock").read_text().count("./vendor/") == 1
@@ -241,37 +244,25 @@ def test_model_from_before_an_update_maps_after_it(
     folder = tmp_path / "fields"
     answers = {"project_name": "Fields", "store": "local"}
     make(template, folder, answers, defaults=True)
-    hidden = ("TERRAFLOW_", "AWS_", "MLFLOW_", "AIRFLOW", "VIRTUAL_ENV", "PYTHONPATH")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
-    ports = ("AIRFLOW", "MLFLOW", "JUPYTER", "MINIO", "MINIO_CONSOLE", "SERVING")
+    names = ("AIRFLOW", "MLFLOW", "JUPYTER", "MINIO", "MINIO_CONSOLE", "SERVING")
+    ports = {f"TERRAFLOW_{name}_PORT": "0" for name in names}
 
-    def run(target: str, words: str = "") -> str:
-        done = subprocess.run(
-            ["make", target, f"ARGS={words}"],
-            cwd=folder,
-            env=kept | {f"TERRAFLOW_{name}_PORT": "0" for name in ports},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout
-        return done.stdout
+    def task(target: str, words: str = "") -> str:
+        return run(folder, "make", target, f"ARGS={words}", **ports)
 
     try:
-        run("up", "--detach --only mlflow")
-        assert "It is the champion now" in run("train")
-        run("down")
+        task("up", "--detach --only mlflow")
+        assert "It is the champion now" in task("train")
+        task("down")
         with (folder / "src" / "fields" / "features.py").open("a") as file:
             file.write("\n\n# my own line\n")
         commit(folder)
         newer()
-        said = run("update")
+        said = task("update")
         assert "Updated." in said
         assert " passed" in said
-        run("up", "--detach --only mlflow")
-        assert "models:/fields/1" in run("map")
+        task("up", "--detach --only mlflow")
+        assert "models:/fields/1" in task("map")
         assert "my own line" in (folder / "src" / "fields" / "features.py").read_text()
     finally:
-        run("down")
+        task("down")

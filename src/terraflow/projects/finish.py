@@ -56,10 +56,22 @@ def pin(wheel: Path, lock: Path) -> None:
 
 
 def break_lines() -> None:
-    """Break lines anew where names are longer or shorter than in the template; where ruff is."""
+    """Break lines anew where names are longer or shorter than in the template; where ruff is.
+
+    In a project that is being updated, what the template has just written differs from its commit;
+    all else is the user's, and stays.
+    """
     ruff = shutil.which("ruff", path=Path(sys.executable).parent) or shutil.which("ruff")
-    if ruff:
-        subprocess.run([ruff, "format", "--quiet"], check=True)
+    if not ruff:
+        return
+    words = ["git", "ls-files", "--modified", "--others", "--exclude-standard", "--", "*.py"]
+    is_commit = ["git", "rev-parse", "--quiet", "--verify", "HEAD"]
+    paths = ["."]
+    if subprocess.run(is_commit, capture_output=True, check=False).returncode == 0:
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        paths = [path for path in done.stdout.splitlines() if Path(path).exists()]
+    if paths:
+        subprocess.run([ruff, "format", "--quiet", "--", *paths], check=True)
 
 
 def git(*words: str) -> None:

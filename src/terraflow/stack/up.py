@@ -182,7 +182,8 @@ def wait_until_ready(
                 say(f"  {service.name:<22} failed: {reason}")
             elif is_ready(service, settings, state):
                 seconds = took[service.name] = time.time() - began
-                say(f"  {service.name:<22} ready after {seconds:.1f} s  {service.url(settings)}")
+                ready = f"  {service.name:<22} ready after {seconds:.1f} s  {service.url(settings)}"
+                say(ready.rstrip())
         missing = [s.name for s in services if s.name not in took and s.name not in failed]
         if missing and not alive():
             raise ServiceError(
@@ -198,8 +199,7 @@ def wait_until_ready(
         if missing and time.monotonic() - reminded > REMIND_S:
             reminded = time.monotonic()
             doing = f" ({minio.last_word(settings.log_dir)})" if building else ""
-            waits = f"{time.time() - began:.0f} s: {', '.join(missing)}{doing}"
-            say(f"  still starting after {waits}")
+            say(f"  still starting after {time.time() - began:.0f} s: {', '.join(missing)}{doing}")
         time.sleep(0.2)
     states = read_all(settings.run_dir)
     table(

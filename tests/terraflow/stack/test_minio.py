@@ -16,8 +16,10 @@ import pytest
 from harness import wait_for
 from terraflow.errors import ServiceError
 from terraflow.lock import Lock
+from terraflow.settings import load
 from terraflow.stack import minio
 from terraflow.stack.minio import MODULE, cached, can_build, ensure, find, is_reachable, main
+from terraflow.stack.setup import decide_store
 
 Program = Callable[[str, str], Path]
 #: A build that leaves what it was given beside its result.
@@ -304,3 +306,13 @@ def test_is_reachable_asks_go(program: Program) -> None:
     assert is_reachable()
     program("go", "exit 1")
     assert not is_reachable()
+
+
+@pytest.mark.parametrize(("go", "store"), [(BUILD, "minio"), ("exit 1", "local")])
+def test_store_that_is_not_waited_for_is_minio_only_where_go_gets_its_source(
+    go: str, store: str, program: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program("go", go)
+    assert decide_store(load(), wait=False).store == store
+    assert not cached().exists()  # its service builds it
+    assert ("MinIO can't be had here" in capsys.readouterr().out) == (store == "local")
