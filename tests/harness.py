@@ -41,6 +41,17 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
     return value
 
 
+def holders(folder: Path, *values: str) -> set[Path]:
+    """Return the files in a folder that hold one of the values."""
+    found = set()
+    for file in [p for p in folder.rglob("*") if p.is_file()]:
+        with suppress(FileNotFoundError):  # a step that runs removes its temporary files
+            content = file.read_bytes()
+            if any(value.encode() in content for value in values):
+                found.add(file)
+    return found
+
+
 @contextmanager
 def open_folder() -> Iterator[Path]:
     """Make a folder that all may enter: PostgreSQL never runs as root."""
