@@ -270,6 +270,8 @@ def _failed(what: str, uri: str, error: Exception) -> StorageError:
     remedy = f"check that the store runs (`{command('status')}`) and the credentials"
     if "://" not in uri:
         remedy = "check the path and its mode"
+    if "error sending request" in str(error):
+        text = "nothing answers at its address"
     full = ("No space left", "os error 28", "StorageFull", "minimum free drive")
     if isinstance(error, OSError) and error.errno:
         text, remedy = os.strerror(error.errno), "check the path and its mode"

@@ -30,7 +30,7 @@ __all__ = ["STARTERS", "lineage", "main", "split"]
 #: Procfile below a helper process of its own.
 STARTERS = {"nobody": 0, "parent": 1, "honcho": 2}
 #: Program that sets up first; by its name, since processes know nothing of the stack.
-PLAIN_HONCHO = "terraflow.stack.plain_honcho"
+PLAIN_HONCHO = "terraflow.stack.lifecycle.plain_honcho"
 #: Between services of one line, which are forked from one process.
 AND = "+"
 

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +17,7 @@ from terraflow.console import command, say, table
 from terraflow.credentials import ADMIN, read_secrets
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.settings import Settings
+from terraflow.stack import minio
 from terraflow.stack.services import MODEL_SERVER, SERVICES, is_ready, model_server_url
 from terraflow.state import ServiceState, manager_pid, read_all
 
@@ -34,6 +35,8 @@ class ServiceStatus:
     memory_mb : float
         Proportional set size of the service's processes; resident where the system does not tell
         the proportional one.
+    reason : str
+        Why it is not ready, where something tells.
     """
 
     service: str
@@ -60,7 +63,10 @@ def status(settings: Settings) -> list[ServiceStatus]:
             continue
         state = states.get(service.name)
         ready = is_ready(service, settings, state)
-        rows.append(_row(service.name, state, ready, service.url(settings)))
+        row = _row(service.name, state, ready, service.url(settings))
+        if service.name == "minio" and row.state == "starting" and not minio.find():
+            row = replace(row, reason=minio.last_word(settings.log_dir))
+        rows.append(row)
     if (state := states.get(MODEL_SERVER)) and state.phase != "stopped":
         url = model_server_url(settings)
         rows.append(_row(MODEL_SERVER, state, bool(url), url))

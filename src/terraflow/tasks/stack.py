@@ -31,18 +31,18 @@ def setup(c: Context, set_: list[str]) -> None:
 )
 def up(c: Context, set_: list[str], only: str = "", detach: bool = False) -> int:
     """Start the stack and say when it is ready."""
-    from terraflow.stack import up as stack
+    from terraflow.stack.lifecycle.up import up
 
-    return stack.up(set_, only=[name for name in only.split(",") if name], detach=detach)
+    return up(set_, only=[name for name in only.split(",") if name], detach=detach)
 
 
 @task()
 def down(c: Context) -> None:
     """Stop the stack and the model server."""
     from terraflow import settings
-    from terraflow.stack import up as stack
+    from terraflow.stack.lifecycle.down import down
 
-    say("Stopped." if stack.down(settings.load()) else "Nothing was running.")
+    say("Stopped." if down(settings.load()) else "Nothing was running.")
 
 
 @task(help={"json": "for programs", "show_credentials": "how to log in"})
@@ -70,16 +70,16 @@ def logs(c: Context, service: str | None = None, follow: bool = False) -> None:
 def reset(c: Context, yes: bool = False) -> None:
     """Delete all state, after asking."""
     from terraflow import settings
-    from terraflow.stack import up as stack
+    from terraflow.stack.lifecycle.down import reset
 
-    done = stack.reset(settings.load(), lambda loss: confirm(loss, yes=yes))
+    done = reset(settings.load(), lambda loss: confirm(loss, yes=yes))
     say("Deleted." if done else "Nothing was deleted.")
 
 
 @task(positional=["action"], help={"action": "copy", "to": "postgresql"})
 def database(c: Context, action: str, to: str = "") -> None:
     """Copy the databases of the stopped stack: database copy --to postgresql."""
-    from terraflow.stack.move import move
+    from terraflow.stack.lifecycle.move import move
 
     if action != "copy":
         raise ConfigError(f"database {action} is not known; write database copy --to postgresql.")

@@ -12,6 +12,8 @@ from terraflow.console import command, say
 from terraflow.eo import steps
 from terraflow.eo.step_table import STEPS, Step
 from terraflow.errors import ConfigError
+from terraflow.stack.lifecycle.readiness import wait_for
+from terraflow.stack.services import SERVICES
 from terraflow.tasks.task import task
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["STEP_TASKS", "step"]
 
 CONFIG = "a project file instead of config/PROJECT.toml"
+#: Services that steps need, and that a DAG's run needs beside them.
+STORES = ("minio", "mlflow")
+AIRFLOW = (*STORES, *(name for name, service in SERVICES.items() if service.group == "airflow"))
 #: What the DAGs that steps name know as parameters.
 CONF = {
     "training": ("config", "items", "tune", "model_name", "start", "end"),
@@ -59,6 +64,7 @@ def _run(row: Step, given: dict[str, Any]) -> int:
         _check_for_dag(row, options)
     config, files = options.pop("config", None) or "", options.pop("files", None) or ""
     project = open_project(config, files=files)
+    wait_for(project.storage.settings, AIRFLOW if airflow else STORES)
     if airflow:
         return _run_dag(row, project, options, config)
     outputs = steps.run_up_to(row.name, project, options)
@@ -121,4 +127,5 @@ def step(c: Context, name: str, config: str = "") -> int:
     from terraflow.eo.project import open_project
 
     project = open_project(config)
+    wait_for(project.storage.settings, STORES)
     return steps.show(name, project, steps.run_up_to(name, project, {}))

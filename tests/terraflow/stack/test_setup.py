@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from terraflow.errors import ConfigError
+from terraflow.stack.lifecycle.up import up
 from terraflow.stack.setup import check_assignments, set_up
-from terraflow.stack.up import up
 
 
 @pytest.mark.parametrize("start", [set_up, up])

@@ -16,12 +16,12 @@ from harness import wait_for
 from services import supervised
 from terraflow.credentials import read_secrets
 from terraflow.errors import ConfigError, ServiceError
-from terraflow.settings import Settings
+from terraflow.settings import Settings, load
 from terraflow.stack.status import memory_mb, print_logs, print_status, status
 
 
 @pytest.fixture
-def mlflow(settings: Settings) -> Iterator[Settings]:
+def mlflow(settings: Settings, free_tcp_port: int) -> Iterator[Settings]:
     """Settings with something at MLflow's port that answers /health, and nothing else."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -35,7 +35,7 @@ def mlflow(settings: Settings) -> Iterator[Settings]:
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     port = server.server_address[1]
-    yield settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update={"port": port})})
+    yield load([f"mlflow.port={port}", f"jupyter.port={free_tcp_port}"])
     server.shutdown()
     server.server_close()
 
@@ -60,6 +60,22 @@ def test_status_service_that_answers_is_ready_and_one_that_does_not_is_starting(
         assert found["mlflow"].memory_mb > 5
         assert found["jupyter"].state == "starting"
         assert found["airflow-api"].state == "stopped"
+
+
+def test_status_tells_how_far_the_build_of_minio_is(
+    settings: Settings,
+    free_tcp_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TERRAFLOW_STORE", "minio")
+    monkeypatch.setattr("terraflow.stack.minio.find", lambda: None)
+    settings.log_dir.mkdir(parents=True, exist_ok=True)
+    (settings.log_dir / "minio.log").write_text("MinIO: 60 s, 9 modules fetched\n")
+    with supervised(settings.run_dir, "minio"):
+        own = load([f"minio.port={free_tcp_port}"], running=False)
+        print_status(own, as_json=False, credentials=False)
+    assert capsys.readouterr().out.endswith("\nminio: MinIO: 60 s, 9 modules fetched\n")
 
 
 @pytest.mark.parametrize("phase", ["waiting", "restarting", "failed"])

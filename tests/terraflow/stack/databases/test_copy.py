@@ -14,7 +14,7 @@ from terraflow.settings import Settings
 from terraflow.stack.databases.copy import copy_all, copy_tables
 from terraflow.stack.databases.server import connect, draft, exists, make_draft
 from terraflow.stack.environment import environment
-from terraflow.stack.move import move
+from terraflow.stack.lifecycle.move import move
 
 SQLITE = """
 CREATE TABLE alembic_version (version_num VARCHAR(32));

@@ -7,7 +7,7 @@ from terraflow.errors import ConfigError
 from terraflow.files import make_dir
 from terraflow.settings import load
 from terraflow.stack.environment import environment
-from terraflow.stack.up import claim
+from terraflow.stack.lifecycle.up import claim
 
 __all__ = ["move"]
 

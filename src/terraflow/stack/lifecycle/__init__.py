@@ -1,0 +1,1 @@
+"""Starting the stack, waiting for it, stopping it."""
