@@ -14,10 +14,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.services
-def test_new_project_passes_its_own_tests_starts_trains_and_stops(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("task", "store"), [("example", "minio"), ("mask", "local"), ("stubs", "local")]
+)
+def test_new_project_passes_its_own_tests_starts_trains_and_stops(
+    task: str, store: str, tmp_path: Path
+) -> None:
     folder = tmp_path / "flood"
     words = (sys.executable, "-m", "invoke", "new", folder, "--defaults")
-    said = run(ROOT, *words, "--data", "project_name=Flood map", "--data", "store=local")
+    answers = {"project_name": "Flood map", "task": task, "store": store}
+    said = run(ROOT, *words, *(w for k, v in answers.items() for w in ("--data", f"{k}={v}")))
     assert f"Made {folder}" in said
     assert run(folder, "git", "status", "--porcelain") == ""
     assert "Start the project" in run(folder, "git", "log", "--oneline")
