@@ -71,7 +71,7 @@ def break_lines() -> None:
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         paths = [path for path in done.stdout.splitlines() if Path(path).exists()]
     if paths:
-        subprocess.run([ruff, "format", "--quiet", "--", *paths], check=True)
+        subprocess.run([ruff, "format", "--quiet", "--no-cache", "--", *paths], check=True)
 
 
 def git(*words: str) -> None:
