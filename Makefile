@@ -8,6 +8,8 @@ TASKS := setup up down status logs reset doctor database ingest preprocess train
 
 # hints name make's tasks
 export TERRAFLOW_STARTED_BY := make
+# packages are compiled as they are imported, once: all of them beforehand takes longer than a start
+unexport PYTHONDONTWRITEBYTECODE
 
 NAMED := $(filter-out file,$(origin PYTHON))
 CHECK := import sys; v = sys.version_info[:2]; sys.exit("TerraFlow needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is %d.%d; name another with PYTHON=..., as in make up PYTHON=python3.12" % v) if not (3, 11) <= v < (3, 14) else sys.stdout.write("%d.%d" % v)
@@ -41,7 +43,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@rm -f $@ && [ "$$($(PYTHON) -c '$(CHECK)')" = "$$(cat $(VENV)/.python 2>/dev/null)" ] || $(PYTHON) -m venv --clear $(VENV)
 	@awk '/^[a-z]/ { wanted = /^uv==/ } wanted' requirements.lock > $(VENV)/uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.lock
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -c 'import sys; sys.stdout.write("%d.%d" % sys.version_info[:2])' > $(VENV)/.python
 	@grep -q AIRFLOW_HOME $(VENV)/bin/activate || printf '\n# plain `airflow` works on the stack of this checkout\nexport AIRFLOW_HOME="%s/var/airflow"\n' "$(CURDIR)" >> $(VENV)/bin/activate
