@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
@@ -17,8 +20,10 @@ import copier
 import pytest
 import yaml
 
+from harness import wait_for
 from lent import run
 from terraflow.errors import ConfigError, TerraFlowError
+from terraflow.projects.git import git
 from terraflow.projects.new import make, read_answers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +76,13 @@ def _same(name: str, text: str) -> bool:
 
 
 TASKS = ("example", "mask", "regression", "stubs")
+#: Combinations that are tested each time: every task, store and way of DAGs is among them.
+SOME = [
+    ("example", "local", "both"),
+    ("mask", "local", "yaml"),
+    ("regression", "minio", "python"),
+    ("stubs", "local", "both"),
+]
 LICENCES = ("MIT", "Apache-2.0", "BSD-3-Clause", "GPL-3.0-or-later", "proprietary")
 
 
@@ -126,9 +138,7 @@ def test_every_combination_is_sound(task: str, store: str, dags: str, render: Re
 @pytest.mark.parametrize(
     ("task", "store", "dags"),
     [
-        pytest.param(
-            *answers, marks=[] if answers[1:] == ("local", "both") else [pytest.mark.exhaustive]
-        )
+        pytest.param(*answers, marks=[] if answers in SOME else [pytest.mark.exhaustive])
         for answers in product(TASKS, ["minio", "local"], ["python", "yaml", "both"])
     ],
 )
@@ -164,6 +174,76 @@ def break_lines(folder: Path) -> None:
     run_python(folder, "ruff", "format", "--no-cache")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "🌊 Flood",
+        "Ä \"B\" 'C'",
+        "C:\\new \\1",
+        "A # b = [c]",
+        "{{ x }} [[ y ]] [% z %]",
+        "<b>&amp;",
+    ],
+)
+def test_texts_arrive_as_they_are(text: str, render: Render) -> None:
+    made = files(
+        render(project_name=text, package_name="flood", description=text, author_name=text)
+    )
+    project = tomllib.loads(made["pyproject.toml"])["project"]
+    assert (project["description"], project["authors"]) == (text, [{"name": text}])
+    assert tomllib.loads(made["pixi.toml"])["workspace"]["description"] == text
+    assert made["README.md"].startswith(f"# {text}\n")
+    assert f" {text}\n" in made["LICENSE"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ({"project_name": "Flood\nmap"}, "Write a name in one line"),
+        ({"description": " "}, "Write one line"),
+        ({"author_name": ""}, "Write a name in one line"),
+        ({"author_email": "ann"}, "Write an address"),
+        ({"author_email": "Ann <ann@x.org>"}, "Write an address"),
+        ({"author_email": "ann@x"}, "Write an address"),
+        ({"author_email": "ä@b.org"}, "Write an address"),
+    ],
+)
+def test_texts_that_would_break_the_project_are_refused(
+    answers: dict[str, str], told: str, render: Render
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        render(**answers)
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("Über Äcker", "ueber_aecker"),
+        ("3 Floods!", "floods"),
+        (
+            "Monitoring of winter wheat yields in northern Germany",
+            "monitoring_of_winter_wheat_yields_in_nor",
+        ),
+    ],
+)
+def test_package_is_named_as_the_project(name: str, package: str, render: Render) -> None:
+    assert f"src/{package}/project.py" in files(render(project_name=name))
+
+
+def test_description_ends_with_one_full_stop(render: Render) -> None:
+    assert "Maps floods. Built with" in files(render(description="Maps floods."))["README.md"]
+
+
+def test_template_of_a_relative_path_is_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    options = {"defaults": True, "vcs_ref": "HEAD", "unsafe": True, "skip_tasks": True}
+    copier.run_copy(".", tmp_path / "made", quiet=True, **options)
+    answers = yaml.safe_load((tmp_path / "made" / ".copier-answers.yml").read_text())
+    assert answers["_src_path"] == str(ROOT)
+
+
 def test_mask_and_regression_differ_from_the_example_where_they_should(render: Render) -> None:
     mask = tomllib.loads(files(render(task="mask"))["config/water_mask.toml"])
     assert set(mask["labels"]["classes"].values()) == set(mask["map"]["colours"])
@@ -187,6 +267,15 @@ def test_mask_and_regression_differ_from_the_example_where_they_should(render: R
         ("terraflow", "take another, as my_terraflow"),
         ("tests", "take another, as my_tests"),
         ("class", "take another, as my_class"),
+        ("scikit_learn", "take another, as my_scikit_learn"),
+        ("terraflow_eo", "take another, as my_terraflow_eo"),
+        ("test_data", "take another, as my_test_data"),
+        ("conftest", "take another, as my_conftest"),
+        ("project", "take another, as my_project"),
+        ("none", "take another, as my_none"),
+        ("json\n", "small letters"),
+        ("flood_", "does not end with an underscore"),
+        ("a" * 41, "at most 40"),
     ],
 )
 def test_package_names_that_can_not_be_are_refused(name: str, told: str, render: Render) -> None:
@@ -197,7 +286,10 @@ def test_package_names_that_can_not_be_are_refused(name: str, told: str, render:
 def test_taken_names_are_those_of_python_and_of_what_is_installed() -> None:
     assert sorted(TAKEN) == TAKEN
     small = re.compile(r"[a-z][a-z0-9_]*")
-    for name in {*sys.stdlib_module_names, *packages_distributions()} - {"land_cover"}:
+    locked = re.findall(r"(?m)^([a-z][a-z0-9.-]*)==", (ROOT / "requirements.lock").read_text())
+    distributions = {re.sub("[-.]+", "_", name) for name in locked}
+    modules = {*sys.stdlib_module_names, *packages_distributions()} - {"land_cover"}
+    for name in modules | distributions:
         assert name in TAKEN or not small.fullmatch(name), name
 
 
@@ -215,6 +307,67 @@ def test_new_wrong_answers_are_sentences(words: list[str], told: str, tmp_path: 
     with pytest.raises((ConfigError, TerraFlowError), match=told):
         make(ROOT, tmp_path / "made", read_answers(ROOT, words), defaults=True)
     assert not (tmp_path / "made").exists()
+
+
+def test_new_whose_making_fails_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ruff").write_text("#!/bin/sh\necho it broke >&2; exit 3\n")
+    (tmp_path / "bin" / "ruff").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    (tmp_path / "bin" / "python").symlink_to(Path(sys.exec_prefix) / "bin" / "python")
+    for target in (there, tmp_path / "new"):
+        with pytest.raises(TerraFlowError, match=r"^The project was not made: "):
+            make(ROOT, target, {}, defaults=True)
+    assert list(there.iterdir()) == []
+    assert not (tmp_path / "new").exists()
+
+
+def test_new_where_no_folder_can_be_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for target in (tmp_path / "file" / "below", tmp_path / ("x" * 300)):
+        with pytest.raises(TerraFlowError, match=r"The project was not made: .*; correct that"):
+            make(ROOT, target, {}, defaults=True)
+
+
+def test_new_stopped_by_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "made"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "invoke", "new", target, "--defaults"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for((target / "vendor").exists)  # the wheel is being built
+    os.killpg(process.pid, signal.SIGINT)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert not target.exists()
+    assert "Traceback" not in told
+
+
+def test_new_commits_whatever_git_is_told_to_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for name in ("commit-msg", "pre-commit"):
+        (hooks / name).write_text("#!/bin/sh\nexit 1\n")
+        (hooks / name).chmod(0o755)
+    (tmp_path / "gitconfig").write_text(
+        f"[user]\nname =\nemail = a@b.org\n[commit]\ngpgsign = true\n[core]\n"
+        f"hooksPath = {hooks}\nautocrlf = true\nsafecrlf = true\n"
+    )
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    target = tmp_path / "made"
+    make(ROOT, target, {"store": "local"}, defaults=True)
+    assert git(target, "status", "--porcelain") == ""
+    assert "Start the project" in git(target, "log", "--oneline")
 
 
 def test_new_into_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:

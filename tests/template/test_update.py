@@ -181,6 +181,38 @@ def test_update_lists_conflicts_and_says_what_to_do(
     assert "## How to start" in text
 
 
+def test_update_lists_a_conflict_in_the_metadata(
+    project: Path, template: Path, newer: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(project, "pyproject.toml", "line-length = 100", "line-length = 88")
+    commit(project)
+    name = "template/project/pyproject.toml.jinja"
+    change(template, name, "line-length = 100", "line-length = 110")
+    newer()
+    assert not update(project)
+    assert "changed the same lines of:\n  pyproject.toml\n" in capsys.readouterr().out
+
+
+def test_update_taken_back_keeps_files_that_git_was_told_not_to_see(
+    project: Path, newer: Callable[..., None]
+) -> None:
+    git(project, "config", "status.showUntrackedFiles", "no")
+    (project / "notes.txt").write_text("mine")
+    newer(readme=("## Start", "nothing is allowed\n\n## Start"))
+    with pytest.raises(ConfigError, match=r"changes that are not committed \(notes.txt\)"):
+        update(project)
+    assert (project / "notes.txt").read_text() == "mine"
+    git(project, "config", "--unset", "status.showUntrackedFiles")
+
+
+@pytest.mark.parametrize("text", ["", "_src_path: x\n", "a: [\n", "- 1\n"])
+def test_update_of_damaged_answers_is_a_sentence(text: str, project: Path) -> None:
+    (project / ".copier-answers.yml").write_text(text)
+    commit(project)
+    with pytest.raises(ConfigError, match="does not tell the template and its commit"):
+        update(project)
+
+
 def test_update_stopped_by_ctrl_c_is_taken_back(
     project: Path, newer: Callable[..., None], tmp_path: Path
 ) -> None:

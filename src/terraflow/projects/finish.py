@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from terraflow.errors import TerraFlowError
+from terraflow.projects.git import git
 from terraflow.projects.wheel import build
 
 __all__ = ["main"]
@@ -24,22 +25,36 @@ NOBODY = ["-c", "user.name=TerraFlow", "-c", "user.email=terraflow@localhost"]
 
 def main(operation: str) -> None:
     """Build and pin the wheel; of a new project also make the repository."""
-    vendor = Path("vendor")
     try:
+        vendor = Path("vendor")
         wheel = build(REPOSITORY, vendor)
+        for old in set(vendor.glob("terraflow_eo-*.whl")) - {wheel}:
+            old.unlink()
+        pin(wheel, Path("requirements.lock"))
+        break_lines()
+        if operation == "copy" and not Path(".git").exists():
+            commit()
     except TerraFlowError as error:
         sys.exit(str(error))
-    for old in set(vendor.glob("terraflow_eo-*.whl")) - {wheel}:
-        old.unlink()
-    pin(wheel, Path("requirements.lock"))
-    break_lines()
-    if operation == "copy" and not Path(".git").exists():
-        git("init", "--quiet", "--initial-branch", "main")
-        git("add", "--all")
-        somebody = not subprocess.run(
-            ["git", "config", "user.email"], capture_output=True, check=False
-        ).returncode
-        git(*([] if somebody else NOBODY), "commit", "--quiet", "-m", "Start the project")
+    except subprocess.CalledProcessError as error:
+        why = (error.stderr or "").strip().splitlines() or [f"code {error.returncode}"]
+        sys.exit(f"{' '.join(map(str, error.cmd[:2]))} failed: {why[-1]}")
+    except KeyboardInterrupt:
+        sys.exit("Stopped.")
+
+
+def commit() -> None:
+    """Make the repository, with a first commit that no setting of the user's can refuse."""
+    here = Path()
+    git(here, "init", "--quiet", "--initial-branch", "main")
+    git(here, "-c", "core.safecrlf=false", "add", "--all")
+    try:
+        git(here, "var", "GIT_COMMITTER_IDENT")
+        who = []
+    except subprocess.CalledProcessError:  # an empty name, or none
+        who = NOBODY
+    words = ("--quiet", "--no-verify", "--no-gpg-sign", "-m", "Start the project")
+    git(here, *who, "commit", *words)
 
 
 def pin(wheel: Path, lock: Path) -> None:
@@ -64,16 +79,20 @@ def break_lines() -> None:
     ruff = shutil.which("ruff", path=Path(sys.executable).parent) or shutil.which("ruff")
     if not ruff:
         return
-    words = ["git", "ls-files", "--modified", "--others", "--exclude-standard", "--", "*.py"]
-    is_commit = ["git", "rev-parse", "--quiet", "--verify", "HEAD"]
+    words = ["ls-files", "--modified", "--others", "--exclude-standard", "--", "*.py"]
     paths = ["."]
-    if subprocess.run(is_commit, capture_output=True, check=False).returncode == 0:
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-        paths = [path for path in done.stdout.splitlines() if Path(path).exists()]
+    if has_commit():
+        told = git(Path(), *words).splitlines()
+        paths = [path for path in told if Path(path).exists()]
     if paths:
-        subprocess.run([ruff, "format", "--quiet", "--no-cache", "--", *paths], check=True)
+        words = [ruff, "format", "--quiet", "--no-cache", "--", *paths]
+        subprocess.run(words, check=True, stderr=subprocess.PIPE, text=True)
 
 
-def git(*words: str) -> None:
-    """Run git, which must end well."""
-    subprocess.run(["git", *words], check=True)
+def has_commit() -> bool:
+    """Tell whether this folder is in a repository with a commit."""
+    try:
+        git(Path(), "rev-parse", "--quiet", "--verify", "HEAD")
+    except subprocess.CalledProcessError:
+        return False
+    return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from copier.errors import CopierError
 
 from terraflow.console import say
 from terraflow.errors import ConfigError, TerraFlowError, did_you_mean, first_line
+from terraflow.projects.git import git
 
 __all__ = ["make", "read_answers"]
 
@@ -63,7 +66,8 @@ def make(template: Path, target: Path, answers: dict[str, str], *, defaults: boo
     TerraFlowError
         An answer is wrong, or a step failed.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    there = os.path.lexists(target)
+    if there and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError(f"{target} is there already, and is not empty; name another folder.")
     try:
         copier.run_copy(
@@ -75,21 +79,39 @@ def make(template: Path, target: Path, answers: dict[str, str], *, defaults: boo
             unsafe=True,  # its one task builds the wheel and makes the first commit
             quiet=True,
         )
-    except (CopierError, ValueError) as error:
+    except BaseException as error:
+        _clear(target, keep=there)
+        if isinstance(error, KeyboardInterrupt):  # copier has one with all answers in its text
+            raise KeyboardInterrupt from None
+        if not isinstance(error, (CopierError, ValueError, OSError)):
+            raise
+        why = first_line(error).rstrip(".")
+        remedy = "answer otherwise" if type(error) is ValueError else "correct that"
         raise TerraFlowError(
-            f"The project was not made: {first_line(error).rstrip('.')}; answer otherwise."
+            f"The project was not made: {why}; {remedy}, and make it again."
         ) from error
+
+
+def _clear(target: Path, *, keep: bool) -> None:
+    """Leave nothing of a project that was not made."""
+    if not os.path.lexists(target) or not target.is_dir():
+        return
+    for path in target.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+    if not keep:
+        target.rmdir()
 
 
 def _commit(template: Path) -> str | None:
     """Name the commit of a checkout: from one that git knows, the project can be updated later."""
     if not (template / ".git").exists():
         return None
-    if _git(template, "status", "--porcelain"):
-        say(f"What is not committed in {template} is left out.")
-    return _git(template, "rev-parse", "HEAD") or None
-
-
-def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+    try:
+        if git(template, "status", "--porcelain"):
+            say(f"What is not committed in {template} is left out.")
+        return git(template, "rev-parse", "HEAD").strip()
+    except (subprocess.CalledProcessError, OSError):  # no commit, or no git
+        return None

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import copier
 import yaml
@@ -14,10 +13,13 @@ from copier.errors import CopierError
 
 from terraflow.console import command, say
 from terraflow.errors import ConfigError, TerraFlowError, first_line
+from terraflow.projects.git import git
 
 __all__ = ["update"]
 
 ANSWERS, LOCK = ".copier-answers.yml", "requirements.lock"
+#: Files that git does not know are looked at, whatever the user's settings say.
+STATUS = ("status", "--porcelain", "--untracked-files=normal")
 #: Of git's two letters for a file, those that say that both sides changed it.
 CONFLICTS = {"UU", "AA", "DU", "UD", "AU", "UA"}
 
@@ -59,6 +61,7 @@ def update(project: Path, *, ref: str = "", keep: bool = False) -> bool:
         if conflicts := [line[3:] for line in changed if line[:2] in CONFLICTS]:
             _tell_conflicts(conflicts)
             return False
+        _lock(project)
         say(f"{len(changed)} files differ. The packages and the tests follow.")
         passed = _install(project) and _test(project)
     except BaseException:  # also Ctrl+C: half an update is of no use
@@ -88,8 +91,8 @@ def _check(project: Path) -> str:
             "would be installed; run `make update`, or `pixi run update`."
         )
     try:
-        changes = _git(project, "status", "--porcelain").splitlines()
-        commit = _git(project, "rev-parse", "HEAD").strip()
+        changes = git(project, *STATUS).splitlines()
+        commit = git(project, "rev-parse", "HEAD").strip()
     except (subprocess.CalledProcessError, OSError) as error:
         raise ConfigError(
             f"{project} is no git repository with a commit, without which an update can't be taken "
@@ -105,9 +108,8 @@ def _check(project: Path) -> str:
 
 def _merge(project: Path, ref: str) -> list[str]:
     """Let copier merge; return git's lines about the files that differ now."""
-    answers = yaml.safe_load((project / ANSWERS).read_text())
-    source = str(answers["_src_path"])
-    say(f"Update from {source}; the project is at {answers['_commit']}.")
+    source, commit = _read_origin(project)
+    say(f"Update from {source}; the project is at {commit}.")
     try:
         copier.run_update(
             project,
@@ -123,8 +125,19 @@ def _merge(project: Path, ref: str) -> list[str]:
             f"The template {source} can't be taken over: {first_line(error)}; nothing was changed. "
             "Correct that, or name another version by --ref."
         ) from error
-    _lock(project)
-    return _git(project, "status", "--porcelain").splitlines()
+    return git(project, *STATUS).splitlines()
+
+
+def _read_origin(project: Path) -> tuple[str, str]:
+    """Read where the template is, and at which of its commits the project was made."""
+    try:
+        answers = yaml.safe_load((project / ANSWERS).read_text())
+        return str(answers["_src_path"]), str(answers["_commit"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{project / ANSWERS} does not tell the template and its commit ({first_line(error)}); "
+            "restore it with git, or make the project anew from a checkout with a commit."
+        ) from error
 
 
 def _newest(source: str) -> str | None:
@@ -137,10 +150,14 @@ def _newest(source: str) -> str | None:
 
 def _lock(project: Path) -> None:
     """Lock anew where the project has packages of its own: their pins are not the template's."""
-    named: list[Any] = tomllib.loads((project / "pyproject.toml").read_text())["project"][
-        "dependencies"
-    ]
-    if len(named) > 1:
+    try:
+        metadata = tomllib.loads((project / "pyproject.toml").read_text()).get("project", {})
+    except (OSError, ValueError) as error:
+        raise TerraFlowError(
+            f"pyproject.toml can't be read: {first_line(error)}; nothing was changed. Correct it."
+        ) from error
+    own = len(metadata.get("dependencies", [])) > 1
+    if own or "dependencies" in metadata.get("dynamic", []):
         say(f"{LOCK} is written anew, with the project's own packages.")
         if not _run(project, "lock"):
             raise TerraFlowError(
@@ -183,10 +200,5 @@ def _run(project: Path, target: str) -> bool:
 
 def _take_back(project: Path, commit: str) -> None:
     """Leave the files as they were; what git ignores was not touched."""
-    _git(project, "reset", "--quiet", "--hard", commit)
-    _git(project, "clean", "--quiet", "-d", "--force")
-
-
-def _git(project: Path, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=project, capture_output=True, text=True, check=True)
-    return done.stdout
+    git(project, "reset", "--quiet", "--hard", commit)
+    git(project, "clean", "--quiet", "-d", "--force")
