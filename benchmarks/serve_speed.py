@@ -111,7 +111,7 @@ def serve(name: str, model: Path) -> Iterator[str]:
         port = listener.getsockname()[1]
     where = ["--host", "127.0.0.1", "--port", str(port)]
     command = {
-        "terraflow": ["terraflow.serving.server", "--model-uri", str(model), *where],
+        "terraflow": ["terraflow.serving.app.server", "--model-uri", str(model), *where],
         "mlflow": ["mlflow", "models", "serve", "-m", str(model), *where, "--env-manager", "local"],
     }[name]
     server = subprocess.Popen(

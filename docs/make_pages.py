@@ -28,8 +28,14 @@ MARK = "<!-- From here on written by docs/make_pages.py. -->\n"
 #: Rooms of the code by what a user does there, for the table of messages.
 ROOMS = {
     "Start and run the stack": ("stack", "process", "."),
-    "Settings and secrets": ("config.py", "settings.py", "credentials.py", "eo/config"),
-    "Images and catalogues": ("eo/images", "storage.py"),
+    "Settings and secrets": (
+        "config.py",
+        "settings.py",
+        "sections.py",
+        "credentials.py",
+        "eo/config",
+    ),
+    "Images and catalogues": ("eo/images", "storage"),
     "Labels, features and samples": ("eo/targets", "eo/features", "eo/samples"),
     "Models and training": ("eo/models", "eo/training", "eo/promotion", "tracking"),
     "Maps, reports and drift": ("eo/maps", "eo/monitoring"),
@@ -152,7 +158,7 @@ def _messages(path: Path) -> Iterator[tuple[str, str]]:
 
 def _is_of_a_key(path: Path) -> bool:
     """Tell whether a module checks keys: pydantic turns its ValueErrors into sentences."""
-    return path.name == "settings.py" or path.parent.name == "config"
+    return path.name in {"settings.py", "sections.py"} or path.parent.name == "config"
 
 
 def _text(node: ast.expr) -> str:

@@ -7,13 +7,14 @@ import json
 import os
 import secrets
 from collections.abc import Callable
+from pathlib import Path
 
 from terraflow.console import command
 from terraflow.errors import ConfigError
 from terraflow.files import write_private
 from terraflow.settings import Settings
 
-__all__ = ["ADMIN", "read_secrets", "store_environment"]
+__all__ = ["ADMIN", "read_secrets", "read_token", "store_environment", "token_file"]
 
 ADMIN = "admin"
 #: Name of a secret to what makes it.
@@ -57,6 +58,22 @@ def read_secrets(settings: Settings) -> dict[str, str]:
             f"{path} lacks {', '.join(lacking)}; restore it, or run `{command('reset')}`."
         )
     return loaded
+
+
+def token_file(settings: Settings) -> Path:
+    """File that holds the header by which the model server knows who may ask; made once.
+
+    `curl -H @FILE` sends it, without showing the token among the arguments.
+    """
+    path = settings.var / "serving_token"
+    if not path.exists():
+        write_private(path, f"Authorization: Bearer {secrets.token_urlsafe(32)}\n")
+    return path
+
+
+def read_token(settings: Settings) -> str:
+    """Read the token of the model server, or "" where the settings ask for none."""
+    return token_file(settings).read_text().split()[-1] if settings.serving.token else ""
 
 
 def store_environment(settings: Settings) -> dict[str, str]:

@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, field_validator, model_validator
 
 from terraflow import config
 from terraflow.files import write_private
+from terraflow.sections import S3, Airflow, Database, Jupyter, Minio, Mlflow, Section, Serving
 from terraflow.state import manager_pid
 
 __all__ = ["Settings", "load", "resolve_ports"]
@@ -22,87 +22,8 @@ __all__ = ["Settings", "load", "resolve_ports"]
 FILE = "terraflow.toml"
 LOOPBACK = "127.0.0.1"
 
-Port = Annotated[int, Field(ge=0, le=65535, description="0 means any free port")]
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-
-class Airflow(_Section):
-    """Airflow's API server and scheduler."""
-
-    port: Port = 8080
-    parallelism: int = Field(4, ge=1, description="tasks that may run at once")
-
-
-class Mlflow(_Section):
-    """MLflow's tracking server and registry."""
-
-    port: Port = 5000
-
-
-class Jupyter(_Section):
-    """JupyterLab."""
-
-    port: Port = 8895
-
-
-class Minio(_Section):
-    """MinIO's S3 interface and its console."""
-
-    port: Port = 9000
-    console_port: Port = 9001
-
-
-class S3(_Section):
-    """Buckets, and the endpoint when store is "s3"; credentials come from the AWS chain."""
-
-    endpoint: str | None = Field(None, description="empty for Amazon's own; http://host:port else")
-    region: str = Field("us-east-1", description="of the buckets")
-    artifact_bucket: str = Field("mlflow", description="of MLflow's artifacts")
-    data_bucket: str = Field("eo-data", description="of images, samples and maps")
-
-
-class Database(_Section):
-    """Where Airflow and MLflow keep their metadata; with a URL on a PostgreSQL server elsewhere."""
-
-    kind: Literal["sqlite", "postgresql"] = Field(
-        "sqlite", description='"postgresql" where many tasks or machines write at once'
-    )
-    url: str | None = Field(None, description="a server elsewhere: postgresql://USER@HOST:PORT")
-
-    @model_validator(mode="after")
-    def _server_elsewhere(self) -> Database:
-        parts = urlsplit(self.url or "")
-        if parts.password is not None or "password" in (self.url or ""):
-            raise ValueError(
-                "url holds a password; write it as HOST:PORT:*:USER:PASSWORD into ~/.pgpass (mode "
-                "0600), where PostgreSQL's clients look for it"
-            )
-        server = parts.scheme == "postgresql" and parts.hostname and parts.username
-        if self.url and (not server or parts.path.strip("/")):
-            raise ValueError(
-                f"url = {self.url!r} names no server; write postgresql://USER@HOST:PORT, without a "
-                "database, since Airflow and MLflow have one each"
-            )
-        if self.url and self.kind != "postgresql":
-            raise ValueError('url is set, but kind is not; set kind = "postgresql", or remove url')
-        return self
-
-    @property
-    def is_here(self) -> bool:
-        """Whether a PostgreSQL server is part of the stack."""
-        return self.kind == "postgresql" and not self.url
-
-
-class Serving(_Section):
-    """The model server."""
-
-    port: Port = 5002
-
-
-class Settings(_Section):
+class Settings(Section):
     """All settings of the stack.
 
     Attributes

@@ -22,9 +22,10 @@ PLATFORM = {
     "projects": {"base"},
     "stack": {"process", "base"},
     "tracking": {"base"},
-    "orchestration": {"eo", "tracking", "base"},
+    "storage": {"base"},
+    "orchestration": {"eo", "tracking", "storage", "base"},
     "serving": {"stack", "tracking", "base"},
-    "eo": {"tracking", "base"},
+    "eo": {"tracking", "storage", "base"},
 }
 #: What each room of eo may import of eo beside itself, with all that those may. `built_in`,
 #: `hooks` and `project` are modules for the rooms above them; `eo` are all others in no room.

@@ -15,17 +15,25 @@ __all__ = ["predict", "serve"]
         "run_id": "the run whose model to serve",
         "model": "any model URI, as models:/land-cover@champion or s3://...",
         "curl": "write the command that asks it into this file, too",
+        "trust": "load it even if that runs code",
         "detach": "return when it answers",
     }
 )
 def serve(
-    c: Context, run_id: str = "", model: str = "", curl: str = "", detach: bool = False
+    c: Context,
+    run_id: str = "",
+    model: str = "",
+    curl: str = "",
+    trust: bool = False,
+    detach: bool = False,
 ) -> int:
     """Serve a model over HTTP."""
     from terraflow import settings
-    from terraflow.serving import client
+    from terraflow.serving.serve import serve
 
-    return client.serve(settings.load(), run_id=run_id, model_uri=model, curl=curl, detach=detach)
+    return serve(
+        settings.load(), run_id=run_id, model_uri=model, curl=curl, trust=trust, detach=detach
+    )
 
 
 @task(help={"input": "CSV or JSON with the model's columns"})

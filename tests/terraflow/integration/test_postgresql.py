@@ -22,7 +22,8 @@ from sqlalchemy import create_engine, text
 
 from harness import PORTS, Stack, holders, interrupt, open_folder, run_id, wait_for
 from terraflow.probes import answers
-from terraflow.settings import Database, Settings
+from terraflow.sections import Database
+from terraflow.settings import Settings
 from terraflow.stack.databases import postgres
 from terraflow.stack.databases.addresses import address, probe, socket_folder
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from terraflow.config import project_root
-from terraflow.settings import Database, Settings
+from terraflow.sections import Database
+from terraflow.settings import Settings
 from terraflow.stack.databases import postgres
 from terraflow.stack.environment import environment
 

@@ -10,7 +10,8 @@ import pytest
 from terraflow import probes
 from terraflow.errors import ConfigError
 from terraflow.process import supervise
-from terraflow.settings import Database, Settings
+from terraflow.sections import Database
+from terraflow.settings import Settings
 from terraflow.stack import services
 from terraflow.stack.environment import environment
 from terraflow.stack.services import (

@@ -13,7 +13,8 @@ from sqlalchemy.exc import DBAPIError
 
 from terraflow.console import say
 from terraflow.errors import ServiceError, first_line
-from terraflow.settings import Database, Settings
+from terraflow.sections import Database
+from terraflow.settings import Settings
 from terraflow.stack.databases import addresses, postgres
 from terraflow.stack.databases.addresses import PACKAGES, address
 from terraflow.stack.databases.migrate import SqliteDatabase, migrate, run_migrations

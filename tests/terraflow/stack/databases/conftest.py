@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from harness import open_folder
-from terraflow.settings import Database, Settings
+from terraflow.sections import Database
+from terraflow.settings import Settings
 from terraflow.stack.databases import postgres
 from terraflow.stack.databases.addresses import socket_folder
 from terraflow.stack.environment import environment

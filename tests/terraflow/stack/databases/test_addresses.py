@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from terraflow.settings import Database, Settings, load
+from terraflow.sections import Database
+from terraflow.settings import Settings, load
 from terraflow.stack.databases.addresses import address, folder, probe, socket_folder
 
 

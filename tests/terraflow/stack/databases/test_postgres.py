@@ -137,7 +137,7 @@ def test_server_that_can_not_start_is_a_sentence(new: Settings) -> None:
 def test_prepare_killed_leaves_nothing_that_the_next_would_take_for_whole(new: Settings) -> None:
     code = (
         "from terraflow.settings import *\nfrom terraflow.stack.databases import postgres\n"
-        "from pathlib import Path\nimport sys\nfrom terraflow.settings import Database\n"
+        "from pathlib import Path\nimport sys\nfrom terraflow.sections import Database\n"
         "postgres.prepare(Settings(store='local', var=Path(sys.argv[1]),"
         " database=Database(kind='postgresql')))"
     )

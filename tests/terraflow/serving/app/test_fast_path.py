@@ -20,10 +20,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from terraflow.serving import fast_path as doubles
-from terraflow.serving import server as scoring
-from terraflow.serving.fast_path import direct_predict, only_doubles, read_doubles
-from terraflow.serving.server import InputError, check_table, create_app, parse_table
+from terraflow.serving.app import fast_path as doubles
+from terraflow.serving.app import server as scoring
+from terraflow.serving.app.fast_path import direct_predict, only_doubles, read_doubles
+from terraflow.serving.app.served import Served
+from terraflow.serving.app.server import create_app
+from terraflow.serving.app.table import InputError, check_table, parse_table
 
 NAMES = ["ndvi", "evi", "red"]
 DOUBLES = [ColSpec(DataType.double, name) for name in NAMES]
@@ -45,7 +47,7 @@ def encode(document: object) -> bytes:
 
 def outcome(document: object, schema: Schema) -> pd.DataFrame | str:
     try:
-        table = parse_table(encode(document), "application/json", doubles=only_doubles(schema))
+        table = parse_table(encode(document), "application/json", schema)
         return check_table(table, schema)
     except InputError as error:
         return str(error)
@@ -228,8 +230,8 @@ def test_server_answers_every_form_alike_and_a_wrong_one_with_400(tmp_path: Path
 
 
 async def ask(model: Any, requests: list[tuple[str, Any]]) -> list[httpx.Response]:
-    transport = httpx.ASGITransport(create_app(model))
-    async with httpx.AsyncClient(transport=transport, base_url="http://model") as client:
+    transport = httpx.ASGITransport(create_app(Served(model)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         return [
             await client.post("/invocations", content=content, headers={"Content-Type": kind})
             for kind, content in requests

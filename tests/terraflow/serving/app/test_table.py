@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.types import ColSpec, DataType, Schema
 
-from terraflow.serving.server import InputError, check_table, parse_table
+from terraflow.serving.app.table import InputError, TooLargeError, check_table, parse_table
 
 SCHEMA = Schema(
     [
@@ -98,3 +99,64 @@ def test_parse_table_takes_json_as_editors_save_it(encoding: str) -> None:
 def test_parse_table_nested_too_deep_is_a_sentence() -> None:
     with pytest.raises(InputError, match="can't be read as application/json"):
         parse_table(b"[" * 100_000, "application/json")
+
+
+def wide(columns: int) -> list[tuple[str, bytes]]:
+    """One row of so many columns, in every form."""
+    names = [f"c{i}" for i in range(columns)]
+    forms: list[Any] = [
+        {"dataframe_split": {"columns": names, "data": [[1] * columns]}},
+        {"dataframe_records": [dict.fromkeys(names, 1)]},
+        {"inputs": {name: [1] for name in names}},
+        {"instances": [dict.fromkeys(names, 1)]},
+    ]
+    csv = ",".join(names) + "\n" + ",".join("1" * columns)
+    documents = [("application/json", json.dumps(form).encode()) for form in forms]
+    return [("text/csv", csv.encode()), *documents]
+
+
+TEXTS = [
+    ("text/csv", ("a,b\n" + "1," * 60_000).encode()),  # a row that is wider than its header
+    ("text/csv", ("a," * 60_000 + "\n1\n").encode()),  # one name again and again
+    *wide(60_000),
+]
+
+
+@pytest.mark.parametrize(("kind", "body"), TEXTS, ids=range(len(TEXTS)))
+def test_parse_table_far_too_wide_is_refused_before_pandas_reads_it(
+    kind: str, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("terraflow.serving.app.table.pd", None)
+    with pytest.raises(InputError, match=r"A row has 6\d{4} columns, of which at most 106 are"):
+        parse_table(body, kind, SCHEMA)
+
+
+@pytest.mark.parametrize(("kind", "body"), wide(100), ids=range(5))
+def test_parse_table_a_little_too_wide_is_named_by_its_columns(kind: str, body: bytes) -> None:
+    with pytest.raises(InputError, match="Missing column ndvi, count; the model needs"):
+        check_table(parse_table(body, kind, SCHEMA), SCHEMA)
+
+
+def parquet(table: pd.DataFrame) -> bytes:
+    return table.to_parquet(index=False)
+
+
+def test_parse_table_too_many_rows_are_refused_before_they_are_read() -> None:
+    frame = pd.DataFrame({"ndvi": np.zeros(11), "count": np.zeros(11, int)})
+    bodies = [
+        ("text/csv", frame.to_csv(index=False).encode()),
+        ("application/vnd.apache.parquet", parquet(frame)),
+        ("application/json", json.dumps({"dataframe_split": frame.to_dict("split")}).encode()),
+        ("application/json", json.dumps({"dataframe_records": frame.to_dict("records")}).encode()),
+        ("application/json", json.dumps({"inputs": frame.to_dict("list")}).encode()),
+    ]
+    for kind, body in bodies:
+        assert len(parse_table(body, kind, SCHEMA, max_rows=11)) == 11
+        with pytest.raises(TooLargeError, match="has 11 rows, and this server takes at most 10"):
+            parse_table(body, kind, SCHEMA, max_rows=10)
+
+
+def test_parse_table_text_in_a_number_of_parquet_is_refused_before_it_is_read() -> None:
+    frame = pd.DataFrame({"ndvi": ["x" * 2**20] * 2000, "count": 1})  # 2 GB from a few kB
+    with pytest.raises(InputError, match=r"Column ndvi is of type large_string .* \(double\)"):
+        parse_table(parquet(frame), "application/vnd.apache.parquet", SCHEMA)

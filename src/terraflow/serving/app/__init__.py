@@ -1,0 +1,1 @@
+"""The model server: a web application that needs no other part of the stack."""

@@ -1,0 +1,56 @@
+"""What the server counts, as Prometheus reads it."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+
+from terraflow.serving.app.guard import CODES
+
+__all__ = ["Metrics"]
+
+#: Seconds: from a row in a small model to a million rows.
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """Counters of one server, in a registry of their own.
+
+    Attributes
+    ----------
+    seconds : Histogram
+        From the head of a request to its answer.
+    rows : Counter
+        That were predicted.
+    waiting : Gauge
+        Requests that are there.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # memory, processor time, open files
+        registry = self.registry
+        self.seconds = Histogram(
+            "terraflow_request_seconds", "Seconds of a request", buckets=BUCKETS, registry=registry
+        )
+        self.rows = Counter("terraflow_rows", "Predicted rows", registry=registry)
+        self._requests = Counter(
+            "terraflow_requests", "Requests by status", ["status", "kind"], registry=registry
+        )
+        self.waiting = Gauge("terraflow_requests_waiting", "Requests in work", registry=registry)
+        self._model = Gauge(
+            "terraflow_model", "The served model", ["name", "version", "run"], registry=registry
+        )
+
+    def count(self, status: int) -> None:
+        """Count a request that was answered with this status."""
+        self._requests.labels(status, CODES.get(status, "")).inc()
+
+    def show_model(self, name: str, version: str, run: str) -> None:
+        """Tell which model is served now."""
+        self._model.clear()
+        self._model.labels(name, version, run).set(1)
+
+    def text(self) -> bytes:
+        """Write all in Prometheus's text format."""
+        return generate_latest(self.registry)

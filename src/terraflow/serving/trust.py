@@ -1,0 +1,130 @@
+"""What code a model would run when it is loaded, found out without loading it."""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from terraflow.errors import ConfigError, first_line
+
+__all__ = ["check_trusted", "code_that_runs"]
+
+#: Flavors that MLflow reads without running what lies in the model, where their format is skops or
+#: the library's own; to the keys that name their files.
+LOADERS = {
+    "mlflow.sklearn": ("model_path", "pickled_model"),
+    "mlflow.lightgbm": ("data",),
+}
+#: Ends of the names of files that hold no code: skops, LightGBM's text.
+DATA_ENDS = (".skops", ".lgb")
+#: Types that a skops file may name beside skops' own: those of the models that TerraFlow trains.
+KNOWN_TYPES = {
+    "collections.OrderedDict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.tree._tree.Tree",
+}
+MAX_NAMES = 5
+
+
+def check_trusted(folder: Path, uri: str, *, ours: bool) -> None:
+    """Refuse a model that would run code which nobody has vouched for.
+
+    Parameters
+    ----------
+    folder : Path
+        The model's files.
+    uri : str
+        For the message.
+    ours : bool
+        It comes from this stack's MLflow: then code that was logged with it, and types of the
+        project in a skops file, are trusted.
+
+    Raises
+    ------
+    ConfigError
+        It would run such code.
+    """
+    if found := list(code_that_runs(folder, ours=ours)):
+        raise ConfigError(
+            f"Model {uri} runs code when it is loaded: {'; '.join(found)}; look at it, and serve "
+            "it with --trust if you trust who made it."
+        )
+
+
+def code_that_runs(folder: Path, *, ours: bool) -> Iterator[str]:
+    """Name each thing in a model's folder that runs when it is loaded."""
+    from mlflow.models import Model  # noqa: PLC0415 - slow
+
+    flavors = Model.load(str(folder)).flavors
+    function = flavors.get("python_function", {})
+    loader = str(function.get("loader_module"))
+    own = flavors.get(loader.rpartition(".")[2], {}) if loader in LOADERS else {}
+    files = {str(f[key]) for f in (function, own) for key in LOADERS.get(loader, ()) if key in f}
+    pickles = {path for path in folder.rglob("*") if _is_pickle(path)}
+    if own.get("serialization_format") != "skops":  # whatever their names
+        pickles |= {folder / name for name in files if not name.endswith(".lgb")}
+    for path in sorted(pickles):
+        yield f"the pickle {path.relative_to(folder)} calls {_imports(path)}"
+    if loader not in LOADERS and not pickles:
+        yield f"the loader {loader}"
+    for name in sorted(files):
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            yield f"the file {name}, which is outside of it"
+        elif name.endswith(".skops") and not ours and (types := _foreign_types(folder / name)):
+            yield f"types of {name}: {_some(types)}"
+        elif not name.endswith(DATA_ENDS) and folder / name not in pickles:
+            yield f"the file {name}, which is neither of {' nor '.join(DATA_ENDS)}"
+    code = {str(f["code"]) for f in (function, own) if f.get("code")}
+    if code and not ours:
+        yield f"the folder {', '.join(sorted(code))}"
+
+
+def _is_pickle(path: Path) -> bool:
+    """Tell by the first bytes: a pickle of protocol 2 or newer, whatever its name."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        first = file.read(2)
+    return path.suffix in {".pkl", ".pickle", ".joblib"} or (
+        first[:1] == b"\x80" and first[1:] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    )
+
+
+def _imports(path: Path) -> str:
+    """List what a pickle names, as pickletools reads it."""
+    names: dict[str, None] = {}
+    strings: list[str] = []
+    try:
+        with path.open("rb") as file:
+            for code, argument, _ in pickletools.genops(file):
+                if isinstance(argument, str):
+                    strings.append(argument)
+                if code.name in {"GLOBAL", "INST"}:
+                    names[str(argument).replace(" ", ".")] = None
+                elif code.name == "STACK_GLOBAL" and len(strings) > 1:
+                    names[".".join(strings[-2:])] = None
+    except (ValueError, OSError, IndexError) as error:
+        return f"what can't be told ({first_line(error)})"
+    return _some(list(names)) or "nothing that it names"
+
+
+def _foreign_types(path: Path) -> list[str]:
+    """Types that a skops file would make and that no model of TerraFlow's has."""
+    import skops.io  # noqa: PLC0415 - slow
+
+    try:
+        types = skops.io.get_untrusted_types(file=path)
+    except Exception as error:  # whatever is wrong in a file of a stranger
+        return [f"what can't be told ({first_line(error)})"]
+    return [name for name in types if name not in KNOWN_TYPES]
+
+
+def _some(names: list[Any]) -> str:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(map(str, names[:MAX_NAMES])) + more

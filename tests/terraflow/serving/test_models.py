@@ -1,0 +1,91 @@
+"""Models as the server gets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from terraflow.errors import ConfigError, StorageError
+from terraflow.serving.models import FoundModel, fetch, find_model
+from terraflow.settings import Settings
+
+
+def write_model(folder: Path, **entries: Any) -> str:
+    folder.mkdir()
+    flavors = {"python_function": {"loader_module": "none"}}
+    (folder / "MLmodel").write_text(json.dumps({"flavors": flavors} | entries))
+    return str(folder)
+
+
+def test_find_model_makes_a_row_of_the_signatures_types(settings: Settings, tmp_path: Path) -> None:
+    columns = [{"name": "ndvi", "type": "double"}, {"name": "name", "type": "string"}]
+    signature = {"inputs": json.dumps(columns), "outputs": None, "params": None}
+    uri = write_model(tmp_path / "m", signature=signature, metadata={"note": "For summer."})
+    split = {"columns": ["ndvi", "name"], "data": [[0.5, "text"]]}
+    found = find_model(settings, "", uri)
+    assert found == FoundModel(uri, uri, "", "", {"dataframe_split": split}, "For summer.")
+
+
+def test_find_model_without_a_signature_is_a_sentence(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no signature with column names; log it with one"):
+        find_model(settings, "", write_model(tmp_path / "m"))
+
+
+def test_find_model_that_is_not_there_is_a_sentence(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone can't be read: .*; name a model that") as caught:
+        find_model(settings, "", str(tmp_path / "gone"))
+    assert "\n" not in str(caught.value)
+    assert settings.mlflow_url in str(caught.value)
+
+
+def of(uri: str | Path) -> FoundModel:
+    return FoundModel(str(uri), str(uri), "", "", {}, "")
+
+
+def test_fetch_copies_the_model_and_removes_the_one_before(
+    settings: Settings, model_folder: Path
+) -> None:
+    first = fetch(settings, of(model_folder), trust=False)
+    assert (first / "MLmodel").read_bytes() == (model_folder / "MLmodel").read_bytes()
+    (first / "mark").touch()
+    second = fetch(settings, of(model_folder), trust=False)
+    assert not (second / "mark").exists()
+    assert second.is_relative_to(settings.var)
+
+
+def test_fetch_model_of_the_registry_by_its_alias(
+    tracked_settings: Settings, model_folder: Path
+) -> None:
+    mlflow.set_tracking_uri(tracked_settings.mlflow_url)
+    mlflow.set_experiment("fetch")
+    loaded = mlflow.sklearn.load_model(str(model_folder))
+    signature = mlflow.models.get_model_info(str(model_folder)).signature
+    for _ in range(2):
+        mlflow.sklearn.log_model(
+            loaded, name="model", signature=signature, registered_model_name="fetched"
+        )
+    mlflow.MlflowClient().set_registered_model_alias("fetched", "champion", "1")
+    found = find_model(tracked_settings, "", "models:/fetched@champion")
+    assert (found.uri, found.name, found.version) == ("models:/fetched/1", "fetched", "1")
+    assert found.shown == "models:/fetched@champion"
+    assert (fetch(tracked_settings, found, trust=False) / "MLmodel").exists()
+    with pytest.raises(ConfigError, match="Model models:/fetched@nobody can't be read: "):
+        find_model(tracked_settings, "", "models:/fetched@nobody")
+
+
+def test_fetch_what_can_not_be_copied_is_a_sentence(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"gone can't be copied to .*served: "):
+        fetch(settings, of(tmp_path / "gone"), trust=False)
+
+
+def test_fetch_model_that_runs_code_is_refused_unless_trusted(
+    settings: Settings, tmp_path: Path
+) -> None:
+    model = Path(write_model(tmp_path / "m"))
+    with pytest.raises(ConfigError, match="runs code when it is loaded: the loader none; look at"):
+        fetch(settings, of(model), trust=False)
+    assert fetch(settings, of(model), trust=True).exists()

@@ -1,0 +1,166 @@
+"""What a model would run is told without running it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+import skops.io
+from lightgbm import LGBMClassifier
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from terraflow.errors import ConfigError
+from terraflow.serving.trust import check_trusted, code_that_runs
+
+TABLE = pd.DataFrame({"red": [0.1, 0.9, 0.2, 0.8], "nir": [0.9, 0.1, 0.8, 0.2]})
+CLASSES = ["forest", "water"] * 2
+
+
+class Own(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A model of a project."""
+
+    def fit(self, table: pd.DataFrame, classes: Any) -> Own:
+        self.classes_ = list(classes)
+        return self
+
+    def predict(self, table: pd.DataFrame) -> list[str]:
+        return self.classes_[:1] * len(table)
+
+
+class Evil:
+    """Makes a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.path}",)
+
+
+def save(estimator: Any, folder: Path, **options: Any) -> Path:
+    path = folder / "model"
+    types = skops.io.get_untrusted_types(data=skops.io.dumps(estimator))
+    mlflow.sklearn.save_model(
+        estimator.fit(TABLE, CLASSES),
+        path,
+        pip_requirements=[],
+        skops_trusted_types=types + skops.io.get_untrusted_types(data=skops.io.dumps(estimator)),
+        **options,
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LogisticRegression(),
+        RandomForestClassifier(3),
+        make_pipeline(StandardScaler(), MLPClassifier((4,), max_iter=5)),
+        LGBMClassifier(n_estimators=2, verbose=-1),
+    ],
+    ids=["logistic", "forest", "mlp", "lightgbm"],
+)
+def test_models_that_terraflow_trains_run_nothing(estimator: Any, tmp_path: Path) -> None:
+    assert list(code_that_runs(save(estimator, tmp_path), ours=False)) == []
+
+
+def test_lightgbm_of_mlflow_runs_nothing(tmp_path: Path) -> None:
+    model = LGBMClassifier(n_estimators=2, verbose=-1).fit(TABLE, CLASSES)
+    mlflow.lightgbm.save_model(model.booster_, tmp_path / "model", pip_requirements=[])
+    assert list(code_that_runs(tmp_path / "model", ours=False)) == []
+
+
+def test_type_of_a_stranger_is_told_and_one_of_ours_is_trusted(tmp_path: Path) -> None:
+    path = save(Own(), tmp_path)
+    assert list(code_that_runs(path, ours=True)) == []
+    [told] = code_that_runs(path, ours=False)
+    assert told.startswith("types of model.skops: ")
+    assert told.endswith("test_trust.Own")
+
+
+def test_code_beside_a_model_is_told_and_that_of_ours_is_trusted(tmp_path: Path) -> None:
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks" / "__init__.py").write_text("raise SystemExit\n")
+    path = save(LogisticRegression(), tmp_path, code_paths=[str(tmp_path / "hooks")])
+    assert list(code_that_runs(path, ours=False)) == ["the folder code"]
+    assert list(code_that_runs(path, ours=True)) == []
+
+
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize("protocol", range(6))
+def test_pickle_is_told_with_what_it_calls_and_not_run(
+    protocol: int, ours: bool, tmp_path: Path
+) -> None:
+    path = save(LogisticRegression(), tmp_path, serialization_format="pickle")
+    (path / "model.pkl").write_bytes(pickle.dumps(Evil(tmp_path / "ran"), protocol))
+    [told] = code_that_runs(path, ours=ours)
+    assert told == "the pickle model.pkl calls posix.system"
+    with pytest.raises(ConfigError, match=r"serve it with --trust if you trust who made it\.$"):
+        check_trusted(path, "models:/m/1", ours=ours)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pickle_under_another_name_is_told(tmp_path: Path) -> None:
+    path = save(LogisticRegression(), tmp_path)
+    (path / "model.skops").write_bytes(pickle.dumps(Evil(tmp_path / "ran")))
+    assert "the pickle model.skops calls posix.system" in list(code_that_runs(path, ours=True))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pickle_that_only_the_format_tells_is_told(tmp_path: Path) -> None:
+    path = save(LogisticRegression(), tmp_path)
+    (path / "model.skops").write_bytes(pickle.dumps(Evil(tmp_path / "ran"), 0))
+    text = (path / "MLmodel").read_text()
+    for other in ("pickle", "cloudpickle", "null"):
+        (path / "MLmodel").write_text(text.replace("format: skops", f"format: {other}"))
+        [told] = code_that_runs(path, ours=True)
+        assert told == "the pickle model.skops calls posix.system"
+
+
+@pytest.mark.parametrize("name", ["../other.skops", "/tmp/other.skops"])
+def test_file_outside_of_the_model_is_told(name: str, tmp_path: Path) -> None:
+    path = save(LogisticRegression(), tmp_path)
+    text = (path / "MLmodel").read_text()
+    outside = text.replace("pickled_model: model.skops", f"pickled_model: {name}")
+    (path / "MLmodel").write_text(outside)
+    assert f"the file {name}, which is outside of it" in list(code_that_runs(path, ours=True))
+
+
+def test_damaged_pickle_is_told(tmp_path: Path) -> None:
+    path = save(LogisticRegression(), tmp_path, serialization_format="pickle")
+    (path / "model.pkl").write_bytes(b"\x80\x04\x95")
+    [told] = code_that_runs(path, ours=True)
+    assert told.startswith("the pickle model.pkl calls what can't be told (")
+
+
+def test_model_of_python_code_is_told(tmp_path: Path) -> None:
+    class Mean(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+        def predict(self, model_input: pd.DataFrame) -> Any:
+            return model_input.mean(axis=1)
+
+    path = tmp_path / "model"
+    mlflow.pyfunc.save_model(path, python_model=Mean(), pip_requirements=[])
+    [told] = code_that_runs(path, ours=True)
+    assert told.startswith("the pickle python_model.pkl calls cloudpickle.")
+
+
+def test_model_whose_code_is_a_script_is_told(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import mlflow\n\nclass Mean(mlflow.pyfunc.PythonModel):\n"
+        "    def predict(self, model_input):\n        return [1]\n\n"
+        "mlflow.models.set_model(Mean())\n"
+    )
+    path = tmp_path / "model"
+    mlflow.pyfunc.save_model(path, python_model=str(script), pip_requirements=[])
+    assert list(code_that_runs(path, ours=True)) == ["the loader mlflow.pyfunc.loaders.code_model"]
