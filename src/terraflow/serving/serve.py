@@ -25,8 +25,6 @@ from terraflow.state import manager_pid, read_state
 __all__ = ["curl_line", "serve"]
 
 START_S = 120.0
-#: By which MLflow itself refuses to load a pickle.
-PICKLES = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 
 
 def serve(
@@ -80,7 +78,7 @@ def serve(
     folder = fetch(settings, model, trust=trust)
     record_model_server(settings, url)
     say(f"Starting the model server with {model.shown}")
-    process = _start(settings, model, folder, trust=trust, detach=detach)
+    process = _start(settings, model, folder, detach=detach)
     stop_on_sigterm()
     try:
         _wait_until_it_answers(settings, process, url)
@@ -114,7 +112,7 @@ def curl_line(url: str, payload: dict[str, Any], token_file: Path | None = None)
 
 
 def _start(
-    settings: Settings, model: FoundModel, folder: Path, *, trust: bool, detach: bool
+    settings: Settings, model: FoundModel, folder: Path, *, detach: bool
 ) -> subprocess.Popen[bytes]:
     starter = "nobody" if detach else "parent"
     supervise = ["terraflow.process.supervise", "--starter", starter, MODEL_SERVER]
@@ -124,7 +122,7 @@ def _start(
     command = [sys.executable, "-m", *supervise, sys.executable, "-m", *serve, *where]
     return subprocess.Popen(
         command,
-        env=environment(settings) | {"TERRAFLOW_ECHO": "0", PICKLES: str(trust).lower()},
+        env=environment(settings) | {"TERRAFLOW_ECHO": "0"},
         cwd=config.project_root(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
