@@ -129,7 +129,6 @@ TOOLS = {
     "bottleneck": "xarray's ffill and bfill call it",
     "jupyterlab": "opens the notebooks",
     "lightgbm": "estimators.py imports it by name, where it is asked for",
-    "pyarrow": "pandas and geopandas read and write Parquet with it",
 }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
+
+from terraflow import config
 
 __all__ = ["git"]
 
@@ -25,7 +26,9 @@ def git(folder: Path, *words: str) -> str:
     OSError
         There is no git.
     """
-    environment = {key: value for key, value in os.environ.items() if key not in ELSEWHERE}
+    environment = {
+        key: value for key, value in config.host_environment().items() if key not in ELSEWHERE
+    }
     done = subprocess.run(
         ["git", *words], cwd=folder, env=environment, capture_output=True, text=True, check=True
     )
