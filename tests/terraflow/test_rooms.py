@@ -48,8 +48,8 @@ EO = {
 #: Outside of the targets, the model card and the figures, so many modules may know the word class.
 MAX_KNOWING_CLASSES = 8
 CLASS = re.compile(r"\bclass(es|_\w+|if\w+)?\b|\w+_class(es)?\b")
-#: Python's own word, and the name of a setting of JupyterLab.
-NOT_MEANT = re.compile(r"^\s*class \w+[(:]|check_for_updates_class", re.MULTILINE)
+#: Python's own word, and names of JupyterLab's and MLflow's.
+NOT_MEANT = re.compile(r"^\s*class \w+[(:]|check_for_updates_class|\"model_class\"", re.MULTILINE)
 
 
 def find_modules() -> dict[str, Path]:

@@ -107,7 +107,8 @@ def _ask(settings: Settings, body: bytes, content_type: str, name: str) -> list[
 def _reason(content: bytes) -> str:
     """Say what the server said, without the remedy, where it said something."""
     try:
-        return f" ({json.loads(content)['message'].rpartition('; ')[0]})"
+        message = json.loads(content)["message"]
+        return f" ({message.rpartition('; ')[0] or message})"
     except (ValueError, KeyError, TypeError, AttributeError):
         return ""
 

@@ -73,12 +73,10 @@ def find_model(settings: Settings, run_id: str, model_uri: str) -> FoundModel:
             model_uri = f"models:/{name}/{version}"
         model = mlflow.models.Model.load(model_uri)
     except (MlflowException, OSError, ValueError) as error:
-        text = first_line(error)
-        model_uri = asked
         hint = f"; run {run_id} logged no model named model" if run_id else ""
         raise ConfigError(
-            f"Model {model_uri} can't be read: {text}{hint}; name a model that the registry page "
-            f"of {settings.mlflow_url} lists."
+            f"Model {asked} can't be read: {first_line(error)}{hint}; name a model that the "
+            f"registry page of {settings.mlflow_url} lists."
         ) from error
     schema = model.get_input_schema()
     if not schema or not schema.has_input_names():

@@ -11,18 +11,18 @@ from terraflow.errors import ConfigError, first_line
 
 __all__ = ["check_trusted", "code_that_runs"]
 
-#: Flavors that MLflow reads without running what lies in the model, where their format is skops or
-#: the library's own; to the keys that name their files.
+#: Loaders that run nothing of a model in skops format, or in LightGBM's own; to the keys that name
+#: their files.
 LOADERS = {
     "mlflow.sklearn": ("model_path", "pickled_model"),
     "mlflow.lightgbm": ("data",),
 }
-#: Ends of the names of files that hold no code: skops, LightGBM's text.
-DATA_ENDS = (".skops", ".lgb")
+#: The type whose file is LightGBM's own text.
+BOOSTER = "lightgbm.basic.Booster"
 #: Types that a skops file may name beside skops' own: those of the models that TerraFlow trains.
 KNOWN_TYPES = {
     "collections.OrderedDict",
-    "lightgbm.basic.Booster",
+    BOOSTER,
     "lightgbm.sklearn.LGBMClassifier",
     "lightgbm.sklearn.LGBMRegressor",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
@@ -66,23 +66,25 @@ def code_that_runs(folder: Path, *, ours: bool) -> Iterator[str]:
     loader = str(function.get("loader_module"))
     own = flavors.get(loader.rpartition(".")[2], {}) if loader in LOADERS else {}
     files = {str(f[key]) for f in (function, own) for key in LOADERS.get(loader, ()) if key in f}
+    outside = {n for n in files if not (folder / n).resolve().is_relative_to(folder.resolve())}
     pickles = {path for path in folder.rglob("*") if _is_pickle(path)}
-    if own.get("serialization_format") != "skops":  # whatever their names
-        pickles |= {folder / name for name in files if not name.endswith(".lgb")}
+    is_text = loader == "mlflow.lightgbm" and own.get("model_class", BOOSTER) == BOOSTER
+    is_skops = own.get("serialization_format") == "skops"
+    if not is_text and not is_skops:  # MLflow goes by the format, whatever the names
+        pickles |= {folder / name for name in files - outside}
+    for name in sorted(outside):
+        yield f"the file {name}, which is outside of it"
     for path in sorted(pickles):
         yield f"the pickle {path.relative_to(folder)} calls {_imports(path)}"
     if loader not in LOADERS and not pickles:
         yield f"the loader {loader}"
-    for name in sorted(files):
-        if not (folder / name).resolve().is_relative_to(folder.resolve()):
-            yield f"the file {name}, which is outside of it"
-        elif name.endswith(".skops") and not ours and (types := _foreign_types(folder / name)):
+    if ours:
+        return
+    for name in sorted(files - outside) if is_skops and not is_text else ():
+        if types := _foreign_types(folder / name):
             yield f"types of {name}: {_some(types)}"
-        elif not name.endswith(DATA_ENDS) and folder / name not in pickles:
-            yield f"the file {name}, which is neither of {' nor '.join(DATA_ENDS)}"
-    code = {str(f["code"]) for f in (function, own) if f.get("code")}
-    if code and not ours:
-        yield f"the folder {', '.join(sorted(code))}"
+    if code := sorted({str(f["code"]) for f in (function, own) if f.get("code")}):
+        yield f"the folder {', '.join(code)}"
 
 
 def _is_pickle(path: Path) -> bool:

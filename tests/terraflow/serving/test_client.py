@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,9 +15,10 @@ import pandas as pd
 import pytest
 
 from services import supervised
+from terraflow.credentials import token_file
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.serving.client import ask, predict
-from terraflow.settings import Settings
+from terraflow.settings import Settings, load
 from terraflow.stack.services import MODEL_SERVER, record_model_server, recorded_model_server
 
 Captured = pytest.CaptureFixture[str]
@@ -32,6 +34,7 @@ class Model:
     hang_up: bool = False
     bodies: list[bytes] = field(default_factory=list)
     types: list[str] = field(default_factory=list)
+    tokens: list[str | None] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -46,6 +49,7 @@ def model(settings: Settings) -> Iterator[Model]:
         def do_POST(self) -> None:
             known.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
             known.types.append(self.headers["Content-Type"])
+            known.tokens.append(self.headers["Authorization"])
             if self.path == "/invocations" and not known.hang_up:
                 self.reply(known.status, known.document)
 
@@ -149,6 +153,30 @@ def test_ask_other_status_names_the_log(settings: Settings, model: Model) -> Non
     model.status = 503
     with pytest.raises(ServiceError, match=r"answered with status 503; see .*logs.*model-server"):
         ask(settings, pd.DataFrame({"ndvi": [0.5]}))
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [("9 wait already; ask again.", "(9 wait already);"), ("It broke.", "(It broke.);")],
+)
+def test_ask_other_status_says_what_the_server_said(
+    message: str, told: str, settings: Settings, model: Model
+) -> None:
+    model.status, model.document = 429, {"message": message}
+    with pytest.raises(ServiceError, match=rf"with status 429 {re.escape(told)} see .*logs"):
+        ask(settings, pd.DataFrame({"ndvi": [0.5]}))
+
+
+def test_ask_sends_the_token_where_one_is_asked_for(
+    settings: Settings, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pd.DataFrame({"ndvi": [0.5]})
+    ask(settings, table)
+    assert model.tokens == [None]
+    monkeypatch.setenv("TERRAFLOW_SERVING_TOKEN", "true")
+    ask(load(running=False), table)
+    assert token_file(settings).read_text() == f"Authorization: {model.tokens[1]}\n"
+    assert token_file(settings).stat().st_mode & 0o777 == 0o600
 
 
 def test_ask_connection_lost_names_the_address(settings: Settings, model: Model) -> None:

@@ -51,6 +51,8 @@ def test_curl_line_arrives_as_it_is_in_a_shell() -> None:
     assert words[:3] == ["curl", "-s", "http://127.0.0.1:5002/invocations"]
     assert words[words.index("-H") + 1] == "Content-Type: application/json"
     assert json.loads(words[words.index("-d") + 1]) == payload
+    words = shlex.split(curl_line("http://127.0.0.1:5002", payload, Path("/a folder/token")))
+    assert "@/a folder/token" in words  # curl reads it, so that no list of processes shows it
 
 
 @pytest.fixture

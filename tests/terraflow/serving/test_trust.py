@@ -127,13 +127,33 @@ def test_pickle_that_only_the_format_tells_is_told(tmp_path: Path) -> None:
         assert told == "the pickle model.skops calls posix.system"
 
 
+@pytest.mark.parametrize("kind", ["pickle", "skops"])
 @pytest.mark.parametrize("name", ["../other.skops", "/tmp/other.skops"])
-def test_file_outside_of_the_model_is_told(name: str, tmp_path: Path) -> None:
+def test_file_outside_of_the_model_is_told(name: str, kind: str, tmp_path: Path) -> None:
     path = save(LogisticRegression(), tmp_path)
-    text = (path / "MLmodel").read_text()
+    text = (path / "MLmodel").read_text().replace("format: skops", f"format: {kind}")
     outside = text.replace("pickled_model: model.skops", f"pickled_model: {name}")
     (path / "MLmodel").write_text(outside)
     assert f"the file {name}, which is outside of it" in list(code_that_runs(path, ours=True))
+
+
+def test_lightgbm_goes_by_its_class_and_format_and_not_by_the_name(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    model = LGBMClassifier(n_estimators=2, verbose=-1).fit(TABLE, CLASSES)
+    mlflow.lightgbm.save_model(model.booster_, path, pip_requirements=[])
+    text = (
+        (path / "MLmodel")
+        .read_text()
+        .replace("basic.Booster\n    ser", "sklearn.LGBMClassifier\n    ser")
+    )
+    (path / "MLmodel").write_text(text)
+    skops.io.dump(Own().fit(TABLE, CLASSES), path / "model.lgb")
+    [told] = code_that_runs(path, ours=False)
+    assert told.startswith("types of model.lgb: ")
+    (path / "MLmodel").write_text(text.replace("format: skops", "format: pickle"))
+    (path / "model.lgb").write_bytes(pickle.dumps(Evil(tmp_path / "ran"), 0))
+    [told] = code_that_runs(path, ours=True)
+    assert told == "the pickle model.lgb calls posix.system"
 
 
 def test_damaged_pickle_is_told(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -13,11 +14,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import mlflow
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from terraflow.serving.app import protocol
-from terraflow.serving.app.guard import OPEN_PATHS
+from terraflow.serving.app.guard import BODIES, OPEN_PATHS, Limits, Queue, RefusedError
+from terraflow.serving.app.served import Served
+from terraflow.serving.app.server import create_app
 
 ROW = json.dumps({"dataframe_split": {"columns": ["red", "nir"], "data": [[0.1, 0.9]]}})
 JSON = {"Content-Type": "application/json"}
@@ -204,3 +208,36 @@ def test_metrics_count_requests_rows_and_errors_by_kind(server: str) -> None:
     ask(server, Host="evil.example")
     assert [after - was for after, was in zip(counts(), before, strict=True)] == [1, 1, 1, 1, 2]
     assert metric(server, "terraflow_model") == 1
+
+
+def test_bodies_that_would_fill_the_memory_are_told_to_come_again() -> None:
+    queue = Queue(Limits(body_bytes=10))
+    with ExitStack() as stack:
+        places = [stack.enter_context(queue.place()) for _ in range(BODIES + 1)]
+        for place in places[:-1]:
+            place.add(10)
+        with pytest.raises(RefusedError, match="being read already; ask again") as caught:
+            places[-1].add(1)
+        assert caught.value.status == 503
+    assert (queue.requests, queue.bytes) == (0, 0)
+
+
+def test_model_that_fails_is_told_and_the_server_goes_on() -> None:
+    """Through the web application itself, whose model no request can make fail."""
+
+    class Failing:
+        metadata = mlflow.models.Model()
+
+        def predict(self, _table: Any) -> Any:
+            raise RuntimeError("secret of the model")
+
+    async def answer() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(create_app(Served(Failing())))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            failed = await client.post("/invocations", content=ROW, headers=JSON)
+            return [failed, await client.get("/metrics")]
+
+    failed, metrics = asyncio.run(answer())
+    assert failed.status_code == 500
+    assert failed.json()["message"] == "The model failed; the server's log says why."
+    assert 'kind="INTERNAL_ERROR",status="500"' in metrics.text
