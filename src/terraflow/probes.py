@@ -43,7 +43,8 @@ def _get(url: str) -> tuple[int, bytes]:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
     try:
-        connection.request("GET", parts.path or "/")
+        query = f"?{parts.query}" if parts.query else ""
+        connection.request("GET", (parts.path or "/") + query)
         response = connection.getresponse()
         return response.status, response.read()
     except (OSError, http.client.HTTPException):

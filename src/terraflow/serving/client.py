@@ -12,7 +12,7 @@ from terraflow.console import command
 from terraflow.credentials import read_token
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.settings import Settings
-from terraflow.stack.services import MODEL_SERVER, model_server_url
+from terraflow.stack.model_server import MODEL_SERVER, model_server_url
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
+import sys
+import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from terraflow.console import command
+from terraflow.console import command, say
 from terraflow.errors import ConfigError, StorageError, first_line
 from terraflow.files import make_dir
+from terraflow.serving.environments import differences, make_environment
 from terraflow.serving.trust import check_trusted
 from terraflow.settings import Settings
+from terraflow.stack.model_server import ServedModel, Way
 
-__all__ = ["FoundModel", "fetch", "find_model"]
+__all__ = ["FoundModel", "fetch", "find_model", "is_alias", "remove_copies"]
 
 #: Of this stack's MLflow.
 OURS = ("models:", "runs:")
@@ -43,6 +49,12 @@ class FoundModel:
     version: str
     example: dict[str, Any]
     note: str
+
+
+def is_alias(uri: str) -> bool:
+    """Tell whether a URI names a model of the registry by an alias, as models:/NAME@ALIAS."""
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    return uri.startswith("models:/") and bool(name and at and alias)
 
 
 def find_model(settings: Settings, run_id: str, model_uri: str) -> FoundModel:
@@ -89,39 +101,75 @@ def find_model(settings: Settings, run_id: str, model_uri: str) -> FoundModel:
     return FoundModel(model_uri, asked, name, version, example, note)
 
 
-def fetch(settings: Settings, model: FoundModel, *, trust: bool) -> Path:
-    """Copy a model beside the state, where the server finds it whatever becomes of its origin.
+def fetch(settings: Settings, model: FoundModel, way: Way) -> ServedModel:
+    """Copy a model into var/served, and see that there is an environment for it.
 
-    Copies of servers before, which no longer run, are removed.
+    The server finds the copy whatever becomes of its origin.
 
     Returns
     -------
-    Path
-        The folder.
+    ServedModel
+        Its folder has its name once it is complete.
 
     Raises
     ------
     ConfigError
-        It runs code when it is loaded, and `trust` is not given.
+        It runs code when it is loaded, and `way` does not trust it; or it needs a Python that is
+        not here.
+    ServiceError
+        Its packages can't be had.
     StorageError
         It can't be copied.
     """
     import mlflow  # noqa: PLC0415 - slow
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
-    copies = settings.var / "served"
-    shutil.rmtree(copies, ignore_errors=True)
-    make_dir(copies)
-    try:
-        found = mlflow.artifacts.download_artifacts(model.uri, dst_path=str(copies))
-    except (MlflowException, OSError) as error:
-        raise StorageError(
-            f"Model {model.shown} can't be copied to {copies}: {first_line(error)}; see "
-            f"`{command('status')}`."
-        ) from error
-    if not trust:
-        check_trusted(Path(found), model.shown, ours=model.uri.startswith(OURS))
-    return Path(found)
+    copies = make_dir(_copies(settings))
+    copy = copies / secrets.token_hex(4)
+    with tempfile.TemporaryDirectory(dir=copies, prefix=".") as folder:
+        try:
+            found = mlflow.artifacts.download_artifacts(model.uri, dst_path=folder)
+        except (MlflowException, OSError) as error:
+            raise StorageError(
+                f"Model {model.shown} can't be copied to {copies}: {first_line(error)}; see "
+                f"`{command('status')}`."
+            ) from error
+        if not way.trust:
+            check_trusted(Path(found), model.shown, ours=model.uri.startswith(OURS))
+        Path(found).rename(copy)
+    python, environment = _environment(settings, copy, way)
+    return ServedModel(
+        model.shown, model.uri, model.name, model.version, str(copy), python, environment, way
+    )
+
+
+def _environment(settings: Settings, folder: Path, way: Way) -> tuple[str, str]:
+    """Choose the environment of a model: its interpreter, and its id."""
+    found = differences(folder) if way.isolated is None else []
+    if found:
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        say(f"The model has another environment than the stack: {', '.join(found[:3])}{more}")
+    if not (way.isolated or found):
+        return sys.executable, ""
+    python = make_environment(settings, folder, maps=way.maps)
+    return str(python), python.parent.parent.name
+
+
+def remove_copies(settings: Settings, keep: Collection[str] = ()) -> None:
+    """Remove the copies that no server uses.
+
+    Parameters
+    ----------
+    keep : collection of str
+        Folders of those that are used.
+    """
+    for path in _copies(settings).glob("*"):
+        if str(path) not in keep:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _copies(settings: Settings) -> Path:
+    return settings.var / "served"
 
 
 def _registered(uri: str) -> tuple[str, str]:

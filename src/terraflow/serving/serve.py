@@ -15,16 +15,19 @@ from terraflow import config, probes
 from terraflow.console import command, say, stop_on_sigterm
 from terraflow.credentials import store_environment, token_file
 from terraflow.errors import ConfigError, ServiceError
-from terraflow.serving.models import FoundModel, fetch, find_model
+from terraflow.serving.models import fetch, find_model, is_alias, remove_copies
 from terraflow.settings import Settings, resolve_ports
 from terraflow.stack.environment import environment
+from terraflow.stack.model_server import MODEL_SERVER, ServedModel, Way, recorded_model_server
 from terraflow.stack.ports import check_port
-from terraflow.stack.services import MODEL_SERVER, record_model_server, recorded_model_server
 from terraflow.state import manager_pid, read_state
 
 __all__ = ["curl_line", "serve"]
 
 START_S = 120.0
+#: In which --plain --isolated makes the model's environment, each time.
+START_PLAIN_S = 600.0
+KEEPER = ["terraflow.serving.keeper.keeper"]
 
 
 def serve(
@@ -34,6 +37,10 @@ def serve(
     model_uri: str,
     curl: str = "",
     trust: bool = False,
+    follow: bool = False,
+    isolated: bool | None = None,
+    maps: bool = False,
+    plain: bool = False,
     detach: bool,
 ) -> int:
     """Serve a model on the serving port; in the foreground until Ctrl+C.
@@ -48,12 +55,20 @@ def serve(
         A file, relative to the folder the user stands in, for the command that asks the server.
     trust : bool
         Load it even if that runs code which nobody here has vouched for.
+    follow : bool
+        Serve what the alias of `model_uri` points at, wherever it moves.
+    isolated : bool or None
+        In an environment of the model's own; None where that differs from the stack's.
+    maps : bool
+        Answer requests for maps, too.
+    plain : bool
+        By MLflow's own server, which knows neither limits, token, metrics nor maps.
 
     Raises
     ------
     ConfigError
-        Neither or both are given, there is no such run or model, or no such folder for the file;
-        or the model runs code.
+        Neither or both models are given, there is no such run or model, or no such folder for the
+        file; options contradict each other; or the model runs code.
     ServiceError
         The port is taken, a model server already runs, or it does not start.
     """
@@ -62,6 +77,13 @@ def serve(
             "No model or more than one is named; name one by --run-id ID, or by --model "
             "models:/NAME@ALIAS."
         )
+    if follow and not is_alias(model_uri):
+        raise ConfigError(
+            f"{model_uri or f'Run {run_id}'} is no alias, and can not move; name one by --model "
+            "models:/NAME@ALIAS."
+        )
+    if plain:
+        _check_plain(settings, follow=follow, maps=maps)
     curl_file = config.user_path(curl) if curl else None
     if curl_file and not curl_file.parent.is_dir():
         raise ConfigError(f"--curl {curl} lies in no folder that exists; give another file.")
@@ -75,13 +97,16 @@ def serve(
     settings = resolve_ports(settings)
     check_port(settings, "serving.port", MODEL_SERVER)
     url = f"http://{settings.host}:{settings.serving.port}"
-    folder = fetch(settings, model, trust=trust)
-    record_model_server(settings, url)
+    remove_copies(settings)
+    alias = model_uri.removeprefix("models:/") if follow else ""
+    served = fetch(settings, model, Way(url, trust, isolated and not plain, maps, alias))
+    served.save(settings)
     say(f"Starting the model server with {model.shown}")
-    process = _start(settings, model, folder, detach=detach)
     stop_on_sigterm()
+    words = _plain_words(settings, served, isolated=bool(isolated)) if plain else KEEPER
+    process = _start(settings, words, detach=detach)
     try:
-        _wait_until_it_answers(settings, process, url)
+        _wait_until_it_answers(settings, process, url, START_PLAIN_S if plain else START_S)
         if model.note:
             say(model.note)
         token = token_file(settings) if settings.serving.token else None
@@ -111,18 +136,30 @@ def curl_line(url: str, payload: dict[str, Any], token_file: Path | None = None)
     )
 
 
-def _start(
-    settings: Settings, model: FoundModel, folder: Path, *, detach: bool
-) -> subprocess.Popen[bytes]:
-    starter = "nobody" if detach else "parent"
-    supervise = ["terraflow.process.supervise", "--starter", starter, MODEL_SERVER]
-    serve = ["terraflow.serving.app.server", "--model-uri", str(folder)]
-    serve += ["--name", model.name, "--version", model.version]
+def _check_plain(settings: Settings, *, follow: bool, maps: bool) -> None:
+    """Refuse what MLflow's own server can't do."""
+    asked = {"--follow": follow, "--maps": maps, "[serving] token": settings.serving.token}
+    if wanted := [name for name, is_asked in asked.items() if is_asked]:
+        raise ConfigError(
+            f"MLflow's own server, which --plain starts, knows nothing of {' and '.join(wanted)}; "
+            "leave out one of both."
+        )
+
+
+def _plain_words(settings: Settings, served: ServedModel, *, isolated: bool) -> list[str]:
     where = ["--host", settings.host, "--port", str(settings.serving.port)]
-    command = [sys.executable, "-m", *supervise, sys.executable, "-m", *serve, *where]
+    manager = ["--env-manager", "uv" if isolated else "local"]
+    return ["mlflow", "models", "serve", "--model-uri", served.folder, *where, *manager]
+
+
+def _start(settings: Settings, words: list[str], *, detach: bool) -> subprocess.Popen[bytes]:
+    supervise = ["terraflow.process.supervise", "--starter", "nobody" if detach else "parent"]
+    python = [sys.executable, "-m"]
+    own = {"TERRAFLOW_ECHO": "0", "MLFLOW_ENV_ROOT": str(settings.var / "envs" / ".mlflow")}
+    command = [*python, *supervise, MODEL_SERVER, *python, *words]
     return subprocess.Popen(
         command,
-        env=environment(settings) | {"TERRAFLOW_ECHO": "0"},
+        env=environment(settings) | own,
         cwd=config.project_root(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -131,13 +168,15 @@ def _start(
     )
 
 
-def _wait_until_it_answers(settings: Settings, process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + START_S
+def _wait_until_it_answers(
+    settings: Settings, process: subprocess.Popen[bytes], url: str, seconds: float
+) -> None:
+    deadline = time.monotonic() + seconds
     while not probes.answers(f"{url}/health"):
         state = read_state(settings.run_dir, MODEL_SERVER)
         died = state and state.phase in ("restarting", "failed")
         if died or process.poll() is not None or time.monotonic() > deadline:
-            why = f"no answer in {START_S:.0f} s"
+            why = f"no answer in {seconds:.0f} s"
             if (code := process.poll()) is not None:
                 why = f"its supervisor ended with code {code}"
             if state and state.reason:

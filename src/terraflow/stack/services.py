@@ -1,32 +1,23 @@
-"""The table of services: port, health probe, what each waits for; and where the model server is."""
+"""The table of services: port, health probe, what each waits for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from terraflow import probes
 from terraflow.errors import ConfigError
-from terraflow.files import write_private
 from terraflow.settings import Settings
 from terraflow.stack.databases import addresses
-from terraflow.state import ServiceState, manager_pid
+from terraflow.state import ServiceState
 
 __all__ = [
-    "MODEL_SERVER",
     "SERVICES",
     "Service",
     "is_ready",
-    "model_server_url",
-    "record_model_server",
-    "recorded_model_server",
     "select",
 ]
-
-#: Its supervisor's name. It runs beside the stack, so that it is not in the table.
-MODEL_SERVER = "model-server"
 
 
 @dataclass(frozen=True)
@@ -149,31 +140,3 @@ def is_ready(service: Service, settings: Settings, state: ServiceState | None) -
     if component.get("status") != "healthy" or not heartbeat:
         return False
     return datetime.fromisoformat(heartbeat).timestamp() >= state.started_at
-
-
-def record_model_server(settings: Settings, url: str) -> None:
-    """Write down where the model server is going to listen, for all that ask it.
-
-    Raises
-    ------
-    StorageError
-        The file can't be written.
-    """
-    write_private(_url_file(settings), url)
-
-
-def recorded_model_server(settings: Settings) -> str:
-    """Address of the model server that runs here, or "" where none does."""
-    path = _url_file(settings)
-    running = manager_pid(settings.run_dir, MODEL_SERVER)
-    return path.read_text() if running and path.exists() else ""
-
-
-def model_server_url(settings: Settings) -> str:
-    """Address of the running model server, or "" where none answers."""
-    url = recorded_model_server(settings)
-    return url if url and probes.answers(f"{url}/health") else ""
-
-
-def _url_file(settings: Settings) -> Path:
-    return settings.run_dir / f"{MODEL_SERVER}.url"

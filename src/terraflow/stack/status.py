@@ -18,7 +18,8 @@ from terraflow.credentials import ADMIN, read_secrets
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.settings import Settings
 from terraflow.stack import minio
-from terraflow.stack.services import MODEL_SERVER, SERVICES, is_ready, model_server_url
+from terraflow.stack.model_server import MODEL_SERVER, ServedModel, model_server_url
+from terraflow.stack.services import SERVICES, is_ready
 from terraflow.state import ServiceState, manager_pid, read_all
 
 __all__ = ["ServiceStatus", "memory_mb", "print_logs", "print_status", "status", "total_mb"]
@@ -69,7 +70,9 @@ def status(settings: Settings) -> list[ServiceStatus]:
         rows.append(row)
     if (state := states.get(MODEL_SERVER)) and state.phase != "stopped":
         url = model_server_url(settings)
-        rows.append(_row(MODEL_SERVER, state, bool(url), url))
+        row = _row(MODEL_SERVER, state, bool(url), url)
+        served = ServedModel.read(settings)
+        rows.append(replace(row, reason=row.reason or (served.news if served else "")))
     return rows
 
 

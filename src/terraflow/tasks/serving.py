@@ -1,19 +1,24 @@
-"""Tasks of the model server: serve, predict."""
+"""Tasks of the model server: serve, predict, envs."""
 
 from __future__ import annotations
 
 from invoke.context import Context
 
-from terraflow.console import say
+from terraflow.console import say, table
 from terraflow.tasks.task import task
 
-__all__ = ["predict", "serve"]
+__all__ = ["envs", "predict", "serve"]
 
 
 @task(
     help={
         "run_id": "the run whose model to serve",
         "model": "any model URI, as models:/land-cover@champion or s3://...",
+        "follow": "with an alias: serve each version that it moves to",
+        "isolated": "in an environment of the model's own",
+        "here": "in the stack's environment, even if the model's differs",
+        "maps": "answer requests for maps, too",
+        "plain": "by MLflow's own server",
         "curl": "write the command that asks it into this file, too",
         "trust": "load it even if that runs code",
         "detach": "return when it answers",
@@ -23,16 +28,33 @@ def serve(
     c: Context,
     run_id: str = "",
     model: str = "",
+    follow: bool = False,
+    isolated: bool = False,
+    here: bool = False,
+    maps: bool = False,
+    plain: bool = False,
     curl: str = "",
     trust: bool = False,
     detach: bool = False,
 ) -> int:
     """Serve a model over HTTP."""
     from terraflow import settings
+    from terraflow.errors import ConfigError
     from terraflow.serving.serve import serve
 
+    if isolated and here:
+        raise ConfigError("--isolated and --here contradict each other; leave out one of them.")
     return serve(
-        settings.load(), run_id=run_id, model_uri=model, curl=curl, trust=trust, detach=detach
+        settings.load(),
+        run_id=run_id,
+        model_uri=model,
+        curl=curl,
+        trust=trust,
+        follow=follow,
+        isolated=isolated or (False if here else None),
+        maps=maps,
+        plain=plain,
+        detach=detach,
     )
 
 
@@ -44,3 +66,21 @@ def predict(c: Context, input: str) -> None:
 
     for name in client.predict(settings.load(), input):
         say(name)
+
+
+@task(help={"prune": "remove all but the last N used", "kept": "N, 3 by default"})
+def envs(c: Context, prune: bool = False, kept: int = 3) -> None:
+    """List the environments of models, or remove old ones."""
+    from terraflow import settings
+    from terraflow.serving import environments
+
+    stack = settings.load()
+    if prune:
+        removed = environments.prune(stack, kept=kept)
+        say(f"Removed {len(removed)}, {sum(e.size_mb for e in removed):.0f} MB.")
+    found = environments.find_environments(stack)
+    if not found:
+        say("There is no environment of a model; `serve --isolated` makes one.")
+        return
+    header = ("id", "used", "packages", "MB", "folder")
+    table(header, [environment.cells() for environment in found])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -39,16 +39,13 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def running(model: Path, folder: Path, port: int, **settings: object) -> Iterator[str]:
-    """Start a server whose section [serving] has these settings; give its address."""
-    variables = {f"TERRAFLOW_SERVING_{key.upper()}": str(v) for key, v in settings.items()}
-    options = ["--model-uri", str(model), "--host", "127.0.0.1", "--port", str(port)]
-    options += ["--name", NAME, "--version", "3"]
-    own = {"TERRAFLOW_STORE": "local", "TERRAFLOW_VAR": str(folder / "var")}
+def running(model: Path, folder: Path, port: int, **options: object) -> Iterator[str]:
+    """Start a server with these options; give its address."""
+    words = ["--model-uri", str(model), "--host", "127.0.0.1", "--port", str(port)]
+    words += ["--name", NAME, "--version", "3", "--options", json.dumps(options)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "terraflow.serving.app.server", *options],
-            env=os.environ | own | variables,
+            [sys.executable, "-m", "terraflow.serving.app.server", *words],
             stdout=log,
             stderr=log,
         )
@@ -70,12 +67,12 @@ def running(model: Path, folder: Path, port: int, **settings: object) -> Iterato
 def start_server(
     model_folder: Path, tmp_path: Path, free_tcp_port_factory: Callable[[], int]
 ) -> Iterator[StartServer]:
-    """Start a server of one's own, with settings."""
+    """Start a server of one's own, with options."""
     with ExitStack() as stack:
 
-        def start(**settings: object) -> str:
+        def start(**options: object) -> str:
             port = free_tcp_port_factory()
-            return stack.enter_context(running(model_folder, tmp_path, port, **settings))
+            return stack.enter_context(running(model_folder, tmp_path, port, **options))
 
         yield start
 
@@ -89,6 +86,6 @@ def server(
     """Address of a server, one for all tests, whose limits are small."""
     folder = tmp_path_factory.mktemp("server")
     port = free_tcp_port_factory()
-    limits = {"max_body_mb": 2, "max_rows": 1000, "max_queue": 300, "body_s": 3}
+    limits = {"body_bytes": 2 * 2**20, "rows": 1000, "queue": 300, "body_s": 3}
     with running(model_folder, folder, port, **limits) as url:
         yield url

@@ -25,7 +25,7 @@ from terraflow.eo.models.choice import ModelChoice
 from terraflow.eo.targets.target import Target
 from terraflow.errors import ConfigError, DataError, first_line
 from terraflow.settings import Settings
-from terraflow.tracking import runs
+from terraflow.tracking import model_lock, runs
 
 __all__ = ["LoadedModel", "ModelInfo", "load_model", "log_model"]
 
@@ -52,6 +52,8 @@ class ModelInfo(Record):
         Of the training; "" where not known.
     hooks : HookRecord
         What of the project the model depends on.
+    example_predictions : list
+        What it predicted for its input example; a server looks whether it still does.
     """
 
     levels: list[str]
@@ -65,6 +67,7 @@ class ModelInfo(Record):
     lock_digest: str = ""
     data_digest: str = ""
     hooks: HookRecord = HookRecord()
+    example_predictions: list[Any] = []
 
     @model_validator(mode="before")
     @classmethod
@@ -136,7 +139,8 @@ def log_model(
 
     Its signature takes doubles, which MLflow also makes of float32 columns. The folder of the
     package that holds the project's own hooks is kept with the model (MLflow's `code_paths`), and
-    is therefore there wherever the model is loaded.
+    is therefore there wherever the model is loaded. So are the model server, and the versions of
+    all packages that it and the model need.
 
     Parameters
     ----------
@@ -146,19 +150,23 @@ def log_model(
         The project's package.
     """
     example = features.head(3).astype("float64")
+    predictions = estimator.predict(example)
+    info = info.model_copy(update={"example_predictions": predictions.tolist()})
     trusted = choice.kind.trusted
     if trusted is None:  # a model of the project: this process has just made it
         trusted = tuple(skops.io.get_untrusted_types(data=skops.io.dumps(estimator)))
+    requirements = _requirements(trusted, package)
     logged: LoggedModel = mlflow.sklearn.log_model(
         estimator,
         name="model",
-        signature=mlflow.models.infer_signature(example, estimator.predict(example)),
+        signature=mlflow.models.infer_signature(example, predictions),
         input_example=example,
-        pip_requirements=_requirements(trusted, package),
+        pip_requirements=requirements,
         code_paths=code_folders(info.hooks, package) or None,
         skops_trusted_types=list(trusted),
         metadata=info.to_metadata(),
     )
+    model_lock.attach(logged.model_id, requirements)
     return logged
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
 from terraflow.serving.app.guard import CODES
+from terraflow.serving.app.served import Served
 
 __all__ = ["Metrics"]
 
@@ -38,6 +41,8 @@ class Metrics:
             "terraflow_requests", "Requests by status", ["status", "kind"], registry=registry
         )
         self.waiting = Gauge("terraflow_requests_waiting", "Requests in work", registry=registry)
+        self._swaps = Gauge("terraflow_swaps", "Changes of the model", registry=registry)
+        self._served: Callable[[], Served] | None = None
         self._model = Gauge(
             "terraflow_model", "The served model", ["name", "version", "run"], registry=registry
         )
@@ -46,11 +51,15 @@ class Metrics:
         """Count a request that was answered with this status."""
         self._requests.labels(status, CODES.get(status, "")).inc()
 
-    def show_model(self, name: str, version: str, run: str) -> None:
-        """Tell which model is served now."""
-        self._model.clear()
-        self._model.labels(name, version, run).set(1)
+    def show(self, swaps: Callable[[], int], served: Callable[[], Served]) -> None:
+        """Tell which model is served, and how often it became another."""
+        self._swaps.set_function(swaps)
+        self._served = served
 
     def text(self) -> bytes:
         """Write all in Prometheus's text format."""
+        if self._served:
+            served = self._served()
+            self._model.clear()
+            self._model.labels(served.name, served.version, served.run).set(1)
         return generate_latest(self.registry)

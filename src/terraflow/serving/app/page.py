@@ -14,7 +14,7 @@ from mlflow.models import Model
 from mlflow.models.utils import load_serving_example
 from mlflow.types import DataType, Schema
 
-__all__ = ["describe", "sample_request", "show"]
+__all__ = ["describe", "sample_request", "saved_example", "show"]
 
 #: MLflow's types to those of JSON Schema; all others are text.
 TYPES = {
@@ -51,12 +51,19 @@ def sample_request(uri: str, model: Model) -> dict[str, Any]:
     schema = model.get_input_schema()
     names = schema.input_names()
     row = [("text" if kind.name == "string" else 0.5) for kind in schema.input_types()]
+    example = saved_example(uri, model).get("dataframe_split", {})
+    if example.get("columns") == names and example.get("data"):
+        row = [round(v, 4) if isinstance(v, float) else v for v in example["data"][0]]
+    return {"dataframe_split": {"columns": names, "data": [row]}}
+
+
+def saved_example(uri: str, model: Model) -> dict[str, Any]:
+    """Read the request that was logged as a model's input example, or {}."""
     if model.saved_input_example_info:
         with suppress(MlflowException, OSError, ValueError):
-            example = json.loads(load_serving_example(uri)).get("dataframe_split", {})
-            if example.get("columns") == names:
-                row = [round(v, 4) if isinstance(v, float) else v for v in example["data"][0]]
-    return {"dataframe_split": {"columns": names, "data": [row]}}
+            example = json.loads(load_serving_example(uri))
+            return example if isinstance(example, dict) else {}
+    return {}
 
 
 def describe(schema: Schema | None, sample: dict[str, Any], title: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""HTTP as uvicorn speaks it, with an end to waiting for a request's head."""
+"""HTTP as uvicorn speaks it, with an end to waiting for a head, and without cutting anybody off."""
 
 from __future__ import annotations
 
@@ -18,8 +18,17 @@ class PatientProtocol(HttpToolsProtocol):
     """Closes a connection whose request's head comes too slowly, or is too large.
 
     uvicorn's own waits for it for ever, and keeps all of it.
+
+    Attributes
+    ----------
+    drains : bool
+        Of all connections. When the server ends, uvicorn closes those that wait for their next
+        request, which may be on its way: its client gets no answer. When this is set, such a
+        connection is left until that request was answered, with `Connection: close`, or until it
+        has waited as long as any may.
     """
 
+    drains = False
     _waits_for_head: asyncio.TimerHandle | None = None
     _head_bytes = 0
 
@@ -51,6 +60,15 @@ class PatientProtocol(HttpToolsProtocol):
         """Wait no longer."""
         self._wait_no_longer()
         super().on_headers_complete()
+        if self.drains:
+            self.cycle.keep_alive = False  # its task has not begun yet
+
+    def shutdown(self) -> None:
+        """Close, or let it be asked once more."""
+        if not self.drains:
+            super().shutdown()
+        elif self.cycle and not self.cycle.response_started:
+            self.cycle.keep_alive = False
 
     def _wait(self) -> None:
         self._wait_no_longer()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -12,10 +15,10 @@ from mlflow.pyfunc.scoring_server import predictions_to_json
 from mlflow.types import Schema
 
 from terraflow.serving.app.fast_path import Predict, direct_predict, only_doubles
-from terraflow.serving.app.page import sample_request
+from terraflow.serving.app.page import sample_request, saved_example
 from terraflow.serving.app.table import InputError, check_table, parse_table
 
-__all__ = ["Served", "load"]
+__all__ = ["Current", "Served", "load"]
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,95 @@ class Served:
         )
         return output.getvalue(), len(checked)
 
+    def try_example(self, folder: str) -> None:
+        """Ask the model as its first client would, by the example that was logged with it.
 
-def load(uri: str, name: str = "", version: str = "") -> Served:
-    """Load a model by any URI that MLflow knows."""
-    model = mlflow.pyfunc.load_model(uri)
+        Parameters
+        ----------
+        folder : str
+            Where the model lies.
+
+        Raises
+        ------
+        ValueError
+            It fails, or answers otherwise than it did when it was logged.
+        """
+        example = saved_example(folder, self.model.metadata)
+        if not example:
+            return
+        body = json.dumps(example).encode()
+        try:
+            text, _ = self.answer(body, "application/json", max_rows=10**6)
+        except Exception as error:
+            raise ValueError(
+                f"The model fails on the input example that was logged with it: {error}; log it "
+                "with one that it can predict."
+            ) from error
+        recorded = (self.model.metadata.metadata or {}).get("example_predictions")
+        given = json.loads(text)["predictions"]
+        if recorded and not _alike(given, recorded):
+            raise ValueError(
+                f"The model predicts {_short(given)} for its input example, and predicted "
+                f"{_short(recorded)} when it was logged; serve it in its own environment, by "
+                "--isolated."
+            )
+
+
+def _alike(given: Any, recorded: Any) -> bool:
+    """Compare predictions: numbers as nearly the same, since libraries may sum in another order."""
+    if isinstance(recorded, list):
+        same = isinstance(given, list) and len(given) == len(recorded)
+        return same and all(map(_alike, given, recorded))
+    if isinstance(recorded, float):
+        number = isinstance(given, int | float)
+        return number and math.isclose(given, recorded, rel_tol=1e-4, abs_tol=1e-9)
+    return bool(given == recorded)
+
+
+def _short(values: Any) -> str:
+    text = json.dumps(values)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def load(folder: str, name: str = "", version: str = "") -> Served:
+    """Load a model, and try it.
+
+    Raises
+    ------
+    ValueError
+        It does not answer as it did when it was logged.
+    """
+    model = mlflow.pyfunc.load_model(folder)
     schema = model.metadata.get_input_schema()
     named = schema and schema.has_input_names()
-    return Served(model, name, version, sample_request(uri, model.metadata) if named else {})
+    sample = sample_request(folder, model.metadata) if named else {}
+    served = Served(model, name, version, sample)
+    served.try_example(folder)
+    return served
+
+
+class Current:
+    """The model that is served now.
+
+    Attributes
+    ----------
+    served : Served
+        Take it once for a request: it may be another one at any time.
+    swaps : int
+        How often it has become another one.
+    """
+
+    def __init__(self, served: Served) -> None:
+        self.served, self.swaps = served, 0
+
+    def load(self, folder: str, name: str, version: str) -> None:
+        """Load another model beside this one, and serve that from now on.
+
+        Raises
+        ------
+        ValueError
+            It does not answer as it did when it was logged; this one is served on.
+        """
+        self.served = load(folder, name, version)
+        self.swaps += 1
+        gc.collect()  # the model before may be held by a cycle

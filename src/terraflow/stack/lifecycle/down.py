@@ -15,7 +15,7 @@ from terraflow.errors import ServiceError, StorageError
 from terraflow.lock import Lock
 from terraflow.settings import Settings
 from terraflow.stack.databases.addresses import socket_folder
-from terraflow.stack.services import MODEL_SERVER
+from terraflow.stack.model_server import MODEL_SERVER
 from terraflow.state import manager_pid, read_all
 
 __all__ = ["down", "reset"]

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from terraflow.serving.app import fast_path as doubles
 from terraflow.serving.app import server as scoring
 from terraflow.serving.app.fast_path import direct_predict, only_doubles, read_doubles
-from terraflow.serving.app.served import Served
+from terraflow.serving.app.served import Current, Served
 from terraflow.serving.app.server import create_app
 from terraflow.serving.app.table import InputError, check_table, parse_table
 
@@ -230,7 +230,7 @@ def test_server_answers_every_form_alike_and_a_wrong_one_with_400(tmp_path: Path
 
 
 async def ask(model: Any, requests: list[tuple[str, Any]]) -> list[httpx.Response]:
-    transport = httpx.ASGITransport(create_app(Served(model)))
+    transport = httpx.ASGITransport(create_app(Current(Served(model))))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         return [
             await client.post("/invocations", content=content, headers={"Content-Type": kind})
