@@ -168,13 +168,15 @@ def file_layers(name: str) -> list[Layer]:
     return [Layer(str(path), read_toml(path), {}) for path in paths if path.exists()]
 
 
-def shell_layer(keys: Iterable[tuple[str, ...]]) -> Layer:
+def shell_layer(keys: Iterable[tuple[str, ...]], *, strict: bool = True) -> Layer:
     """Read TERRAFLOW_* variables.
 
     Parameters
     ----------
     keys : iterable of tuple of str
         Every known key, such as ("mlflow", "port").
+    strict : bool
+        Refuse what is not known; else it is left aside.
 
     Raises
     ------
@@ -191,7 +193,7 @@ def shell_layer(keys: Iterable[tuple[str, ...]]) -> Layer:
             problems.append(
                 f"shell: {variable} is not a setting{did_you_mean(variable, names)}; unset it"
             )
-    if problems:
+    if problems and strict:
         raise ConfigError("\n".join(problems))
     return Layer("shell", values, {key: name for name, key in names.items()})
 

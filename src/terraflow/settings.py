@@ -156,7 +156,7 @@ class Settings(Section):
         write_private(self.run_dir / "settings.json", self.model_dump_json(indent=1))
 
 
-def load(assignments: Iterable[str] = (), *, running: bool = True) -> Settings:
+def load(assignments: Iterable[str] = (), *, running: bool = True, strict: bool = True) -> Settings:
     """Resolve the settings.
 
     Parameters
@@ -165,6 +165,8 @@ def load(assignments: Iterable[str] = (), *, running: bool = True) -> Settings:
         Words of the command line such as "mlflow.port=5050".
     running : bool
         Take a running stack's ports and store, as it resolved them at its start.
+    strict : bool
+        Refuse variables of the shell that are not known; a newer release may have set them.
 
     Raises
     ------
@@ -175,7 +177,7 @@ def load(assignments: Iterable[str] = (), *, running: bool = True) -> Settings:
         Settings,
         [
             *config.file_layers(FILE),
-            config.shell_layer(_keys(Settings)),
+            config.shell_layer(_keys(Settings), strict=strict),
             config.command_line_layer(assignments),
         ],
     )

@@ -16,7 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.services
 @pytest.mark.parametrize(
-    ("task", "store"), [("example", "minio"), ("mask", "local"), ("stubs", "local")]
+    ("task", "store"),
+    [
+        ("example", "minio"),
+        pytest.param("mask", "local", marks=pytest.mark.exhaustive),
+        pytest.param("stubs", "local", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_new_project_passes_its_own_tests_starts_trains_and_stops(
     task: str, store: str, tmp_path: Path

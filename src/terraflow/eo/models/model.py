@@ -27,7 +27,7 @@ from terraflow.errors import ConfigError, DataError, first_line
 from terraflow.settings import Settings
 from terraflow.tracking import model_lock, runs
 
-__all__ = ["LoadedModel", "ModelInfo", "load_model", "log_model"]
+__all__ = ["LoadedModel", "ModelInfo", "load_model", "log_model", "open_model"]
 
 #: Folders of models that bring code of their own, out of which it is imported.
 _IN_USE: list[TemporaryDirectory[str]] = []
@@ -204,7 +204,6 @@ def load_model(uri: str, settings: Settings, hooks: Hooks) -> LoadedModel:
     try:
         number = _registered_version(uri)
         path = mlflow.artifacts.download_artifacts(uri, dst_path=folder.name)
-        logged = mlflow.models.get_model_info(path)
         estimator = mlflow.sklearn.load_model(path)
     except (MlflowException, RequestException, OSError, ValueError, ImportError) as error:
         runs.connect(settings)  # which tells it where MLflow is gone by now
@@ -212,6 +211,36 @@ def load_model(uri: str, settings: Settings, hooks: Hooks) -> LoadedModel:
             f"Model {uri} can't be read: {first_line(error)}; name a model that the "
             f"registry page of {settings.mlflow_url} lists."
         ) from error
+    model = open_model(path, uri, hooks, estimator=estimator, version=number)
+    if model.info.hooks.names:
+        _IN_USE.append(folder)
+    return model
+
+
+def open_model(
+    path: str, uri: str, hooks: Hooks, *, estimator: Any, version: str = ""
+) -> LoadedModel:
+    """Read what a model that is here says of itself.
+
+    Parameters
+    ----------
+    path : str
+        Its folder.
+    uri : str
+        Its name.
+    hooks : Hooks
+        As for `load_model`.
+    estimator : estimator
+        Which was loaded from there.
+    version : str
+        In the registry.
+
+    Raises
+    ------
+    DataError
+        It is no model of TerraFlow, or a hook is missing or changed.
+    """
+    logged = mlflow.models.get_model_info(path)
     try:
         info = ModelInfo.model_validate(logged.metadata or {})
         config = read_recorded(info.config)
@@ -221,9 +250,7 @@ def load_model(uri: str, settings: Settings, hooks: Hooks) -> LoadedModel:
             "that TerraFlow trained."
         ) from error
     found = find_hooks(info.hooks, hooks, uri)
-    if info.hooks.names:
-        _IN_USE.append(folder)
-    return LoadedModel(estimator, info, config, found, uri, logged.run_id or "", number)
+    return LoadedModel(estimator, info, config, found, uri, logged.run_id or "", version)
 
 
 def _registered_version(uri: str) -> str:

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.process_collector import ProcessCollector
 
 from terraflow.serving.app.guard import CODES
-from terraflow.serving.app.served import Served
+from terraflow.serving.app.model.served import Served
 
 __all__ = ["Metrics"]
 

@@ -1,9 +1,4 @@
-"""The model server: MLflow's scoring protocol, with input errors that name the column.
-
-`mlflow models serve` drops unknown columns silently and reports text in a number's place by a
-traceback; this server answers both with status 400 and a sentence. Everything else is as there:
-/ping, /health, /version and /invocations with JSON, CSV or Parquet. /ready and /metrics are new.
-"""
+"""The model server's process: it loads what it is told, and serves it on a socket it was given."""
 
 from __future__ import annotations
 
@@ -15,110 +10,26 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import mlflow
 import uvicorn
-from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from threadpoolctl import threadpool_limits
 
-from terraflow.serving.app.guard import Guard, Limits, Queue, RefusedError, read_body, refusal
-from terraflow.serving.app.metrics import Metrics
-from terraflow.serving.app.page import describe, show
+from terraflow.serving.app.application import create_app
+from terraflow.serving.app.guard import Limits
+from terraflow.serving.app.model.served import Current, load
 from terraflow.serving.app.protocol import PatientProtocol
-from terraflow.serving.app.served import Current, load
-from terraflow.serving.app.table import InputError
 
-__all__ = ["create_app"]
+if TYPE_CHECKING:
+    from terraflow.serving.app.model.maps import Mapper
+
+__all__ = ["main"]
 
 LOG = logging.getLogger("uvicorn.error")
-JSON = "application/json"
-#: Of the page: it loads nothing, and is shown in no other page.
-POLICY = (
-    "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; "
-    "style-src 'unsafe-inline'; frame-ancestors 'none'"
-)
-
-
-def create_app(current: Current, limits: Limits = Limits()) -> FastAPI:  # noqa: B008 - frozen
-    """Make the web application.
-
-    Parameters
-    ----------
-    current : Current
-        The model; each request keeps the one that is there when it comes.
-    limits : Limits
-        What one request, and all of them, may ask.
-    """
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    queue, metrics = Queue(limits), Metrics()
-    app.add_middleware(Guard, limits=limits, count=metrics.count)
-    metrics.waiting.set_function(lambda: queue.requests)
-    metrics.show(lambda: current.swaps, lambda: current.served)
-
-    async def answer(request: Request) -> Response:
-        content_type = request.headers.get("content-type", "").partition(";")[0].strip()
-        with queue.place() as place:
-            body = await read_body(request, place)
-            served = current.served
-            text, rows = await run_in_threadpool(
-                served.answer, body, content_type, max_rows=limits.rows
-            )
-        metrics.rows.inc(rows)
-        return Response(text, media_type=JSON, headers=served.headers)
-
-    @app.post("/invocations")
-    async def invocations(request: Request) -> Response:
-        began = time.perf_counter()
-        try:
-            response = await answer(request)
-        except RefusedError as error:
-            response = refusal(error)
-        except InputError as error:
-            response = refusal(RefusedError(error.status, str(error)))
-        except Exception:
-            LOG.exception("The model failed.")
-            response = refusal(RefusedError(500, "The model failed; the server's log says why."))
-        metrics.seconds.observe(time.perf_counter() - began)
-        metrics.count(response.status_code)
-        return response
-
-    @app.get("/ping")
-    @app.get("/health")
-    async def health() -> Response:
-        return Response("\n", media_type=JSON)
-
-    @app.get("/ready")
-    async def ready() -> Response:
-        return Response("\n", media_type=JSON, headers=current.served.headers)
-
-    @app.get("/version")
-    async def version() -> Response:
-        return Response(mlflow.__version__, media_type=JSON)
-
-    @app.get("/openapi.json")
-    async def described() -> Response:
-        served = current.served
-        return Response(
-            json.dumps(describe(served.schema, served.sample, served.title)), media_type=JSON
-        )
-
-    @app.get("/")
-    async def page() -> Response:
-        served = current.served
-        shown = show(served.schema, served.sample, served.title, served.note)
-        return Response(shown, media_type="text/html", headers={"Content-Security-Policy": POLICY})
-
-    @app.get("/metrics")
-    async def measured() -> Response:
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
-
-    return app
 
 
 def limits_of(options: Mapping[str, Any]) -> Limits:
@@ -127,6 +38,14 @@ def limits_of(options: Mapping[str, Any]) -> Limits:
     token_file = options.get("token_file")
     token = Path(token_file).read_text().split()[-1] if token_file else ""
     return Limits(token=token, **{key: options[key] for key in known & options.keys()})
+
+
+def _mapper(options: Mapping[str, Any]) -> Mapper | None:
+    if not options.get("maps"):
+        return None
+    from terraflow.serving.app.model.maps import Mapper  # noqa: PLC0415 - slow, and few want maps
+
+    return Mapper()
 
 
 class _Server(uvicorn.Server):
@@ -205,7 +124,7 @@ def main() -> None:
         answer(words.answer_fd, error)
         sys.exit(1)
     config = uvicorn.Config(
-        create_app(current, limits_of(words.options)),
+        create_app(current, limits_of(words.options), _mapper(words.options)),
         host=words.host,
         port=words.port,
         access_log=False,

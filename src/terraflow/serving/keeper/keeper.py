@@ -178,6 +178,7 @@ class Keeper:
             "rows": serving.max_rows,
             "queue": serving.max_queue,
             "body_s": serving.body_s,
+            "maps": model.way.maps,
         }
         if serving.token:
             options["token_file"] = str(token_file(self.settings))

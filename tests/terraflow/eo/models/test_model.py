@@ -24,7 +24,7 @@ from terraflow.eo.models.estimators import CLASSIFIERS
 from terraflow.eo.models.model import LoadedModel, ModelInfo, log_model
 from terraflow.eo.models.model import load_model as load_with
 from terraflow.errors import ConfigError, DataError, ServiceError
-from terraflow.serving.app.table import check_table, parse_table
+from terraflow.serving.app.model.table import check_table, parse_table
 from terraflow.settings import Settings, load
 from terraflow.tracking import runs as tracking
 

@@ -19,9 +19,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from terraflow.serving.app import protocol
+from terraflow.serving.app.application import create_app
 from terraflow.serving.app.guard import BODIES, OPEN_PATHS, Limits, Queue, RefusedError
-from terraflow.serving.app.served import Current, Served
-from terraflow.serving.app.server import create_app
+from terraflow.serving.app.model.served import Current, Served
 
 ROW = json.dumps({"dataframe_split": {"columns": ["red", "nir"], "data": [[0.1, 0.9]]}})
 JSON = {"Content-Type": "application/json"}

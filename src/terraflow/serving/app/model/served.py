@@ -14,9 +14,9 @@ import mlflow
 from mlflow.pyfunc.scoring_server import predictions_to_json
 from mlflow.types import Schema
 
-from terraflow.serving.app.fast_path import Predict, direct_predict, only_doubles
+from terraflow.serving.app.model.fast_path import Predict, direct_predict, only_doubles
+from terraflow.serving.app.model.table import InputError, check_table, parse_table
 from terraflow.serving.app.page import sample_request, saved_example
-from terraflow.serving.app.table import InputError, check_table, parse_table
 
 __all__ = ["Current", "Served", "load"]
 
@@ -33,12 +33,15 @@ class Served:
         In the registry; "" where it was not named by it.
     sample : dict
         A request that it answers.
+    folder : str
+        Where it lies.
     """
 
     model: Any
     name: str = ""
     version: str = ""
     sample: dict[str, Any] = field(default_factory=dict)
+    folder: str = ""
     schema: Schema | None = field(init=False)
     predict: Predict = field(init=False)
 
@@ -162,7 +165,7 @@ def load(folder: str, name: str = "", version: str = "") -> Served:
     schema = model.metadata.get_input_schema()
     named = schema and schema.has_input_names()
     sample = sample_request(folder, model.metadata) if named else {}
-    served = Served(model, name, version, sample)
+    served = Served(model, name, version, sample, folder)
     served.try_example(folder)
     return served
 

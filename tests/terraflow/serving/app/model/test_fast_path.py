@@ -20,12 +20,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from terraflow.serving.app import fast_path as doubles
+from terraflow.serving.app.model import fast_path as doubles
 from terraflow.serving.app import server as scoring
-from terraflow.serving.app.fast_path import direct_predict, only_doubles, read_doubles
-from terraflow.serving.app.served import Current, Served
-from terraflow.serving.app.server import create_app
-from terraflow.serving.app.table import InputError, check_table, parse_table
+from terraflow.serving.app.application import create_app
+from terraflow.serving.app.model.fast_path import direct_predict, only_doubles, read_doubles
+from terraflow.serving.app.model.served import Current, Served
+from terraflow.serving.app.model.table import InputError, check_table, parse_table
 
 NAMES = ["ndvi", "evi", "red"]
 DOUBLES = [ColSpec(DataType.double, name) for name in NAMES]

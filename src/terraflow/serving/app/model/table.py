@@ -18,7 +18,7 @@ from mlflow.types import DataType, Schema
 from pyarrow import ArrowException
 from pyarrow.types import is_boolean, is_decimal, is_floating, is_integer, is_null
 
-from terraflow.serving.app.fast_path import as_doubles, only_doubles, read_doubles
+from terraflow.serving.app.model.fast_path import as_doubles, only_doubles, read_doubles
 
 __all__ = ["InputError", "TooLargeError", "check_table", "parse_table"]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.types import ColSpec, DataType, Schema
 
-from terraflow.serving.app.table import InputError, TooLargeError, check_table, parse_table
+from terraflow.serving.app.model.table import InputError, TooLargeError, check_table, parse_table
 
 SCHEMA = Schema(
     [
@@ -126,7 +126,7 @@ TEXTS = [
 def test_parse_table_far_too_wide_is_refused_before_pandas_reads_it(
     kind: str, body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("terraflow.serving.app.table.pd", None)
+    monkeypatch.setattr("terraflow.serving.app.model.table.pd", None)
     with pytest.raises(InputError, match=r"A row has 6\d{4} columns, of which at most 106 are"):
         parse_table(body, kind, SCHEMA)
 

@@ -1,0 +1,1 @@
+"""The model behind the routes: its requests as tables, its answers, its maps."""

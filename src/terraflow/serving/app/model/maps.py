@@ -1,0 +1,163 @@
+"""Maps as answers: of items in the store, or of a GeoTIFF that the request brings."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import rasterio
+import rio_stac
+from rasterio.errors import RasterioError
+
+from terraflow.eo.hooks import Hooks
+from terraflow.eo.maps.map import make_map
+from terraflow.eo.models.model import LoadedModel, open_model
+from terraflow.errors import ServiceError, TerraFlowError
+from terraflow.serving.app.model.served import Served
+from terraflow.serving.app.model.table import InputError
+from terraflow.settings import load
+from terraflow.storage import Storage
+
+__all__ = ["GEOTIFF", "Mapper"]
+
+GEOTIFF = "image/tiff"
+#: Stands for any time of a model whose features do not depend on it.
+ANY_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Mapper:
+    """Makes maps by the code of the task `map`."""
+
+    def __init__(self) -> None:
+        settings = load(running=False, strict=False)
+        self._storage = Storage(settings)
+        self._root = settings.data_uri
+        self._loaded: tuple[Served, LoadedModel] | None = None
+
+    def map(
+        self, served: Served, body: bytes | bytearray, content_type: str, query: Mapping[str, str]
+    ) -> bytes:
+        """Make a map.
+
+        Parameters
+        ----------
+        body : bytes
+            JSON {"items": URI} of STAC items in the store; or a GeoTIFF, whose bands have the
+            model's names as descriptions, or are as many and in its order.
+        query : mapping
+            datetime of a GeoTIFF, as 2024-06-01.
+
+        Returns
+        -------
+        bytes
+            A COG.
+
+        Raises
+        ------
+        InputError
+            The request names nothing that can be mapped by this model.
+        ServiceError
+            MLflow or the store is away.
+        """
+        model = self._model(served)
+        with tempfile.TemporaryDirectory(prefix="terraflow-map-") as name:
+            folder = Path(name)
+            try:
+                if content_type == GEOTIFF:
+                    items = _item_of(folder, body, model, query.get("datetime", ""))
+                else:
+                    items = self._named(body)
+                output = folder / "map.tif"
+                make_map(model, items, self._storage, output=str(output))
+            except ServiceError:
+                raise
+            except TerraFlowError as error:
+                raise InputError(str(error)) from error
+            return output.read_bytes()
+
+    def _model(self, served: Served) -> LoadedModel:
+        if not self._loaded or self._loaded[0] is not served:
+            uri = f"models:/{served.name}/{served.version}" if served.version else served.folder
+            try:
+                estimator = served.model.get_raw_model()
+                model = open_model(
+                    served.folder, uri, Hooks(), estimator=estimator, version=served.version
+                )
+            except TerraFlowError as error:
+                raise InputError(f"This model makes no maps: {error}") from error
+            self._loaded = served, model
+        return self._loaded[1]
+
+    def _named(self, body: bytes | bytearray) -> str:
+        try:
+            uri = json.loads(body)["items"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            uri = None
+        if not isinstance(uri, str):
+            raise InputError(
+                'The request names no items; send {"items": "URI"}, or a GeoTIFF as image/tiff.'
+            )
+        if not uri.startswith(f"{self._root}/") or ".." in uri.split("/"):
+            raise InputError(
+                f"{uri[:200]} is not in the store; name items below {self._root}, or send a "
+                "GeoTIFF."
+            )
+        return uri
+
+
+def _item_of(folder: Path, body: bytes | bytearray, model: LoadedModel, when: str) -> str:
+    """Write a GeoTIFF, and the STAC item that tells its bands; return the item's path."""
+    image = folder / "image.tif"
+    image.write_bytes(body)
+    mask = model.config.cloud_mask
+    names = dict(model.config.data.bands)
+    keys = [*names.values(), *([mask.asset] if mask else [])]
+    try:
+        with rasterio.open(image, driver="GTiff") as file:
+            described = [names.get(text or "", text) for text in file.descriptions]
+            if file.crs is None:
+                raise InputError("The GeoTIFF has no CRS; write it into the file.")
+            bands = _bands(described, keys)
+            item = rio_stac.create_stac_item(
+                file,
+                input_datetime=_time(when, model),
+                id="request",
+                asset_name="image",
+                asset_href=str(image),
+            )
+    except RasterioError as error:
+        raise InputError(f"The body is no GeoTIFF that can be read: {error}.") from error
+    fields = item.assets["image"].extra_fields
+    fields["bands"] = [{"name": name} for name in bands]
+    path = folder / "item.json"
+    path.write_text(json.dumps(item.to_dict()))
+    return str(path)
+
+
+def _bands(described: list[str | None], keys: list[str]) -> list[str]:
+    """Name the bands of a file by the keys of the model's images."""
+    if all(key in described for key in keys):
+        return [name or "" for name in described]
+    if not any(described) and len(described) == len(keys):
+        return keys
+    told = ", ".join(name or "without a name" for name in described)
+    raise InputError(
+        f"The GeoTIFF has {len(described)} bands ({told}), and the model takes {', '.join(keys)}; "
+        "describe them by these names, or send just these in this order without names."
+    )
+
+
+def _time(text: str, model: LoadedModel) -> datetime:
+    if not text and model.config.features.composites == "whole":
+        return ANY_TIME
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(
+            f"The time of the image, {text[:40]!r}, is no date; send it as ?datetime=2024-06-01, "
+            "since the model's features depend on it."
+        ) from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
