@@ -146,7 +146,7 @@ def user_path(path: str | Path) -> Path:
 
 
 def host_environment() -> dict[str, str]:
-    """Return a copy of the shell's variables, for processes that are started from here."""
+    """Copy the shell's variables, for processes that are started from here."""
     return dict(os.environ)
 
 
@@ -176,7 +176,7 @@ def shell_layer(keys: Iterable[tuple[str, ...]], *, strict: bool = True) -> Laye
     keys : iterable of tuple of str
         Every known key, such as ("mlflow", "port").
     strict : bool
-        Refuse what is not known; else it is left aside.
+        Refuse others.
 
     Raises
     ------
@@ -186,14 +186,14 @@ def shell_layer(keys: Iterable[tuple[str, ...]], *, strict: bool = True) -> Laye
     names = {PREFIX + "_".join(key).upper(): key for key in keys}
     values: dict[str, Any] = {}
     problems = []
-    for variable in sorted(name for name in os.environ if name.startswith(PREFIX)):
+    for variable in sorted(n for n in os.environ if n.startswith(PREFIX)):
         if variable in names:
             _put(values, names[variable], os.environ[variable])
         elif not variable.startswith(CONTROL_VARIABLES):
             problems.append(
                 f"shell: {variable} is not a setting{did_you_mean(variable, names)}; unset it"
             )
-    if problems and strict:
+    if strict and problems:
         raise ConfigError("\n".join(problems))
     return Layer("shell", values, {key: name for name, key in names.items()})
 
@@ -210,9 +210,7 @@ def command_line_layer(assignments: Iterable[str]) -> Layer:
     for word in assignments:
         key, equals, value = word.partition("=")
         if not equals:
-            raise ConfigError(
-                f"--set {word} has no value; write KEY=VALUE, as in mlflow.port=5050."
-            )
+            raise ConfigError(f"--set {word} has no value; write KEY=VALUE, as mlflow.port=5050.")
         _put(values, tuple(key.strip().split(".")), value.strip())
     return Layer("command line", values, {})
 

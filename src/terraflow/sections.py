@@ -104,6 +104,9 @@ class Serving(Section):
     max_queue: int = Field(1000, ge=1, description="requests that may wait at once")
     body_s: float = Field(60, gt=0, description="in which a request must have come whole")
     token: bool = Field(False, description="asked of all but /health")
+    log_share: float = Field(
+        0, ge=0, le=1, description="of requests that are kept with their answers, in the store"
+    )
     follow_s: float = Field(
         5, ge=0.1, description="between looks at the alias that `serve --follow` follows"
     )

@@ -24,7 +24,7 @@ class Option:
     ----------
     name : str
         As Python writes it: run_id for --run-id.
-    kind : {"text", "uri", "number", "count"}
+    kind : {"text", "uri", "number", "count", "flag"}
         A URI that is no address is a path, relative to the folder the user stands in.
     required : bool
         Then it may also be given without its name.
@@ -35,7 +35,7 @@ class Option:
     kind: str = "text"
     required: bool = False
 
-    def read(self, text: str) -> Any:
+    def read(self, text: Any) -> Any:
         """Turn what the user typed into a value; None where nothing was.
 
         Raises
@@ -50,7 +50,7 @@ class Option:
 
             return checked_uri(text if "://" in text else str(user_path(text)))
         if self.kind not in ("number", "count"):
-            return text
+            return text  # of a flag: True
         try:
             return int(text) if self.kind == "count" else float(text)
         except ValueError:
@@ -103,6 +103,9 @@ TUNE = Option("tune", "search for parameters with so many trials", "count")
 RUN = Option("run_id", "the run whose model is meant", required=True)
 OUTPUT = Option("output", "a GeoTIFF, as map.tif", "uri")
 MONTH = Option("month", "the scenes of one month alone, as 2024-05; latest for the newest scene's")
+SERVED = Option(
+    "served", "what the model server was asked in the last 7 days, in place of images", "flag"
+)
 MAX_PSI = Option("max_psi", "instead of [monitor] max_psi", "number")
 MAX_OUTSIDE = Option("max_outside", "instead of [monitor] max_outside_range", "number")
 
@@ -181,8 +184,8 @@ STEPS = {
         Step(
             "monitor",
             "terraflow.eo.monitoring.monitor",
-            "Measure the drift of new images; exit code 3 if there is one.",
-            (CONFIG, MODEL, ITEMS, MONTH, MAX_PSI, MAX_OUTSIDE),
+            "Measure the drift of new images or requests; exit code 3 if there is one.",
+            (CONFIG, MODEL, ITEMS, MONTH, SERVED, MAX_PSI, MAX_OUTSIDE),
             after="ingest",
         ),
     )

@@ -66,5 +66,11 @@ MONTH: dict[str, Any] = {
         pattern=r"^(latest|\d{4}-(0[1-9]|1[0-2]))$",
         title="Month",
         description="Whose scenes are measured, as 2024-05; latest takes that of the newest scene.",
-    )
+    ),
+    "served": Param(
+        False,
+        type="boolean",
+        title="Requests",
+        description="Measure what the model server was asked in the last 7 days, not images.",
+    ),
 }

@@ -25,7 +25,7 @@ from terraflow.settings import Settings
 from terraflow.stack.model_server import ServedModel, recorded_model_server
 from terraflow.tracking import server_wheel
 from terraflow.tracking.model_lock import LOCKS, compile_lock
-from terraflow.uv import run_uv, uv_reason
+from terraflow.tracking.uv import run_uv, uv_reason
 
 __all__ = ["Environment", "differences", "find_environments", "make_environment", "prune"]
 

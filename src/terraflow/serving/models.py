@@ -70,7 +70,7 @@ def find_model(settings: Settings, run_id: str, model_uri: str) -> FoundModel:
     import mlflow  # noqa: PLC0415 - slow
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
-    from terraflow.serving.app.page import sample_request  # noqa: PLC0415
+    from terraflow.serving.app.model.example import sample_request  # noqa: PLC0415
     from terraflow.tracking import runs as tracking  # noqa: PLC0415
 
     asked, name, version = model_uri, "", ""

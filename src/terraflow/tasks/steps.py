@@ -42,7 +42,7 @@ def _make_task(row: Step) -> Any:
     parameters = [Parameter("c", Parameter.POSITIONAL_OR_KEYWORD, annotation=Context)]
     help_texts = {}
     for option in row.options:
-        default = Parameter.empty if option.required else ""
+        default: Any = Parameter.empty if option.required else option.kind != "flag" and ""
         kind = Parameter.POSITIONAL_OR_KEYWORD
         parameters.append(Parameter(option.name, kind, default=default))
         help_texts[option.name] = option.help

@@ -16,7 +16,7 @@ from terraflow.console import say
 from terraflow.errors import ServiceError
 from terraflow.files import write_private
 from terraflow.tracking import server_wheel
-from terraflow.uv import run_uv, uv_reason
+from terraflow.tracking.uv import run_uv, uv_reason
 
 __all__ = ["LOCKS", "attach", "compile_lock", "installed"]
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import mlflow
@@ -15,10 +12,8 @@ import pytest
 from mlflow.models import infer_signature
 from sklearn.linear_model import LogisticRegression
 
-from harness import wait_for
-from terraflow import probes
+from model_servers import running
 
-NAME = "Wälder 1"
 StartServer = Callable[..., str]
 
 
@@ -36,31 +31,6 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pip_requirements=[],
     )
     return folder
-
-
-@contextmanager
-def running(model: Path, folder: Path, port: int, **options: object) -> Iterator[str]:
-    """Start a server with these options; give its address."""
-    words = ["--model-uri", str(model), "--host", "127.0.0.1", "--port", str(port)]
-    words += ["--name", NAME, "--version", "3", "--options", json.dumps(options)]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "terraflow.serving.app.server", *words],
-            stdout=log,
-            stderr=log,
-        )
-    url = f"http://127.0.0.1:{port}"
-
-    def ready() -> bool:
-        assert process.poll() is None, (folder / "log").read_text()
-        return probes.answers(f"{url}/health")
-
-    try:
-        wait_for(ready, 120)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
-from terraflow.console import progress
+from terraflow.console import command, progress
 from terraflow.eo.features import grid
 from terraflow.eo.features.composites import period_labels, span
 from terraflow.eo.features.cube import find_unreadable, load_clear
@@ -90,6 +90,12 @@ class FeatureSource:
         self.items, self.recipe, self.storage = [_dated(i) for i in items], recipe, storage
         features, bands = recipe.features, list(recipe.bands)
         find_images(self.items, recipe.assets)
+        for item in self.items:
+            if inner := [key for key in recipe.assets if key not in item.assets]:
+                raise DataError(
+                    f"Item {item.id} has {', '.join(inner)} as bands of another asset, and not as "
+                    f"assets of their own; copy it by `{command('ingest')}`, which parts them."
+                )
         check_indices(features.indices, bands, features.constants)
         if features.composites != "whole" and any(
             item.properties.get(UNDATED) for item in self.items

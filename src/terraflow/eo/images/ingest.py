@@ -31,7 +31,7 @@ from terraflow.eo.images.simulate import make_area
 from terraflow.errors import DataError
 from terraflow.storage import Storage, join
 
-__all__ = ["find_labels", "find_waiting", "ingest", "show", "step"]
+__all__ = ["copy_item", "find_labels", "find_waiting", "ingest", "show", "step"]
 
 #: Part of every name, to be raised when copies are made otherwise.
 FORMAT = "2"
@@ -92,6 +92,32 @@ def ingest(config: ProjectConfig, storage: Storage) -> Images:
     what = "simulated items" if config.simulated else "items"
     say(f"{len(inside)} {what}, {copied} images copied now, digest of all images {digest[:12]}")
     return Images(items=uri, labels=find_labels(config, storage))
+
+
+def copy_item(item: pystac.Item, keys: Sequence[str], root: str, storage: Storage) -> str:
+    """Copy the named images of one item, each into a file of its own, as `ingest` does.
+
+    Parameters
+    ----------
+    root : str
+        Folder or URI for the copies.
+
+    Returns
+    -------
+    str
+        URI of the copied item.
+
+    Raises
+    ------
+    DataError
+        The item lacks one, or an image can't be read.
+    StorageError
+        They can't be written.
+    """
+    [images] = find_images([item], keys)
+    task = _Task(root, item, images, None)
+    _copy([task], Downloader(storage))
+    return task.uri
 
 
 def find_waiting(config: ProjectConfig, storage: Storage) -> list[str]:

@@ -21,6 +21,7 @@ from terraflow.eo.models.champion import find_champion
 from terraflow.eo.models.model import LoadedModel, load_model
 from terraflow.eo.monitoring.drift import drift_figure, measure
 from terraflow.eo.monitoring.monitored import Monitored, show
+from terraflow.eo.monitoring.served import read_served, served_uri
 from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.samples.draw import ANYWHERE, POPULATION, Draw, pixel_numbers, random_pixels
 from terraflow.errors import ConfigError, DataError
@@ -44,10 +45,12 @@ def monitor(
     max_outside_range: float | None = None,
     month: str = "",
     key: str = "",
+    served: bool = False,
 ) -> Monitored:
     """Compare the features of new items with those that the model was trained on.
 
     Up to 20 000 random pixels of the items stand against as many of the area of the training.
+    With `served` rows stand in their place that the model server was asked.
     Features of periods that no item lies in, and statistics over all periods then, are left out:
     what would stand for them comes from other periods. Measures and a figure go into a run of the
     experiment NAME-monitoring.
@@ -55,7 +58,8 @@ def monitor(
     Parameters
     ----------
     items_uri : str
-        A STAC collection, catalogue or item collection, as `ingest` writes it.
+        A STAC collection, catalogue or item collection, as `ingest` writes it; or the folder of
+        logged requests.
     max_psi, max_outside_range : float, optional
         Thresholds over those of [monitor] in the model's project.
     month : str
@@ -63,6 +67,8 @@ def monitor(
     key : str
         Of one order to measure: a measurement of the same items by the same model and thresholds
         is then not repeated.
+    served : bool
+        Read logged requests.
 
     Raises
     ------
@@ -88,7 +94,16 @@ def monitor(
             return _read(found, key)
         tags |= told | {"terraflow.key": key}
     training = _read_population(model, storage)
-    new, left_out = draw_pixels(model, items_uri, storage)
+    left_out: list[str] = []
+    if served:
+        new = read_served(model, storage, POPULATION)
+        if len(new) < MIN_PIXELS:
+            raise DataError(
+                f"Only {len(new)} rows of requests to {model.uri} are logged, and {MIN_PIXELS} are "
+                "needed; raise [serving] log_share, or wait for more."
+            )
+    else:
+        new, left_out = draw_pixels(model, items_uri, storage)
     compared = [feature for feature in new if feature not in left_out]
     drift = measure(training[compared], new[compared])
     before, now = _predicted(model, training), _predicted(model, new)
@@ -167,9 +182,15 @@ def step(project: OpenProject, inputs: Inputs) -> Monitored:
     storage, name = project.storage, project.config.name
     uri = inputs.get("model") or find_champion(name, storage.settings)
     model = load_model(uri, storage.settings, project.hooks)
-    items = inputs.get("items") or latest_collection(name, storage)
-    month = ""
-    if inputs.get("month"):
+    served = bool(inputs.get("served"))
+    month, key = "", inputs.get("key") or ""
+    if served:
+        if inputs.get("items"):
+            raise ConfigError("Both images and requests are named; leave out items, or served.")
+        items, key = served_uri(model, storage), ""  # whose content changes
+    else:
+        items = inputs.get("items") or latest_collection(name, storage)
+    if inputs.get("month") and not served:
         items, month = of_month(items, inputs["month"], project_root(name, storage), storage)
     return monitor(
         model,
@@ -178,7 +199,8 @@ def step(project: OpenProject, inputs: Inputs) -> Monitored:
         max_psi=inputs.get("max_psi"),
         max_outside_range=inputs.get("max_outside"),
         month=month,
-        key=inputs.get("key") or "",
+        key=key,
+        served=served,
     )
 
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import mlflow
 from fastapi import FastAPI, Request, Response
@@ -27,6 +29,7 @@ from terraflow.serving.app.model.table import InputError
 from terraflow.serving.app.page import describe, show
 
 if TYPE_CHECKING:
+    from terraflow.serving.app.model.log import RequestLog
     from terraflow.serving.app.model.maps import Mapper
 
 __all__ = ["create_app"]
@@ -47,6 +50,7 @@ def create_app(
     current: Current,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     mapper: Mapper | None = None,
+    log: RequestLog | None = None,
 ) -> FastAPI:
     """Make the web application.
 
@@ -58,6 +62,8 @@ def create_app(
         What one request, and all of them, may ask.
     mapper : Mapper, optional
         Answers /map.
+    log : RequestLog, optional
+        Keeps a share of requests and answers.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     queue, metrics = Queue(limits), Metrics()
@@ -69,11 +75,15 @@ def create_app(
         with queue.place() as place:
             body = await read_body(request, place)
             served = current.served
-            text, rows = await run_in_threadpool(
+            given = await run_in_threadpool(
                 served.answer, body, _content_type(request), max_rows=limits.rows
             )
-        metrics.rows.inc(rows)
-        return Response(text, media_type=JSON, headers=served.headers)
+        metrics.rows.inc(len(given.table))
+        headers = served.headers
+        if log:
+            headers |= {"terraflow-request": _request_id(request)}
+            log.add(served, given, headers["terraflow-request"])
+        return Response(given.text, media_type=JSON, headers=headers)
 
     async def counted(
         answer: Callable[[Request], Awaitable[Response]], request: Request
@@ -115,6 +125,13 @@ def create_app(
         async def make_map(request: Request) -> Response:
             return await counted(answer_by_map, request)
 
+    _tell(app, current, metrics)
+    return app
+
+
+def _tell(app: FastAPI, current: Current, metrics: Metrics) -> None:
+    """Add the routes by which the server tells of itself."""
+
     @app.get("/ping")
     @app.get("/health")
     async def health() -> Response:
@@ -145,8 +162,12 @@ def create_app(
     async def measured() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
-    return app
-
 
 def _content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip()
+
+
+def _request_id(request: Request) -> str:
+    """Take the id that the client gave, where it is one, or make one."""
+    given = request.headers.get("x-request-id", "")
+    return given if re.fullmatch(r"[\w.:-]{1,100}", given, re.ASCII) else uuid4().hex

@@ -25,6 +25,7 @@ from terraflow.serving.app.model.served import Current, load
 from terraflow.serving.app.protocol import PatientProtocol
 
 if TYPE_CHECKING:
+    from terraflow.serving.app.model.log import RequestLog
     from terraflow.serving.app.model.maps import Mapper
 
 __all__ = ["main"]
@@ -48,6 +49,14 @@ def _mapper(options: Mapping[str, Any]) -> Mapper | None:
     return Mapper()
 
 
+def _log(options: Mapping[str, Any]) -> RequestLog | None:
+    if not options.get("log_share"):
+        return None
+    from terraflow.serving.app.model.log import RequestLog  # noqa: PLC0415 - few want it
+
+    return RequestLog(options["log_share"])
+
+
 class _Server(uvicorn.Server):
     """Loads what its parent names, and ends without cutting off a client when SIGUSR1 says so.
 
@@ -57,13 +66,19 @@ class _Server(uvicorn.Server):
         Takes the folder, name and version of a model, and serves it.
     answer_fd : int
         Where to write what became of it.
+    log : RequestLog
+        Is closed at the end.
     """
 
     def __init__(
-        self, config: uvicorn.Config, load: Callable[..., None], answer_fd: int | None
+        self,
+        config: uvicorn.Config,
+        load: Callable[..., None],
+        answer_fd: int | None,
+        log: RequestLog | None,
     ) -> None:
         super().__init__(config)
-        self._load, self._answer_fd = load, answer_fd
+        self._load, self._answer_fd, self._log = load, answer_fd, log
         self._commands: asyncio.Task[None]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -72,6 +87,11 @@ class _Server(uvicorn.Server):
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._drain)
             self._commands = asyncio.create_task(self._obey())
             answer(self._answer_fd)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self._log:
+            self._log.close()
 
     async def _obey(self) -> None:
         """Load what each line of the input names; its end is the parent's."""
@@ -123,8 +143,9 @@ def main() -> None:
         LOG.exception("The model can't be served.")
         answer(words.answer_fd, error)
         sys.exit(1)
+    log = _log(words.options)
     config = uvicorn.Config(
-        create_app(current, limits_of(words.options), _mapper(words.options)),
+        create_app(current, limits_of(words.options), _mapper(words.options), log),
         host=words.host,
         port=words.port,
         access_log=False,
@@ -133,7 +154,7 @@ def main() -> None:
     sockets = None if words.fd is None else [socket.socket(fileno=words.fd)]
     # threads of BLAS, once done, spin for a while on the cores that the next request needs
     with threadpool_limits(limits=1, user_api="blas"):
-        _Server(config, current.load, words.answer_fd).run(sockets)
+        _Server(config, current.load, words.answer_fd, log).run(sockets)
 
 
 if __name__ == "__main__":

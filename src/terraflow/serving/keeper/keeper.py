@@ -179,6 +179,7 @@ class Keeper:
             "queue": serving.max_queue,
             "body_s": serving.body_s,
             "maps": model.way.maps,
+            "log_share": serving.log_share,
         }
         if serving.token:
             options["token_file"] = str(token_file(self.settings))

@@ -21,6 +21,7 @@ from terraflow.eo.models.model import LoadedModel
 from terraflow.eo.monitoring import monitor as step_module
 from terraflow.eo.monitoring.monitor import draw_pixels, monitor
 from terraflow.eo.monitoring.monitored import Monitored
+from terraflow.eo.monitoring.served import served_uri
 from terraflow.eo.project import OpenProject, Project
 from terraflow.eo.samples.preprocess import preprocess
 from terraflow.errors import ConfigError, DataError, NothingToDoError
@@ -225,3 +226,58 @@ def test_step_takes_the_champion_and_the_thresholds_of_the_options(
     defaults = {"items": items, "max_psi": None, "model": "models:/other/1"}
     assert step_module.step(opened(world), defaults).max_psi == 0.25
     assert asked == [f"models:/{world.model.config.name}/7", "models:/other/1"]
+
+
+def log_requests(world: World, brighter: float, *, version: str = "3", hours: int = 0) -> None:
+    """Let a server have logged the training's pixels, made brighter."""
+    storage = world.storage
+    pixels = pd.read_parquet(io.BytesIO(storage.read(world.population)))[world.model.info.features]
+    kept = pixels + brighter
+    then = pd.Timestamp.now("UTC") - pd.Timedelta(hours=hours)
+    kept = kept.assign(terraflow_time=then, terraflow_version=version, terraflow_run="r")
+    output = io.BytesIO()
+    kept.to_parquet(output, index=False)
+    root = served_uri(world.model, storage)
+    folder = f"{root}/date={then:%Y-%m-%d}/hour={then:%H}"
+    storage.write(f"{folder}/{hours}-{version}.parquet", output.getvalue())
+
+
+def test_monitor_served_rows_like_the_trainings_are_stable(world: World) -> None:
+    log_requests(world, 0, hours=30)
+    log_requests(world, 0.5, version="2")  # another model's
+    log_requests(world, 0.5, hours=24 * 8)  # too old
+    uri = served_uri(world.model, world.storage)
+    result = world.monitor(uri, served=True)
+    assert result.pixels == SIDE**2
+    assert not result.drifted
+    assert result.items == uri
+
+
+def test_monitor_served_rows_that_are_others_have_drifted(world: World) -> None:
+    log_requests(world, 0.5)
+    assert world.monitor("", served=True).drifted
+
+
+def test_monitor_without_a_logged_request_says_how_to_log(world: World) -> None:
+    with pytest.raises(DataError, match=r"last 7 days is logged in .*; set \[serving\] log_share"):
+        world.monitor("", served=True)
+
+
+def test_monitor_too_few_served_rows_are_a_sentence(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_requests(world, 0)
+    monkeypatch.setattr(step_module, "MIN_PIXELS", 10_000)
+    with pytest.raises(DataError, match="Only 256 rows of requests to .* 10000 are needed; raise"):
+        world.monitor("", served=True)
+
+
+def test_step_items_and_served_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_module, "load_model", lambda *_: world.model)
+    project = OpenProject(Project("area"), world.model.config, world.storage)
+    inputs = {"model": "models:/m/1", "items": "x", "served": True}
+    with pytest.raises(ConfigError, match="Both images and requests are named; leave out"):
+        step_module.step(project, inputs)
+    log_requests(world, 0)
+    del inputs["items"]
+    assert not step_module.step(project, inputs).drifted

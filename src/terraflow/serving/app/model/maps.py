@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,9 +13,10 @@ import rio_stac
 from rasterio.errors import RasterioError
 
 from terraflow.eo.hooks import Hooks
+from terraflow.eo.images.ingest import copy_item
 from terraflow.eo.maps.map import make_map
 from terraflow.eo.models.model import LoadedModel, open_model
-from terraflow.errors import ServiceError, TerraFlowError
+from terraflow.errors import ServiceError, TerraFlowError, first_line
 from terraflow.serving.app.model.served import Served
 from terraflow.serving.app.model.table import InputError
 from terraflow.settings import load
@@ -67,7 +68,7 @@ class Mapper:
             folder = Path(name)
             try:
                 if content_type == GEOTIFF:
-                    items = _item_of(folder, body, model, query.get("datetime", ""))
+                    items = _item_of(folder, body, model, query.get("datetime", ""), self._storage)
                 else:
                     items = self._named(body)
                 output = folder / "map.tif"
@@ -108,13 +109,14 @@ class Mapper:
         return uri
 
 
-def _item_of(folder: Path, body: bytes | bytearray, model: LoadedModel, when: str) -> str:
-    """Write a GeoTIFF, and the STAC item that tells its bands; return the item's path."""
+def _item_of(
+    folder: Path, body: bytes | bytearray, model: LoadedModel, when: str, storage: Storage
+) -> str:
+    """Make a STAC item of a GeoTIFF, as `ingest` would; return its path."""
     image = folder / "image.tif"
     image.write_bytes(body)
-    mask = model.config.cloud_mask
     names = dict(model.config.data.bands)
-    keys = [*names.values(), *([mask.asset] if mask else [])]
+    keys = model.recipe.assets
     try:
         with rasterio.open(image, driver="GTiff") as file:
             described = [names.get(text or "", text) for text in file.descriptions]
@@ -129,20 +131,20 @@ def _item_of(folder: Path, body: bytes | bytearray, model: LoadedModel, when: st
                 asset_href=str(image),
             )
     except RasterioError as error:
-        raise InputError(f"The body is no GeoTIFF that can be read: {error}.") from error
-    fields = item.assets["image"].extra_fields
-    fields["bands"] = [{"name": name} for name in bands]
-    path = folder / "item.json"
-    path.write_text(json.dumps(item.to_dict()))
-    return str(path)
+        raise InputError(
+            f"The body is no GeoTIFF that can be read: {first_line(error)}; send one as it lies on "
+            "the disk (curl --data-binary @FILE)."
+        ) from error
+    item.assets["image"].extra_fields["bands"] = [{"name": name} for name in bands]
+    return copy_item(item, keys, str(folder), storage)
 
 
-def _bands(described: list[str | None], keys: list[str]) -> list[str]:
+def _bands(described: Sequence[str | None], keys: Sequence[str]) -> list[str]:
     """Name the bands of a file by the keys of the model's images."""
     if all(key in described for key in keys):
         return [name or "" for name in described]
     if not any(described) and len(described) == len(keys):
-        return keys
+        return list(keys)
     told = ", ".join(name or "without a name" for name in described)
     raise InputError(
         f"The GeoTIFF has {len(described)} bands ({told}), and the model takes {', '.join(keys)}; "

@@ -11,14 +11,34 @@ from typing import Any
 from urllib.parse import quote
 
 import mlflow
+import pandas as pd
 from mlflow.pyfunc.scoring_server import predictions_to_json
 from mlflow.types import Schema
 
+from terraflow.serving.app.model.example import sample_request, saved_example
 from terraflow.serving.app.model.fast_path import Predict, direct_predict, only_doubles
 from terraflow.serving.app.model.table import InputError, check_table, parse_table
-from terraflow.serving.app.page import sample_request, saved_example
 
-__all__ = ["Current", "Served", "load"]
+__all__ = ["Answer", "Current", "Served", "load"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says to a request.
+
+    Attributes
+    ----------
+    text : str
+        JSON, as MLflow's servers send it.
+    table : DataFrame
+        The request's rows, as the model got them.
+    predictions : sequence
+        One for each row.
+    """
+
+    text: str
+    table: pd.DataFrame
+    predictions: Any
 
 
 @dataclass(frozen=True)
@@ -73,17 +93,8 @@ class Served:
         told = {"model": self.name, "version": self.version, "run": self.run}
         return {f"terraflow-{key}": quote(value) for key, value in told.items() if value}
 
-    def answer(
-        self, body: bytes | bytearray, content_type: str, *, max_rows: int
-    ) -> tuple[str, int]:
+    def answer(self, body: bytes | bytearray, content_type: str, *, max_rows: int) -> Answer:
         """Predict.
-
-        Returns
-        -------
-        str
-            JSON, as MLflow's servers send it.
-        int
-            Number of rows.
 
         Raises
         ------
@@ -101,7 +112,7 @@ class Served:
         predictions_to_json(
             predictions, output, metadata={"note": self.note} if self.note else None
         )
-        return output.getvalue(), len(checked)
+        return Answer(output.getvalue(), checked, predictions)
 
     def try_example(self, folder: str) -> None:
         """Ask the model as its first client would, by the example that was logged with it.
@@ -121,7 +132,7 @@ class Served:
             return
         body = json.dumps(example).encode()
         try:
-            text, _ = self.answer(body, "application/json", max_rows=10**6)
+            text = self.answer(body, "application/json", max_rows=10**6).text
         except Exception as error:
             raise ValueError(
                 f"The model fails on the input example that was logged with it: {error}; log it "

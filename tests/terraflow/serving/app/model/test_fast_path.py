@@ -20,9 +20,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from terraflow.serving.app.model import fast_path as doubles
 from terraflow.serving.app import server as scoring
 from terraflow.serving.app.application import create_app
+from terraflow.serving.app.model import fast_path as doubles
 from terraflow.serving.app.model.fast_path import direct_predict, only_doubles, read_doubles
 from terraflow.serving.app.model.served import Current, Served
 from terraflow.serving.app.model.table import InputError, check_table, parse_table
@@ -246,7 +246,7 @@ def test_server_holds_blas_to_one_thread(tmp_path: Path, monkeypatch: pytest.Mon
         pools = threadpool_info()
         found.extend(pool["num_threads"] for pool in pools if pool["user_api"] == "blas")
 
-    monkeypatch.setattr(scoring.uvicorn, "run", look)
+    monkeypatch.setattr(scoring._Server, "run", look)
     options = ["--model-uri", str(tmp_path / "model"), "--host", "127.0.0.1", "--port", "1"]
     monkeypatch.setattr(sys, "argv", ["scoring", *options])
     with threadpool_limits(limits=2, user_api="blas"):
