@@ -268,7 +268,7 @@ def test_monitor_too_few_served_rows_are_a_sentence(
 ) -> None:
     log_requests(world, 0)
     monkeypatch.setattr(step_module, "MIN_PIXELS", 10_000)
-    with pytest.raises(DataError, match="Only 256 rows of requests to .* 10000 are needed; raise"):
+    with pytest.raises(DataError, match=r"Only 256 rows of requests to .* 10000 are needed; raise"):
         world.monitor("", served=True)
 
 
