@@ -118,7 +118,7 @@ def newer(template: Path) -> Callable[..., None]:
 
     def release(**changes: tuple[str, str]) -> None:
         change(template, "pyproject.toml", 'version = "1.', 'version = "2.')
-        change(template, "dags/land_cover_training.py", '"""', '"""Newly. ')
+        change(template, "dags/land_cover_training.py", "\n\nBrings", "\n\nNewly. Brings")
         change(template, "config/land_cover.toml", "folds = 5", "folds = 6")
         for name, (old, new) in changes.items():
             change(template, {"readme": "template/project/README.md.jinja"}[name], old, new)

@@ -128,6 +128,7 @@ def imports(path: Path) -> set[str]:
 TOOLS = {
     "bottleneck": "xarray's ffill and bfill call it",
     "jupyterlab": "opens the notebooks",
+    "uv": "runs as a program",
     "lightgbm": "estimators.py imports it by name, where it is asked for",
 }
 

@@ -19,7 +19,7 @@ from terraflow.credentials import token_file
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.serving.client import ask, predict
 from terraflow.settings import Settings, load
-from terraflow.stack.services import MODEL_SERVER, record_model_server, recorded_model_server
+from terraflow.stack.model_server import MODEL_SERVER, ServedModel, Way, recorded_model_server
 
 Captured = pytest.CaptureFixture[str]
 PAYLOAD = {"dataframe_split": {"columns": ["ndvi"], "data": [[0.5]]}}
@@ -65,7 +65,8 @@ def model(settings: Settings) -> Iterator[Model]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    record_model_server(settings, f"http://127.0.0.1:{server.server_port}")
+    way = Way(f"http://127.0.0.1:{server.server_port}")
+    ServedModel("m", "m", "", "", "", way=way).save(settings)
     with supervised(settings.run_dir, MODEL_SERVER):
         yield known
     server.shutdown()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -366,13 +365,3 @@ def test_plain_with_what_mlflow_can_not_do_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=f"which --plain starts, knows nothing of {named}; leave"):
         serve(local, run_id="", model_uri="models:/m@a", plain=True, detach=True, **options)  # type: ignore[arg-type]
-
-
-def test_record_of_a_served_model_is_read_as_it_was_written(local: Settings) -> None:
-    assert ServedModel.read(local) is None
-    model = ServedModel("m", "models:/m/1", "m", "1", "/f", refused={"2": "why"})
-    model.save(local)
-    assert ServedModel.read(local) == model
-    assert model.news == "version 2 is refused: why"
-    (local.run_dir / "served.json").write_text(json.dumps({"name": "m"}))
-    assert ServedModel.read(local) is None

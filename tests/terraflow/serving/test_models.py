@@ -10,8 +10,9 @@ import mlflow
 import pytest
 
 from terraflow.errors import ConfigError, StorageError
-from terraflow.serving.models import FoundModel, fetch, find_model
+from terraflow.serving.models import FoundModel, fetch, find_model, remove_copies
 from terraflow.settings import Settings
+from terraflow.stack.model_server import Way
 
 
 def write_model(folder: Path, **entries: Any) -> str:
@@ -46,15 +47,16 @@ def of(uri: str | Path) -> FoundModel:
     return FoundModel(str(uri), str(uri), "", "", {}, "")
 
 
-def test_fetch_copies_the_model_and_removes_the_one_before(
+def test_fetch_copies_the_model_beside_the_one_before(
     settings: Settings, model_folder: Path
 ) -> None:
-    first = fetch(settings, of(model_folder), trust=False)
+    first = Path(fetch(settings, of(model_folder), Way()).folder)
     assert (first / "MLmodel").read_bytes() == (model_folder / "MLmodel").read_bytes()
-    (first / "mark").touch()
-    second = fetch(settings, of(model_folder), trust=False)
-    assert not (second / "mark").exists()
+    second = Path(fetch(settings, of(model_folder), Way()).folder)
     assert second.is_relative_to(settings.var)
+    assert first.exists()  # a server may run with it
+    remove_copies(settings, [str(second)])
+    assert list((settings.var / "served").iterdir()) == [second]
 
 
 def test_fetch_model_of_the_registry_by_its_alias(
@@ -72,14 +74,16 @@ def test_fetch_model_of_the_registry_by_its_alias(
     found = find_model(tracked_settings, "", "models:/fetched@champion")
     assert (found.uri, found.name, found.version) == ("models:/fetched/1", "fetched", "1")
     assert found.shown == "models:/fetched@champion"
-    assert (fetch(tracked_settings, found, trust=False) / "MLmodel").exists()
+    served = fetch(tracked_settings, found, Way())
+    assert (Path(served.folder) / "MLmodel").exists()
+    assert (served.name, served.version, served.environment) == ("fetched", "1", "")
     with pytest.raises(ConfigError, match="Model models:/fetched@nobody can't be read: "):
         find_model(tracked_settings, "", "models:/fetched@nobody")
 
 
 def test_fetch_what_can_not_be_copied_is_a_sentence(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"gone can't be copied to .*served: "):
-        fetch(settings, of(tmp_path / "gone"), trust=False)
+        fetch(settings, of(tmp_path / "gone"), Way())
 
 
 def test_fetch_model_that_runs_code_is_refused_unless_trusted(
@@ -87,5 +91,5 @@ def test_fetch_model_that_runs_code_is_refused_unless_trusted(
 ) -> None:
     model = Path(write_model(tmp_path / "m"))
     with pytest.raises(ConfigError, match="runs code when it is loaded: the loader none; look at"):
-        fetch(settings, of(model), trust=False)
-    assert fetch(settings, of(model), trust=True).exists()
+        fetch(settings, of(model), Way())
+    assert Path(fetch(settings, of(model), Way(trust=True)).folder).exists()

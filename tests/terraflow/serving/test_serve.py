@@ -22,7 +22,7 @@ from terraflow.serving import serve as serving
 from terraflow.serving.models import FoundModel
 from terraflow.serving.serve import curl_line, serve
 from terraflow.settings import Settings, load
-from terraflow.stack.services import MODEL_SERVER, record_model_server, recorded_model_server
+from terraflow.stack.model_server import MODEL_SERVER, ServedModel, Way, recorded_model_server
 
 Captured = pytest.CaptureFixture[str]
 PAYLOAD = {"dataframe_split": {"columns": ["ndvi"], "data": [[0.5]]}}
@@ -55,6 +55,11 @@ def test_curl_line_arrives_as_it_is_in_a_shell() -> None:
     assert "@/a folder/token" in words  # curl reads it, so that no list of processes shows it
 
 
+def copied(settings: Settings, found: FoundModel, way: Way) -> ServedModel:
+    folder = str(settings.var / "gone")
+    return ServedModel(found.shown, found.uri, found.name, found.version, folder, way=way)
+
+
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """Settings with any free port, a model that is found, and SIGTERM as it was."""
@@ -62,7 +67,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     monkeypatch.setenv("TERRAFLOW_SERVING_PORT", "0")
     found = FoundModel("models:/m/1", "models:/m/1", "m", "1", PAYLOAD, "For summer only.")
     monkeypatch.setattr(serving, "find_model", lambda *_: found)
-    monkeypatch.setattr(serving, "fetch", lambda settings, *_, **__: settings.var / "gone")
+    monkeypatch.setattr(serving, "fetch", copied)
     before = signal.getsignal(signal.SIGTERM)
     yield load()
     signal.signal(signal.SIGTERM, before)
@@ -99,7 +104,7 @@ def test_serve_not_exactly_one_model_is_refused(names: tuple[str, str], free: Se
 
 def test_serve_beside_a_server_names_it(free: Settings, started: Callable[[str], Any]) -> None:
     processes = started("ends")
-    record_model_server(free, "http://127.0.0.1:5123")
+    ServedModel("m", "m", "", "", "", way=Way("http://127.0.0.1:5123")).save(free)
     with supervised(free.run_dir, MODEL_SERVER) as other:
         expected = rf"already runs here at http://127\.0\.0\.1:5123 \(pid {other.pid}\).*down"
         with pytest.raises(ServiceError, match=expected):
@@ -129,7 +134,9 @@ def test_serve_detached_leaves_it_running(
     assert serve(free, run_id="", model_uri="models:/m/1", detach=True) == 0
     assert processes[0].poll() is None
     told = capsys.readouterr().out
-    url = (free.run_dir / "model-server.url").read_text()
+    served = ServedModel.read(free)
+    assert served
+    url = served.way.url
     assert f"Serving models:/m/1 at {url}; ask it with\n\n{curl_line(url, PAYLOAD)}\n" in told
     assert "For summer only.\n" in told
     assert "Press Ctrl+C" not in told
@@ -183,7 +190,7 @@ def test_wait_until_it_answers_ends_at_once_with_the_process(settings: Settings)
     process.wait()
     began = time.monotonic()
     with pytest.raises(ServiceError, match="did not start: its supervisor ended with code 3; see"):
-        serving._wait_until_it_answers(settings, process, "http://127.0.0.1:9")
+        serving._wait_until_it_answers(settings, process, "http://127.0.0.1:9", 60)
     assert time.monotonic() - began < 10
 
 
@@ -191,7 +198,7 @@ def test_wait_until_it_answers_ends_at_once_with_the_process(settings: Settings)
 def test_wait_until_it_answers_tells_the_supervisors_reason(phase: str, settings: Settings) -> None:
     with supervised(settings.run_dir, MODEL_SERVER, phase=phase, reason="it ended") as process:
         with pytest.raises(ServiceError, match="did not start: it ended; see"):
-            serving._wait_until_it_answers(settings, process, "http://127.0.0.1:9")
+            serving._wait_until_it_answers(settings, process, "http://127.0.0.1:9", 60)
         assert process.poll() is None
 
 

@@ -12,14 +12,10 @@ from terraflow.errors import ConfigError
 from terraflow.process import supervise
 from terraflow.sections import Database
 from terraflow.settings import Settings
-from terraflow.stack import services
 from terraflow.stack.environment import environment
 from terraflow.stack.services import (
     SERVICES,
     is_ready,
-    model_server_url,
-    record_model_server,
-    recorded_model_server,
     select,
 )
 from terraflow.state import ServiceState
@@ -120,25 +116,3 @@ def test_is_ready_believes_no_heartbeat_from_before_the_start(
 def test_is_ready_service_in_its_pause_is_not_ready(settings: Settings) -> None:
     state = ServiceState("mlflow", "restarting", None, 1, 1)
     assert not is_ready(SERVICES["mlflow"], settings, state)
-
-
-def test_model_server_is_told_only_while_it_runs(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert recorded_model_server(settings) == ""
-    record_model_server(settings, "http://127.0.0.1:5002")
-    assert recorded_model_server(settings) == ""  # left by one that was killed
-    monkeypatch.setattr(services, "manager_pid", lambda _run_dir, _name: 1)
-    assert recorded_model_server(settings) == "http://127.0.0.1:5002"
-
-
-@pytest.mark.parametrize(("answers", "expected"), [(True, "http://127.0.0.1:5002"), (False, "")])
-def test_model_server_url_is_one_that_answers(
-    answers: bool, expected: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record_model_server(settings, "http://127.0.0.1:5002")
-    monkeypatch.setattr(services, "manager_pid", lambda _run_dir, _name: 1)
-    asked: list[str] = []
-    monkeypatch.setattr(probes, "answers", lambda url: asked.append(url) or answers)
-    assert model_server_url(settings) == expected
-    assert asked == ["http://127.0.0.1:5002/health"]
