@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import shutil
 import sys
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from terraflow import config
 from terraflow.console import command, say
+from terraflow.credentials import store_environment
 from terraflow.errors import ConfigError, StorageError, first_line
 from terraflow.files import make_dir
 from terraflow.serving.environments import differences, make_environment
@@ -19,7 +22,16 @@ from terraflow.serving.trust import check_trusted
 from terraflow.settings import Settings
 from terraflow.stack.model_server import ServedModel, Way
 
-__all__ = ["FoundModel", "fetch", "find_model", "is_alias", "remove_copies"]
+__all__ = [
+    "FoundModel",
+    "check_one",
+    "export_model",
+    "fetch",
+    "find_model",
+    "is_alias",
+    "model_digest",
+    "remove_copies",
+]
 
 #: Of this stack's MLflow.
 OURS = ("models:", "runs:")
@@ -49,6 +61,29 @@ class FoundModel:
     version: str
     example: dict[str, Any]
     note: str
+
+
+def check_one(run_id: str, model_uri: str) -> None:
+    """See that exactly one model is named.
+
+    Raises
+    ------
+    ConfigError
+        Neither or both.
+    """
+    if bool(run_id) == bool(model_uri):
+        raise ConfigError(
+            "No model or more than one is named; name one by --run-id ID, or by --model "
+            "models:/NAME@ALIAS."
+        )
+
+
+def model_digest(folder: Path) -> str:
+    """Name a model's folder by what it holds."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def is_alias(uri: str) -> bool:
@@ -121,19 +156,10 @@ def fetch(settings: Settings, model: FoundModel, way: Way) -> ServedModel:
     StorageError
         It can't be copied.
     """
-    import mlflow  # noqa: PLC0415 - slow
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415
-
     copies = make_dir(_copies(settings))
     copy = copies / secrets.token_hex(4)
     with tempfile.TemporaryDirectory(dir=copies, prefix=".") as folder:
-        try:
-            found = mlflow.artifacts.download_artifacts(model.uri, dst_path=folder)
-        except (MlflowException, OSError) as error:
-            raise StorageError(
-                f"Model {model.shown} can't be copied to {copies}: {first_line(error)}; see "
-                f"`{command('status')}`."
-            ) from error
+        found = _download(model, folder)
         if not way.trust:
             check_trusted(Path(found), model.shown, ours=model.uri.startswith(OURS))
         Path(found).rename(copy)
@@ -153,6 +179,40 @@ def _environment(settings: Settings, folder: Path, way: Way) -> tuple[str, str]:
         return sys.executable, ""
     python = make_environment(settings, folder, maps=way.maps)
     return str(python), python.parent.parent.name
+
+
+def export_model(settings: Settings, run_id: str, model_uri: str, output: Path) -> Path:
+    """Write a model into a folder from which it is served without a registry.
+
+    Raises
+    ------
+    ConfigError
+        There is no such model, or the folder is not empty.
+    ServiceError, StorageError
+        MLflow does not answer, or the folder can't be written.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError(f"{output} is there already; name a new folder.")
+    config.export(store_environment(settings))
+    found = find_model(settings, run_id, model_uri)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as folder:
+        Path(_download(found, folder)).replace(output)
+    return output
+
+
+def _download(model: FoundModel, folder: str) -> str:
+    import mlflow  # noqa: PLC0415 - slow
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    try:
+        found = mlflow.artifacts.download_artifacts(model.uri, dst_path=folder)
+    except (MlflowException, OSError) as error:
+        raise StorageError(
+            f"Model {model.shown} can't be copied to {Path(folder).parent}: {first_line(error)}; "
+            f"see `{command('status')}`."
+        ) from error
+    return str(found)
 
 
 def remove_copies(settings: Settings, keep: Collection[str] = ()) -> None:

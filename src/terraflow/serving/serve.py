@@ -15,7 +15,7 @@ from terraflow import config, probes
 from terraflow.console import command, say, stop_on_sigterm
 from terraflow.credentials import store_environment, token_file
 from terraflow.errors import ConfigError, ServiceError
-from terraflow.serving.models import fetch, find_model, is_alias, remove_copies
+from terraflow.serving.models import check_one, fetch, find_model, is_alias, remove_copies
 from terraflow.settings import Settings, resolve_ports
 from terraflow.stack.environment import environment
 from terraflow.stack.model_server import MODEL_SERVER, ServedModel, Way, recorded_model_server
@@ -72,11 +72,7 @@ def serve(
     ServiceError
         The port is taken, a model server already runs, or it does not start.
     """
-    if bool(run_id) == bool(model_uri):
-        raise ConfigError(
-            "No model or more than one is named; name one by --run-id ID, or by --model "
-            "models:/NAME@ALIAS."
-        )
+    check_one(run_id, model_uri)
     if follow and not is_alias(model_uri):
         raise ConfigError(
             f"{model_uri or f'Run {run_id}'} is no alias, and can not move; name one by --model "

@@ -6,7 +6,7 @@ from types import ModuleType
 
 from invoke.collection import Collection
 
-from terraflow.tasks import dags, develop, new, serving, stack
+from terraflow.tasks import dags, deploy, develop, new, serving, stack
 from terraflow.tasks.steps import STEP_TASKS, step
 
 __all__ = ["namespace"]
@@ -23,6 +23,7 @@ namespace = Collection(
     step,
     *_tasks(dags),
     *_tasks(serving),
+    *_tasks(deploy),
     *_tasks(new),
     *_tasks(develop),
 )

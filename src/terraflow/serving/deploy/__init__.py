@@ -1,0 +1,1 @@
+"""Deploy the model server, or the stack, to another machine over ssh."""

@@ -1,0 +1,249 @@
+"""Releases of a project on another machine: made, tried, switched to, and switched back.
+
+There, in ~/terraflow/PROJECT: releases/SHA, each with its environment and a file .complete; var,
+the state that all share; models, what was exported; current and previous, links to releases.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from terraflow.console import command, say
+from terraflow.errors import ConfigError, ServiceError
+from terraflow.serving.deploy import release
+from terraflow.serving.deploy.host import Host
+from terraflow.serving.deploy.unit import START, STOP, unit_name, unit_text
+
+__all__ = ["Deployment", "deploy", "remove", "roll_back", "show_logs", "show_status", "tunnel"]
+
+READY_S = 180
+KEPT = 3
+#: Ports that a trial takes elsewhere; a server asks the stack's MLflow where that is.
+FREE = {
+    "server": "SERVING",
+    "stack": "AIRFLOW MLFLOW JUPYTER MINIO MINIO_CONSOLE",
+}
+ENVIRONMENT = """
+cd "releases/$SHA" && rm -f .complete
+make --no-print-directory $PYTHON .venv/.ready 1>&2 && touch .complete
+"""
+TRIAL = """
+rm -rf trial && mkdir trial && cd "releases/$SHA" || exit 1
+for name in $FREE; do export "TERRAFLOW_${name}_PORT=0"; done
+export TERRAFLOW_VAR="$ROOT/trial"
+eval ".venv/bin/invoke $COMMAND --detach" 1>&2; code=$?
+.venv/bin/invoke down 1>&2
+cd "$ROOT" && rm -rf trial
+exit $code
+"""
+#: `mv -T` puts a new link in place of the old one at once.
+SWITCH = """
+old=$(readlink current || true)
+if [ -n "$old" ] && [ "$old" != "releases/$SHA" ]; then
+    ln -sfn "$old" previous.new && mv -T previous.new previous || exit 1
+fi
+ln -sfn "releases/$SHA" current.new && mv -T current.new current
+"""
+AWAIT = """
+cd current && .venv/bin/python -m terraflow.serving.deploy.ready "$WHAT" "$SECONDS_"
+"""
+PRUNE = """
+cd releases && ls -t | tail -n +$KEPT | while read -r name; do
+    case "releases/$name" in
+        "$(readlink ../current)" | "$(readlink ../previous)") ;;
+        *) rm -rf "./$name" ;;
+    esac
+done
+"""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What runs on a host.
+
+    Attributes
+    ----------
+    host : Host
+    project : str
+    what : {"server", "stack"}
+    words : list of str
+        After invoke, as serve --model ...
+    variables : dict
+        Settings of the deployment, as TERRAFLOW_SERVING_PORT.
+    """
+
+    host: Host
+    project: str
+    what: str = "server"
+    words: list[str] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Variables of the scripts."""
+        return {
+            "UNIT": unit_name(self.project),
+            "COMMAND": shlex.join(self.words),
+            "WHAT": self.what,
+            "SECONDS_": str(READY_S),
+            "FREE": FREE[self.what],
+            "KEPT": str(KEPT + 1),
+        }
+
+
+def deploy(deployment: Deployment, *, models: Path | None = None, offline: bool = False) -> str:
+    """Bring the last commit to a host, and let it take over once it has answered there.
+
+    A step that was interrupted is done again by the next deployment; what runs there goes on until
+    the new release has been tried.
+
+    Parameters
+    ----------
+    models : Path, optional
+        A folder of exported models, which are copied, too.
+    offline : bool
+        Bring packages and Python along, for a host without a network.
+
+    Returns
+    -------
+    str
+        The release.
+
+    Raises
+    ------
+    ConfigError
+        The project has no commit, or differs from it.
+    ServiceError
+        The host can't be reached, or a step failed there; the release before goes on.
+    """
+    host, sha = deployment.host, release.commit()
+    values = deployment.values | {"SHA": sha, "PYTHON": ""}
+    root = host.run('mkdir -p releases var models wheels && echo "$ROOT"', "make its folders")
+    host.variables = deployment.variables | {"TERRAFLOW_VAR": f"{root}/var"}
+    say(f"Release {sha} to {host.name}:{root}")
+    with release.unpacked(sha) as folder:
+        host.copy(folder, f"releases/{sha}", ["--delete", "--exclude=.venv", "--exclude=.complete"])
+    if models:
+        host.copy(models, "models")
+    if offline:
+        values |= _bring_packages(host, root)
+    say("Environment ...")
+    host.run(ENVIRONMENT, "make the release's environment", values)
+    say("Trial ...")
+    host.run(TRIAL, "start the release beside the one that runs, which goes on", values)
+    before = host.run("readlink current || true", "tell its release")
+    _write_unit(deployment, root)
+    _switch(deployment, values)
+    if host.try_to(AWAIT, values).returncode:
+        if not before or before == f"releases/{sha}":
+            raise ServiceError(
+                f"Release {sha} does not answer on {host.name} after {READY_S} s; see "
+                f"`{command('deploy', host.name, '--logs')}`."
+            )
+        _switch(deployment, values | {"SHA": before.rpartition("/")[2]})
+        raise ServiceError(
+            f"Release {sha} does not answer on {host.name} after {READY_S} s, so {before} runs "
+            f"again; see `{command('deploy', host.name, '--logs')}`."
+        )
+    host.run(PRUNE, "remove old releases", values)
+    say(f"Release {sha} answers on {host.name}")
+    return sha
+
+
+def roll_back(deployment: Deployment) -> None:
+    """Switch to the release before.
+
+    Raises
+    ------
+    ConfigError
+        There is none.
+    ServiceError
+        The host can't be reached, or that release does not answer.
+    """
+    host = deployment.host
+    before = host.run("readlink previous || true", "tell its releases")
+    if not before:
+        raise ConfigError(f"{host.name} has no release before the one that runs.")
+    root = host.run('echo "$ROOT"', "tell its folder")
+    host.variables = deployment.variables | {"TERRAFLOW_VAR": f"{root}/var"}
+    values = deployment.values | {"SHA": before.rpartition("/")[2]}
+    _switch(deployment, values)
+    host.run(AWAIT, f"start {before}", values)
+    say(f"{before} answers on {host.name}")
+
+
+def show_status(deployment: Deployment) -> None:
+    """Print what runs there."""
+    host = deployment.host
+    text = host.run(
+        'echo "Release: $(readlink current || echo none)"\n'
+        'echo "Before it: $(readlink previous || echo none)"\n'
+        '[ ! -L current ] || (cd current && TERRAFLOW_VAR="$ROOT/var" .venv/bin/invoke status)',
+        "tell its state",
+    )
+    say(text)
+
+
+def show_logs(deployment: Deployment) -> None:
+    """Print the ends of its logs."""
+    host = deployment.host
+    say(host.run("tail -n 40 var/deploy.log var/log/*.log 2> /dev/null || true", "show its logs"))
+
+
+def remove(deployment: Deployment) -> None:
+    """Stop it, and delete all of it: releases, models and state."""
+    host = deployment.host
+    root = host.run('echo "$ROOT"', "tell its folder")
+    host.variables = {"TERRAFLOW_VAR": f"{root}/var"}
+    script = STOP + (
+        'if [ -f "$HOME/.config/systemd/user/$UNIT" ]; then\n'
+        '    systemctl --user disable --quiet "$UNIT"; rm -f "$HOME/.config/systemd/user/$UNIT"\n'
+        'fi\ncd "$HOME" && rm -rf "$ROOT"\n'
+    )
+    host.run(script, "remove the deployment", deployment.values)
+    say(f"Removed {root} on {host.name}")
+
+
+def tunnel(deployment: Deployment, port: int) -> int:
+    """Let the host reach the registry of the stack here, under the same port, until Ctrl+C.
+
+    Returns
+    -------
+    int
+        Exit code of ssh.
+    """
+    host = deployment.host
+    say(f"{host.name} reaches MLflow here at 127.0.0.1:{port}, until Ctrl+C")
+    forward = f"127.0.0.1:{port}:127.0.0.1:{port}"
+    options = ["-o", "ExitOnForwardFailure=yes", "-o", "ServerAliveInterval=15"]
+    return subprocess.call([*host.ssh, "-N", *options, "-R", forward, host.name])
+
+
+def _bring_packages(host: Host, root: str) -> dict[str, str]:
+    say("Packages and Python ...")
+    with release.wheels() as folder:
+        host.copy(folder, "wheels")
+    host.copy(release.interpreter(), "python", ["--exclude=__pycache__", "--exclude=site-packages"])
+    host.variables |= {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": f"{root}/wheels",
+        "UV_OFFLINE": "1",
+        "UV_NO_INDEX": "1",
+        "UV_FIND_LINKS": f"{root}/wheels",
+    }
+    return {"PYTHON": f"PYTHON={root}/python/bin/python3"}
+
+
+def _write_unit(deployment: Deployment, root: str) -> None:
+    variables = deployment.variables | {"TERRAFLOW_VAR": f"{root}/var"}
+    text = unit_text(root, deployment.words, variables)
+    script = 'printf %s "$TEXT" > unit.new && mv unit.new unit'
+    deployment.host.run(script, "write its unit", {"TEXT": text})
+
+
+def _switch(deployment: Deployment, values: dict[str, str]) -> None:
+    deployment.host.run(STOP, "stop the release that runs", values)
+    deployment.host.run(SWITCH + START, "switch to the release", values)

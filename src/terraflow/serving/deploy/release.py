@@ -1,0 +1,87 @@
+"""What is copied to another machine: a commit of the project, and what it needs."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from terraflow.config import project_root
+from terraflow.errors import ConfigError, ServiceError, first_line
+
+__all__ = ["commit", "interpreter", "unpacked", "wheels"]
+
+
+def commit() -> str:
+    """Give the commit that is deployed.
+
+    Raises
+    ------
+    ConfigError
+        The project has none, or differs from it.
+    """
+    try:
+        found = _git("rev-parse", "--short=12", "HEAD").decode().strip()
+        changed = _git("status", "--porcelain", "--untracked-files=no").decode().splitlines()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ConfigError(
+            "The project is no git repository with a commit, which a release is made of; run "
+            "`git init`, and commit it."
+        ) from error
+    if changed:
+        raise ConfigError(
+            f"{len(changed)} files differ from the last commit ({changed[0][3:]}), and a release "
+            "is a commit; commit them first."
+        )
+    return found
+
+
+@contextmanager
+def unpacked(sha: str) -> Iterator[Path]:
+    """Give a folder with the files of a commit."""
+    with tempfile.TemporaryDirectory(prefix="terraflow-release-") as folder:
+        with tarfile.open(fileobj=io.BytesIO(_git("archive", sha))) as archive:
+            archive.extractall(folder, filter="data")
+        yield Path(folder)
+
+
+@contextmanager
+def wheels() -> Iterator[Path]:
+    """Download every package of requirements.lock for a machine like this one.
+
+    Raises
+    ------
+    ServiceError
+        They can't be had.
+    """
+    lock = project_root() / "requirements.lock"
+    with tempfile.TemporaryDirectory(prefix="terraflow-wheels-") as folder:
+        words = ["download", "--quiet", "--no-deps", "--require-hashes", "-r", str(lock)]
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", *words, "--dest", folder],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise ServiceError(
+                f"The packages of requirements.lock can't be downloaded: "
+                f"{first_line(done.stderr)}; see that an index of packages can be reached."
+            )
+        yield Path(folder)
+
+
+def interpreter() -> Path:
+    """Folder of the Python that runs this, as it was installed."""
+    return Path(sys.base_prefix)
+
+
+def _git(*words: str) -> bytes:
+    command = ["git", *words]
+    done = subprocess.run(command, cwd=project_root(), check=True, capture_output=True)
+    return done.stdout
