@@ -48,7 +48,9 @@ def machine(folder: Path, port: int) -> Iterator[Machine]:
     """Make the user, and let sshd run."""
     skip_unless_possible()
     subprocess.run(["userdel", "--remove", USER], capture_output=True, check=False)
-    subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", USER], check=True)
+    subprocess.run(
+        ["useradd", "--create-home", "--password", "*", "--shell", "/bin/sh", USER], check=True
+    )
     account = pwd.getpwnam(USER)
     home = Path(account.pw_dir)
     try:

@@ -68,6 +68,9 @@ if systemctl --user show-environment > /dev/null 2>&1; then
     systemctl --user restart "$UNIT" || exit 1
 else
     cd current || exit 1
-    eval "setsid nohup .venv/bin/invoke $COMMAND" > "$ROOT/var/deploy.log" 2>&1 < /dev/null &
+    (  # ssh ends when nobody holds what it reads
+        exec > "$ROOT/var/deploy.log" 2>&1 < /dev/null
+        eval "exec setsid nohup .venv/bin/invoke $COMMAND"
+    ) &
 fi
 """
