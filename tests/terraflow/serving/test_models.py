@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,14 @@ import mlflow
 import pytest
 
 from terraflow.errors import ConfigError, StorageError
-from terraflow.serving.models import FoundModel, fetch, find_model, remove_copies
+from terraflow.serving.models import (
+    FoundModel,
+    export_model,
+    fetch,
+    find_model,
+    model_digest,
+    remove_copies,
+)
 from terraflow.settings import Settings
 from terraflow.stack.model_server import Way
 
@@ -93,3 +101,28 @@ def test_fetch_model_that_runs_code_is_refused_unless_trusted(
     with pytest.raises(ConfigError, match="runs code when it is loaded: the loader none; look at"):
         fetch(settings, of(model), Way())
     assert Path(fetch(settings, of(model), Way(trust=True)).folder).exists()
+
+
+def test_export_model_writes_a_folder_that_is_served(
+    settings: Settings, model_folder: Path, tmp_path: Path
+) -> None:
+    made = export_model(settings, "", str(model_folder), tmp_path / "a" / "exported")
+    assert (made / "MLmodel").read_bytes() == (model_folder / "MLmodel").read_bytes()
+    assert [path.name for path in made.parent.iterdir()] == ["exported"]
+    assert find_model(settings, "", str(made)).example
+    with pytest.raises(ConfigError, match="exported is there already; name a new folder"):
+        export_model(settings, "", str(model_folder), made)
+
+
+def test_export_model_that_is_not_there_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone can't be read"):
+        export_model(settings, "", str(tmp_path / "gone"), tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
+
+
+def test_model_digest_tells_models_apart(model_folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(model_folder, copy)
+    assert model_digest(copy) == model_digest(model_folder)
+    (copy / "MLmodel").write_text("other")
+    assert model_digest(copy) != model_digest(model_folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -88,14 +89,13 @@ class Deployer:
         return self.run("--model", str(self.model), "--port", str(self.port), *words, code=code)
 
     def release(self) -> str:
-        """Release that answers, or ""."""
-        found = self.other.run(
-            "cd terraflow/land_cover && readlink current && cd current && "
-            ".venv/bin/python -c 'import psutil; "
-            'print([p.cwd() for p in psutil.process_iter() if "terraflow.serving.keeper.keeper" '
-            "in p.cmdline()][-1:])'"
+        """Release whose code runs there."""
+        code = (
+            "import json, os; state = json.load(open('var/run/model-server.json')); "
+            "print(os.readlink(f\"/proc/{state['pid']}/cwd\"))"
         )
-        return found.splitlines()[0].rpartition("/")[2]
+        found = self.other.run(f"cd terraflow/land_cover && python3 -c {shlex.quote(code)}")
+        return Path(found).name
 
 
 @pytest.fixture(scope="module")
