@@ -22,7 +22,9 @@ make_pages = importlib.util.module_from_spec(SCRIPT)
 SCRIPT.loader.exec_module(make_pages)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 #: In code: the word after `invoke`, `make` or `pixi run`, with pixi's own options left out.
-COMMAND = re.compile(r"(?:^|`)(invoke|make|pixi run(?: -e [\w-]+)?) ([a-z]+)\b", re.MULTILINE)
+COMMAND = re.compile(
+    r"(?:^|`)(invoke|make|pixi run(?: -e [\w-]+)?) ([a-z]+(?:-[a-z]+)*)\b", re.MULTILINE
+)
 
 
 def anchors(page: Path) -> set[str]:

@@ -166,7 +166,9 @@ def roll_back(deployment: Deployment) -> None:
     host = deployment.host
     before = host.run("readlink previous || true", "tell its releases")
     if not before:
-        raise ConfigError(f"{host.name} has no release before the one that runs.")
+        raise ConfigError(
+            f"{host.name} has no release before the one that runs; deploy another commit instead."
+        )
     root = host.run('echo "$ROOT"', "tell its folder")
     host.variables = deployment.variables | {"TERRAFLOW_VAR": f"{root}/var"}
     values = deployment.values | {"SHA": before.rpartition("/")[2]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -32,7 +33,8 @@ def test_unit_is_one_that_systemd_takes(command: list[str], tmp_path: Path) -> N
     unit = tmp_path / unit_name("land_cover")
     unit.write_text(unit_text(str(root), command, VARIABLES))
     words = ["systemd-analyze", "verify", "--user", "--man=no", str(unit)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    own = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    done = subprocess.run(words, env=os.environ | own, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert unit.name not in done.stderr
 
