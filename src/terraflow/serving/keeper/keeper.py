@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from terraflow.console import say
 from terraflow.credentials import token_file
+from terraflow.errors import StorageError
 from terraflow.process.supervisor import pause_before_restart
 from terraflow.serving.keeper.alias import RETRY_S, Alias, Preparation
 from terraflow.serving.keeper.server_process import Loading, ServerProcess
@@ -169,7 +170,10 @@ class Keeper:
 
     def _serve(self, model: ServedModel) -> None:
         self.model = model
-        model.save(self.settings)
+        try:
+            model.save(self.settings)
+        except StorageError as error:  # as of a full disk: requests are answered all the same
+            say(str(error))
 
     def _start(self, model: ServedModel) -> Loading:
         serving = self.settings.serving
