@@ -19,6 +19,7 @@ EXPORTS = {
     "ApprovePromotion": "terraflow.orchestration.approval",
     "ArrivedOperator": "terraflow.orchestration.watch",
     "DailyOrAssets": "terraflow.orchestration.schedules",
+    "DeployOperator": "terraflow.orchestration.deployment",
     "RememberOperator": "terraflow.orchestration.watch",
     "StepOperator": "terraflow.orchestration.operators",
     "arrivals": "terraflow.orchestration.assets",

@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, chain
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+)
 
 from terraflow.eo import steps
 from terraflow.errors import (
@@ -22,6 +26,7 @@ from terraflow.errors import (
     TerraFlowError,
 )
 from terraflow.orchestration.assets import scenes
+from terraflow.orchestration.deployment import DeployOperator
 from terraflow.orchestration.operators import (
     AnnounceOperator,
     StepOperator,
@@ -164,6 +169,21 @@ def test_announce_tells_what_is_small_and_why() -> None:
     given["outlet_events"] = {asset: told}
     operator.execute(given)
     assert told.extra == {"collections": ["a"], "why": "New."}
+
+
+def test_deploy_is_skipped_where_nothing_was_promoted() -> None:
+    operator = after(DeployOperator(host="me@server"), "promote")
+    with pytest.raises(AirflowSkipException, match="Nothing to do: promoted is False"):
+        operator.execute(context({"promote": {"promoted": False, "model": "models:/m/1"}}))
+
+
+def test_deploy_runs_the_task_and_tells_why_it_failed(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator = after(DeployOperator(host="gone", words=["--what", "moon"]), "promote")
+    with pytest.raises(AirflowException, match=r"models:/m/1 was not deployed to gone: .*moon"):
+        operator.execute(context({"promote": {"promoted": True, "model": "models:/m/1"}}))
+    assert "--what moon is not known" in capsys.readouterr().out
 
 
 def test_event_inputs_join_events_in_the_order_of_time() -> None:
