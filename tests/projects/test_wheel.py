@@ -18,7 +18,8 @@ from projects.conftest import ROOT, Place
 from terraflow.projects.wheel import build
 from terraflow.settings import Settings
 
-pytestmark = pytest.mark.services
+# each of both, without the wheel, is run with each change; so is a new project, with it
+pytestmark = [pytest.mark.services, pytest.mark.exhaustive]
 
 HIDDEN = ("TERRAFLOW_", "PYTHONPATH", "INIT_CWD")
 PROBE = """
@@ -80,12 +81,7 @@ class Shell:
 @pytest.mark.parametrize(
     ("project", "measure", "row"),
     [
-        pytest.param(
-            ("flood", simulate_flood.simulate),
-            "macro F1",
-            r"^\| flooded \|",
-            marks=pytest.mark.exhaustive,
-        ),
+        (("flood", simulate_flood.simulate), "macro F1", r"^\| flooded \|"),
         (("crop_yield", simulate_crop_yield.simulate), "RMSE", r"^\| West \| 4608 \|"),
     ],
     ids=["flood", "crop_yield"],

@@ -137,6 +137,7 @@ def test_all_services_are_ready_and_postgresql_listens_on_no_port(moved: Moved) 
     assert not [p for p in server(moved.stack) if p.net_connections("inet")]
 
 
+@pytest.mark.exhaustive
 def test_dag_runs_on_postgresql_and_its_run_is_stored(moved: Moved) -> None:
     run = run_id(moved.stack.ok("train", "--airflow"))
     assert mlflow.get_run(run).data.metrics.keys() == moved.metrics.keys()

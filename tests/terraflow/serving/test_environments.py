@@ -311,7 +311,7 @@ def test_model_of_this_environment_is_served_here_unless_asked(
     assert f"Made it: {environment.packages} packages in " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("isolated", [False, True])
+@pytest.mark.parametrize("isolated", [False, pytest.param(True, marks=pytest.mark.exhaustive)])
 def test_plain_server_is_mlflows_own(
     isolated: bool, tracked: Callable[..., str], older_lock: str, capsys: Captured
 ) -> None:
