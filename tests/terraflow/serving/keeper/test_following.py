@@ -175,7 +175,7 @@ def test_alias_that_moves_under_load_loses_no_request(
     with capsys.disabled():
         median = np.median(moves)
         print(  # noqa: T201 - figures
-            f"\n{times} moves, median {median:.1f} s to the new version, longest {max(moves):.1f} s; "
+            f"\n{times} moves, median {median:.1f} s to the new one, longest {max(moves):.1f} s; "
             f"{clients.answers.total()} answers, the slowest {clients.longest_s:.2f} s"
         )
 
