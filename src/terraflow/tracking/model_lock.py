@@ -87,6 +87,7 @@ def compile_lock(
     kept = cache_dir() / "locks" / f"{digest}.toml"
     if kept.exists():
         return kept.read_text()
+    say("Looking up the versions of the model's environment, once")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "requirements.in").write_text(question[0])
@@ -95,9 +96,11 @@ def compile_lock(
         words += ["--universal", "--no-header", "--python-version", python]
         done = run_uv("pip", "compile", *words, folder=folder)
         if done.returncode:
+            names = question[0].split()
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise ServiceError(
-                f"No versions are found for {', '.join(question[0].split())} "
-                f"({uv_reason(done)}); see that an index of packages can be reached, and try again."
+                f"No versions are found for {', '.join(names[:3])}{more} ({uv_reason(done)}); see "
+                "that an index of packages can be reached, and try again."
             )
         text = (folder / "pylock.toml").read_text()
     write_private(kept, text)
