@@ -21,6 +21,8 @@ __all__ = ["AirflowApi", "RefusedError", "first_pause_s", "path_of"]
 PAGE = 100
 #: What a server that is being restarted answers.
 RESTARTING = (502, 503, 504)
+#: A fault of a writing request that may pass: SQLite is locked longer than Airflow waits for it.
+INTERNAL_ERROR, TRIES_AT_500 = 500, 3
 #: Pause before the second try of a GET; each further one is twice as long.
 first_pause_s = 0.25
 
@@ -171,7 +173,12 @@ class AirflowApi:
             last = attempt == tries - 1
             try:
                 answer = self._client.request(method, path, **options)
-                if answer.status_code not in RESTARTING or last:
+                passing = answer.status_code in RESTARTING or (
+                    method != "GET"
+                    and answer.status_code == INTERNAL_ERROR
+                    and attempt < TRIES_AT_500 - 1
+                )
+                if last or not passing:
                     return answer
             except httpx.TransportError as error:
                 if last:

@@ -68,6 +68,26 @@ def test_call_does_not_repeat_a_post_that_is_not_repeatable(settings: Settings) 
         assert len(asked) == 1 + api.tries
 
 
+@pytest.mark.parametrize(
+    ("codes", "again", "ends"),
+    [
+        ([500, 500, 200], True, 200),
+        ([500, 500, 500, 200], True, 500),
+        ([500, 200], False, 500),
+    ],
+)
+def test_call_write_that_failed_on_a_busy_database_is_sent_again(
+    codes: list[int], again: bool, ends: int, settings: Settings
+) -> None:
+    busy = answering(lambda _: httpx.Response(codes.pop(0), json={"x": 1}))
+    with AirflowApi(settings, transport=busy) as api:
+        if ends == 200:
+            assert api.call("PATCH", "/x", again=again) == {"x": 1}
+            return
+        with pytest.raises(module.RefusedError, match="PATCH /x with status 500"):
+            api.call("PATCH", "/x", again=again)
+
+
 def test_call_logs_in_again_when_the_login_is_too_old(settings: Settings) -> None:
     answers = [httpx.Response(401), httpx.Response(200, json=[])]
     with AirflowApi(settings, transport=answering(lambda _: answers.pop(0))) as api:
