@@ -42,24 +42,33 @@ class Environment:
 
     Attributes
     ----------
-    id : str
-        Digest of what it is made of.
     folder : Path
+        Its name is the digest of what it is made of.
     used_at : float
         Seconds since the epoch.
-    size_mb : float
-        Of its files; those that uv's cache has too take their room once.
-    packages : int
     in_use : bool
         A server runs in it.
     """
 
-    id: str
     folder: Path
     used_at: float
-    size_mb: float
-    packages: int
     in_use: bool
+
+    @property
+    def id(self) -> str:
+        """Name of the folder."""
+        return self.folder.name
+
+    @property
+    def packages(self) -> int:
+        """Number of installed packages."""
+        return _packages(self.folder)
+
+    @property
+    def size_mb(self) -> float:
+        """Of its files; those that uv's cache has too take their room once."""
+        files = [path for path in self.folder.rglob("*") if not path.is_symlink()]
+        return sum(path.stat().st_size for path in files) / 2**20
 
     def cells(self) -> tuple[str, ...]:
         """Write it as a row of a table."""
@@ -151,17 +160,10 @@ def find_environments(settings: Settings) -> list[Environment]:
     served = ServedModel.read(settings) if recorded_model_server(settings) else None
     found = []
     for folder in (settings.var / "envs").glob("[!.]*/"):
-        files = [path.stat() for path in folder.rglob("*") if not path.is_symlink()]
-        found.append(
-            Environment(
-                folder.name,
-                folder,
-                (folder / USED).stat().st_mtime if (folder / USED).exists() else 0.0,
-                sum(stat.st_size for stat in files) / 2**20,
-                len(list(folder.glob("lib/python*/site-packages/*.dist-info"))),
-                bool(served and served.environment == folder.name),
-            )
-        )
+        used = folder / USED
+        used_at = used.stat().st_mtime if used.exists() else 0.0
+        in_use = bool(served and served.environment == folder.name)
+        found.append(Environment(folder, used_at, in_use))
     return sorted(found, key=lambda environment: environment.used_at, reverse=True)
 
 
@@ -181,8 +183,7 @@ def prune(
         if environment.in_use or environment.folder in keep or not lock.acquire():
             continue
         shutil.rmtree(environment.folder, ignore_errors=True)
-        lock.path.unlink(missing_ok=True)
-        lock.release()
+        lock.release()  # its file stays: who waits for it holds the same one
         removed.append(environment)
     return removed
 
@@ -205,8 +206,11 @@ def _fill(folder: Path, python: str, lock: Path, wheel: Path) -> None:
             f"The model's environment can't be made: {uv_reason(done)}; see that an index of "
             "packages can be reached, and try again."
         )
-    packages = len(list(folder.glob("lib/python*/site-packages/*.dist-info")))
-    say(f"Made it: {packages} packages in {time.monotonic() - began:.1f} s")
+    say(f"Made it: {_packages(folder)} packages in {time.monotonic() - began:.1f} s")
+
+
+def _packages(folder: Path) -> int:
+    return len(list(folder.glob("lib/python*/site-packages/*.dist-info")))
 
 
 def _lock_anew(model: Path, python: str, *, maps: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from terraflow.console import say, table
+from terraflow.console import command, say, table
 from terraflow.tasks.task import task
 
 __all__ = ["envs", "predict", "serve"]
@@ -77,10 +77,10 @@ def envs(c: Context, prune: bool = False, kept: int = 3) -> None:
     stack = settings.load()
     if prune:
         removed = environments.prune(stack, kept=kept)
-        say(f"Removed {len(removed)}, {sum(e.size_mb for e in removed):.0f} MB.")
+        say(f"Removed {len(removed)}.")
     found = environments.find_environments(stack)
     if not found:
-        say("There is no environment of a model; `serve --isolated` makes one.")
+        say(f"There is no environment of a model; `{command('serve', '--isolated')}` makes one.")
         return
     header = ("id", "used", "packages", "MB", "folder")
     table(header, [environment.cells() for environment in found])

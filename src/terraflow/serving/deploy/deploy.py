@@ -6,7 +6,6 @@ the state that all share; models, what was exported; current and previous, links
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +14,14 @@ from terraflow.console import command, say
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.serving.deploy import release
 from terraflow.serving.deploy.host import Host
-from terraflow.serving.deploy.unit import START, STOP, unit_name, unit_text
+from terraflow.serving.deploy.unit import START, STOP, start_script, unit_name, unit_text
 
 __all__ = ["Deployment", "deploy", "remove", "roll_back", "show_logs", "show_status", "tunnel"]
 
 READY_S = 180
 KEPT = 3
+#: In a release's folder, beside the commit's files.
+KEPT_THERE = (".venv", ".complete", ".start", ".what")
 #: Ports that a trial takes elsewhere; a server asks the stack's MLflow where that is.
 FREE = {
     "server": "SERVING",
@@ -32,9 +33,10 @@ make --no-print-directory $PYTHON .venv/.ready 1>&2 && touch .complete
 """
 TRIAL = """
 rm -rf trial && mkdir trial && cd "releases/$SHA" || exit 1
+printf %s "$SCRIPT" > .start && chmod 700 .start && printf %s "$WHAT" > .what || exit 1
 for name in $FREE; do export "TERRAFLOW_${name}_PORT=0"; done
 export TERRAFLOW_VAR="$ROOT/trial"
-eval ".venv/bin/invoke $COMMAND --detach" 1>&2; code=$?
+./.start --detach 1>&2; code=$?
 .venv/bin/invoke down 1>&2
 cd "$ROOT" && rm -rf trial
 exit $code
@@ -48,7 +50,7 @@ fi
 ln -sfn "releases/$SHA" current.new && mv -T current.new current
 """
 AWAIT = """
-cd current && .venv/bin/python -m terraflow.serving.deploy.ready "$WHAT" "$SECONDS_"
+cd current && .venv/bin/python -m terraflow.serving.deploy.ready "$(cat .what)" "$SECONDS_"
 """
 PRUNE = """
 cd releases && ls -t | tail -n +$KEPT | while read -r name; do
@@ -86,7 +88,7 @@ class Deployment:
         """Variables of the scripts."""
         return {
             "UNIT": unit_name(self.project),
-            "COMMAND": shlex.join(self.words),
+            "SCRIPT": start_script(self.words, self.variables),
             "WHAT": self.what,
             "SECONDS_": str(READY_S),
             "FREE": FREE[self.what],
@@ -121,11 +123,12 @@ def deploy(deployment: Deployment, *, models: Path | None = None, offline: bool 
     """
     host, sha = deployment.host, release.commit()
     values = deployment.values | {"SHA": sha, "PYTHON": ""}
-    root = host.run('mkdir -p releases var models wheels && echo "$ROOT"', "make its folders")
-    host.variables = deployment.variables | {"TERRAFLOW_VAR": f"{root}/var"}
+    root = _enter(host, "mkdir -p releases var models wheels")
     say(f"Release {sha} to {host.name}:{root}")
     with release.unpacked(sha) as folder:
-        host.copy(folder, f"releases/{sha}", ["--delete", "--exclude=.venv", "--exclude=.complete"])
+        host.copy(
+            folder, f"releases/{sha}", ["--delete", *(f"--exclude={name}" for name in KEPT_THERE)]
+        )
     if models:
         host.copy(models, "models")
     if offline:
@@ -135,7 +138,8 @@ def deploy(deployment: Deployment, *, models: Path | None = None, offline: bool 
     say("Trial ...")
     host.run(TRIAL, "start the release beside the one that runs, which goes on", values)
     before = host.run("readlink current || true", "tell its release")
-    _write_unit(deployment, root)
+    unit = {"TEXT": unit_text(root, deployment.project)}
+    host.run('printf %s "$TEXT" > unit.new && mv unit.new unit', "write its unit", unit)
     _switch(deployment, values)
     if host.try_to(AWAIT, values).returncode:
         if not before or before == f"releases/{sha}":
@@ -169,8 +173,7 @@ def roll_back(deployment: Deployment) -> None:
         raise ConfigError(
             f"{host.name} has no release before the one that runs; deploy another commit instead."
         )
-    root = host.run('echo "$ROOT"', "tell its folder")
-    host.variables = deployment.variables | {"TERRAFLOW_VAR": f"{root}/var"}
+    _enter(host)
     values = deployment.values | {"SHA": before.rpartition("/")[2]}
     _switch(deployment, values)
     host.run(AWAIT, f"start {before}", values)
@@ -180,10 +183,11 @@ def roll_back(deployment: Deployment) -> None:
 def show_status(deployment: Deployment) -> None:
     """Print what runs there."""
     host = deployment.host
+    _enter(host)
     text = host.run(
         'echo "Release: $(readlink current || echo none)"\n'
         'echo "Before it: $(readlink previous || echo none)"\n'
-        '[ ! -L current ] || (cd current && TERRAFLOW_VAR="$ROOT/var" .venv/bin/invoke status)',
+        "[ ! -L current ] || (cd current && .venv/bin/invoke status)",
         "tell its state",
     )
     say(text)
@@ -198,8 +202,7 @@ def show_logs(deployment: Deployment) -> None:
 def remove(deployment: Deployment) -> None:
     """Stop it, and delete all of it: releases, models and state."""
     host = deployment.host
-    root = host.run('echo "$ROOT"', "tell its folder")
-    host.variables = {"TERRAFLOW_VAR": f"{root}/var"}
+    root = _enter(host)
     script = STOP + (
         'if [ -f "$HOME/.config/systemd/user/$UNIT" ]; then\n'
         '    systemctl --user disable --quiet "$UNIT"; rm -f "$HOME/.config/systemd/user/$UNIT"\n'
@@ -239,11 +242,11 @@ def _bring_packages(host: Host, root: str) -> dict[str, str]:
     return {"PYTHON": f"PYTHON={root}/python/bin/python3"}
 
 
-def _write_unit(deployment: Deployment, root: str) -> None:
-    variables = deployment.variables | {"TERRAFLOW_VAR": f"{root}/var"}
-    text = unit_text(root, deployment.words, variables)
-    script = 'printf %s "$TEXT" > unit.new && mv unit.new unit'
-    deployment.host.run(script, "write its unit", {"TEXT": text})
+def _enter(host: Host, script: str = "true") -> str:
+    """Let commands there know the deployment's state; return its absolute folder."""
+    root = host.run(f'{script} && echo "$ROOT"', "tell its folder")
+    host.variables["TERRAFLOW_VAR"] = f"{root}/var"
+    return root
 
 
 def _switch(deployment: Deployment, values: dict[str, str]) -> None:

@@ -1,10 +1,10 @@
-"""The systemd user unit of a deployment, and how its command is run without systemd."""
+"""How a release is started: by a script of its own, which a systemd user unit runs."""
 
 from __future__ import annotations
 
 import shlex
 
-__all__ = ["START", "STOP", "unit_name", "unit_text"]
+__all__ = ["START", "STOP", "start_script", "unit_name", "unit_text"]
 
 
 def unit_name(project: str) -> str:
@@ -12,30 +12,44 @@ def unit_name(project: str) -> str:
     return f"terraflow-{project}.service"
 
 
-def unit_text(root: str, command: list[str], variables: dict[str, str]) -> str:
-    """Write the unit.
+def start_script(words: list[str], variables: dict[str, str]) -> str:
+    """Write the script of a release; it takes further words of the task.
+
+    Parameters
+    ----------
+    words : list of str
+        After invoke.
+    variables : dict
+        Settings, which those that are set already win over.
+    """
+    exports = "".join(
+        f'export {key}="${{{key}:-{value}}}"\n' for key, value in sorted(variables.items())
+    )
+    return (
+        f'#!/bin/sh\ncd "$(dirname "$0")" || exit 1\n{exports}'
+        f'exec .venv/bin/invoke {shlex.join(words)} "$@"\n'
+    )
+
+
+def unit_text(root: str, project: str) -> str:
+    """Write the unit: whatever release is the current one.
 
     Parameters
     ----------
     root : str
         Absolute folder of the deployment there.
-    command : list of str
-        Words after invoke.
 
     References
     ----------
     https://www.freedesktop.org/software/systemd/man/latest/systemd.service.html
     """
-    environment = "".join(
-        f'Environment="{key}={_escaped(value)}"\n' for key, value in variables.items()
-    )
-    words = " ".join(f'"{_escaped(word)}"' for word in command)
+    escaped = root.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f"""[Unit]
-Description=TerraFlow: {_escaped(shlex.join(command))}
+Description=TerraFlow: {project}
 
 [Service]
-WorkingDirectory={_escaped(root)}/current
-{environment}ExecStart="{_escaped(root)}/current/.venv/bin/invoke" {words}
+Environment="TERRAFLOW_VAR={escaped}/var"
+ExecStart=/bin/sh "{escaped}/current/.start"
 Restart=on-failure
 RestartSec=5
 KillMode=mixed
@@ -46,12 +60,7 @@ WantedBy=default.target
 """
 
 
-def _escaped(text: str) -> str:
-    """Write text as a unit takes it, inside quotes."""
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-
-
-#: Scripts. UNIT, COMMAND (words of sh) are their variables; $ROOT is the deployment's folder.
+#: Scripts. UNIT is their variable; $ROOT is the deployment's folder.
 STOP = """
 if systemctl --user show-environment > /dev/null 2>&1; then
     systemctl --user stop "$UNIT" 2> /dev/null || true
@@ -67,10 +76,7 @@ if systemctl --user show-environment > /dev/null 2>&1; then
     systemctl --user daemon-reload && systemctl --user enable --quiet "$UNIT" || exit 1
     systemctl --user restart "$UNIT" || exit 1
 else
-    cd current || exit 1
-    (  # ssh ends when nobody holds what it reads
-        exec > "$ROOT/var/deploy.log" 2>&1 < /dev/null
-        eval "exec setsid nohup .venv/bin/invoke $COMMAND"
-    ) &
+    # ssh ends when nobody holds what it reads
+    (exec setsid nohup current/.start > var/deploy.log 2>&1 < /dev/null) > /dev/null 2>&1 &
 fi
 """

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import rasterio
 import rio_stac
@@ -36,7 +37,8 @@ class Mapper:
         settings = load(running=False, strict=False)
         self._storage = Storage(settings)
         self._root = settings.data_uri
-        self._loaded: tuple[Served, LoadedModel] | None = None
+        # a model that another has taken over from is gone from here, too
+        self._models: WeakKeyDictionary[Served, LoadedModel] = WeakKeyDictionary()
 
     def map(
         self, served: Served, body: bytes | bytearray, content_type: str, query: Mapping[str, str]
@@ -80,17 +82,16 @@ class Mapper:
             return output.read_bytes()
 
     def _model(self, served: Served) -> LoadedModel:
-        if not self._loaded or self._loaded[0] is not served:
+        if served not in self._models:
             uri = f"models:/{served.name}/{served.version}" if served.version else served.folder
             try:
                 estimator = served.model.get_raw_model()
-                model = open_model(
+                self._models[served] = open_model(
                     served.folder, uri, Hooks(), estimator=estimator, version=served.version
                 )
             except TerraFlowError as error:
                 raise InputError(f"This model makes no maps: {error}") from error
-            self._loaded = served, model
-        return self._loaded[1]
+        return self._models[served]
 
     def _named(self, body: bytes | bytearray) -> str:
         try:

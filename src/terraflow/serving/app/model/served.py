@@ -41,7 +41,7 @@ class Answer:
     predictions: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Served:
     """A model that is asked.
 

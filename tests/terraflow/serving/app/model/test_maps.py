@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,9 @@ from area import CRS, TRANSFORM, Area, make_project
 from maps import BRIGHT, DARK, FEATURES, known_classes, make_model, write_items
 from model_servers import running
 from terraflow.eo.maps.map import make_map
-from terraflow.settings import load
+from terraflow.serving.app.model.maps import Mapper
+from terraflow.serving.app.model.served import load as load_served
+from terraflow.settings import Settings, load
 from terraflow.storage import Storage
 
 
@@ -173,3 +177,16 @@ def test_map_by_a_model_of_another_kind_is_a_sentence(
         answer = post(url, image(), "image/tiff", datetime="2024-01-05")
     assert answer.status_code == 400
     assert "This model makes no maps: " in answer.json()["message"]
+
+
+def test_mapper_lets_go_of_a_model_that_is_served_no_more(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERRAFLOW_STORE", "local")
+    mapper, served = Mapper(), load_served(str(save(tmp_path / "model")))
+    when = {"datetime": "2024-01-05"}
+    assert mapper.map(served, image(), "image/tiff", when)
+    before = weakref.ref(served.model.get_raw_model())
+    del served
+    gc.collect()
+    assert before() is None
