@@ -17,14 +17,16 @@ NAME = "Wälder 1"
 
 
 @contextmanager
-def running(model: Path, folder: Path, port: int, **options: object) -> Iterator[str]:
-    """Start a server with these options; give its address."""
+def running(
+    model: Path, folder: Path, port: int, python: str = sys.executable, **options: object
+) -> Iterator[str]:
+    """Start a server with these options, by a Python that has it; give its address."""
     words = ["--model-uri", str(model), "--host", "127.0.0.1", "--port", str(port)]
     words += ["--name", NAME, "--version", "3", "--options", json.dumps(options)]
     own = {"TERRAFLOW_STORE": "local", "TERRAFLOW_VAR": str(folder / "var")}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "terraflow.serving.app.server", *words],
+            [python, "-m", "terraflow.serving.app.server", *words],
             env=os.environ | own | {"TERRAFLOW_OF_A_NEWER_RELEASE": "1"},
             stdout=log,
             stderr=log,

@@ -11,6 +11,9 @@ def __getattr__(name: str) -> str:
     """Read the version of the installed distribution when it is asked for."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib.metadata import version  # noqa: PLC0415 - most imports do not need it
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - few need it
 
-    return version("terraflow-eo")
+    try:
+        return version("terraflow-eo")
+    except PackageNotFoundError:  # in a model's own environment
+        return version("terraflow-serving")

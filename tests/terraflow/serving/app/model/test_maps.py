@@ -22,10 +22,14 @@ from area import CRS, TRANSFORM, Area, make_project
 from maps import BRIGHT, DARK, FEATURES, known_classes, make_model, write_items
 from model_servers import running
 from terraflow.eo.maps.map import make_map
+from terraflow.errors import ServiceError
 from terraflow.serving.app.model.maps import Mapper
 from terraflow.serving.app.model.served import load as load_served
+from terraflow.serving.environments import make_environment
 from terraflow.settings import Settings, load
 from terraflow.storage import Storage
+from terraflow.tracking.model_lock import LOCKS, compile_lock, installed
+from terraflow.tracking.server_wheel import requirements
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +194,27 @@ def test_mapper_lets_go_of_a_model_that_is_served_no_more(
     del served
     gc.collect()
     assert before() is None
+
+
+def test_map_and_log_in_an_environment_without_the_stack(
+    tmp_path: Path,
+    free_tcp_port: int,
+    settings: Settings,
+) -> None:
+    model = save(tmp_path / "model")
+    try:
+        lock = compile_lock(["scikit-learn", *requirements(maps=True)], installed())
+    except ServiceError as error:
+        pytest.skip(f"no index of packages can be reached: {error}")
+    (model / LOCKS[True]).write_text(lock)
+    python = make_environment(settings, model, maps=True)
+    options = {"maps": True, "log_share": 1}
+    with running(model, tmp_path, free_tcp_port, str(python), **options) as url:
+        answer = post(url, image(), "image/tiff", datetime="2024-01-05")
+        assert (classes(answer) == known_classes()).all(), (tmp_path / "log").read_text()
+        split = {"columns": FEATURES, "data": [[0.1, 0.1, 0.0]]}
+        asked = httpx.post(
+            f"{url}/invocations", json={"dataframe_split": split}, timeout=60, trust_env=False
+        )
+        assert asked.status_code == 200, asked.text
+    assert list((tmp_path / "var" / "eo-data").glob("*/served/*/*/*.parquet"))
