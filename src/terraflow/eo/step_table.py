@@ -187,6 +187,7 @@ STEPS = {
             "Measure the drift of new images or requests; exit code 3 if there is one.",
             (CONFIG, MODEL, ITEMS, MONTH, SERVED, MAX_PSI, MAX_OUTSIDE),
             after="ingest",
+            unless="served",
         ),
     )
 }

@@ -348,3 +348,8 @@ def test_steps_module_imports_no_step() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert said.stdout.strip() == "[]"
+
+
+def test_monitor_of_requests_needs_no_image() -> None:
+    assert steps._chain("monitor", {}) == ["ingest", "monitor"]
+    assert steps._chain("monitor", {"served": True}) == ["monitor"]

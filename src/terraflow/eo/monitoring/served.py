@@ -24,7 +24,7 @@ def served_uri(model: LoadedModel, storage: Storage) -> str:
 
 
 def read_served(model: LoadedModel, storage: Storage, rows: int) -> pd.DataFrame:
-    """Read the latest rows that a version of a model was asked in the last seven days.
+    """Read the latest rows that a model was asked in the last seven days.
 
     Parameters
     ----------
@@ -46,8 +46,7 @@ def read_served(model: LoadedModel, storage: Storage, rows: int) -> pd.DataFrame
     found = 0
     for uri in _files(served_uri(model, storage), storage):
         table = pd.read_parquet(io.BytesIO(storage.read(uri)))
-        key, value = ("version", model.version) if model.version else ("run", model.run_id)
-        same = table[f"terraflow_{key}"] == value
+        same = table["terraflow_run"] == model.run_id  # which a version has for itself
         if set(model.info.features) <= set(table.columns):
             tables.append(table.loc[same, model.info.features].dropna().astype("float32"))
             found += len(tables[-1])
@@ -57,7 +56,7 @@ def read_served(model: LoadedModel, storage: Storage, rows: int) -> pd.DataFrame
         raise DataError(
             f"No request to {model.uri} of the last {DAYS} days is logged in "
             f"{served_uri(model, storage)}; set [serving] log_share to a share as 0.1, and serve "
-            "that version."
+            "it."
         )
     return pd.concat(tables, ignore_index=True).head(rows)
 

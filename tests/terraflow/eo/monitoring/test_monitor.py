@@ -228,23 +228,23 @@ def test_step_takes_the_champion_and_the_thresholds_of_the_options(
     assert asked == [f"models:/{world.model.config.name}/7", "models:/other/1"]
 
 
-def log_requests(world: World, brighter: float, *, version: str = "3", hours: int = 0) -> None:
+def log_requests(world: World, brighter: float, *, run: str = "", hours: int = 0) -> None:
     """Let a server have logged the training's pixels, made brighter."""
     storage = world.storage
     pixels = pd.read_parquet(io.BytesIO(storage.read(world.population)))[world.model.info.features]
     kept = pixels + brighter
     then = pd.Timestamp.now("UTC") - pd.Timedelta(hours=hours)
-    kept = kept.assign(terraflow_time=then, terraflow_version=version, terraflow_run="r")
+    kept = kept.assign(terraflow_time=then, terraflow_run=run or world.model.run_id)
     output = io.BytesIO()
     kept.to_parquet(output, index=False)
     root = served_uri(world.model, storage)
     folder = f"{root}/date={then:%Y-%m-%d}/hour={then:%H}"
-    storage.write(f"{folder}/{hours}-{version}.parquet", output.getvalue())
+    storage.write(f"{folder}/{hours}-{run}.parquet", output.getvalue())
 
 
 def test_monitor_served_rows_like_the_trainings_are_stable(world: World) -> None:
     log_requests(world, 0, hours=30)
-    log_requests(world, 0.5, version="2")  # another model's
+    log_requests(world, 0.5, run="another")
     log_requests(world, 0.5, hours=24 * 8)  # too old
     uri = served_uri(world.model, world.storage)
     result = world.monitor(uri, served=True)

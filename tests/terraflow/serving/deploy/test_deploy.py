@@ -218,7 +218,7 @@ def test_remove_leaves_nothing(deployer: Deployer) -> None:
 
 
 def test_host_that_can_not_be_reached_is_a_sentence(tmp_path: Path) -> None:
-    config = tmp_path / "config"
+    config = tmp_path / "ssh_config"
     config.write_text("Host gone\n  HostName 127.0.0.1\n  Port 9\n")
     host = Host("gone", "terraflow/x", ssh_config=str(config))
     with pytest.raises(ServiceError, match=r"gone can't be reached: .*; see that `ssh gone` works"):

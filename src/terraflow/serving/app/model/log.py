@@ -36,8 +36,8 @@ class RequestLog:
     """Keeps a share of requests, and writes them while others are answered.
 
     A file lies at NAME/served/date=2024-06-01/hour=13/ in the store's data, where NAME is the
-    model's in the registry. Its columns are the model's, terraflow_time (UTC), terraflow_request,
-    terraflow_version, terraflow_run and terraflow_prediction (as JSON).
+    project's, as in the registry. Its columns are the model's, terraflow_time (UTC),
+    terraflow_request, terraflow_version, terraflow_run and terraflow_prediction (as JSON).
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class RequestLog:
         }
         kept = kept.assign(**{f"terraflow_{name}": value for name, value in told.items()})
         with self._lock:
-            self._waiting[served.name or "unnamed"].append(kept)
+            self._waiting[served.project].append(kept)
             self._rows += len(kept)
         if self._rows >= FLUSH_ROWS:
             self._wake.set()

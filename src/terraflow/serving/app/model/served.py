@@ -6,6 +6,7 @@ import gc
 import io
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -86,6 +87,13 @@ class Served:
     def run(self) -> str:
         """Id of the run that logged it, or ""."""
         return self.model.metadata.run_id or ""
+
+    @property
+    def project(self) -> str:
+        """Name of the project that trained it, else the one in the registry."""
+        with suppress(ValueError, KeyError, TypeError):
+            return str(json.loads(self.model.metadata.metadata["config"])["name"])
+        return self.name or "unnamed"
 
     @property
     def headers(self) -> dict[str, str]:

@@ -78,7 +78,7 @@ def test_request_id_that_is_none_is_replaced(
 class Fixed:
     """A model's name and version."""
 
-    name, version, run = "m", "1", "r"
+    name, version, run, project = "m", "1", "r", "m"
 
 
 def given(rows: int) -> Answer:

@@ -52,6 +52,22 @@ def test_load_model_that_fails_on_its_example_is_refused(tmp_path: Path) -> None
         load(folder)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({"config": '{"name": "land-cover"}'}, "land-cover"),
+        ({"config": "damaged"}, "m"),
+        ({"config": {"name": 3}}, "m"),
+        (None, "m"),
+    ],
+)
+def test_served_project_is_that_of_the_training(
+    metadata: Any, expected: str, tmp_path: Path
+) -> None:
+    served = load(save(tmp_path / "m", metadata=metadata), "m")
+    assert served.project == expected
+
+
 def test_load_model_without_an_example_is_taken(tmp_path: Path) -> None:
     assert load(save(tmp_path / "m", input_example=None)).sample
 
