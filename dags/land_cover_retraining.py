@@ -11,6 +11,7 @@ from terraflow.orchestration import (
     TRAINING,
     AnnounceOperator,
     ApprovePromotion,
+    DeployOperator,
     StepOperator,
     champion,
     drift,
@@ -29,7 +30,7 @@ def land_cover_retraining() -> None:
     announce = AnnounceOperator(
         task_id="announce", when="promoted", outlets=[champion("land_cover")]
     )
-    chain(*steps, ApprovePromotion(), StepOperator(step="promote"), announce)
+    chain(*steps, ApprovePromotion(), StepOperator(step="promote"), [announce, DeployOperator()])
 
 
 land_cover_retraining()

@@ -13,6 +13,7 @@ dates, another project file, another model or a search for parameters.
 | approve | asks a person, where the project says `[promotion] approve = true` |
 | promote | moves the alias `champion`, or says why not |
 | announce | tells the DAG `land_cover_mapping` of a new champion |
+| deploy | brings a new champion to the machine that `[serving] deploy_host` names, if any |
 
 **Details** of a task has a button **Result**, which leads to the run in MLflow.
 """
@@ -24,6 +25,7 @@ from terraflow.orchestration import (
     TRAINING,
     AnnounceOperator,
     ApprovePromotion,
+    DeployOperator,
     StepOperator,
     champion,
 )
@@ -35,7 +37,7 @@ def land_cover_training() -> None:
     announce = AnnounceOperator(
         task_id="announce", when="promoted", outlets=[champion("land_cover")]
     )
-    chain(*steps, ApprovePromotion(), StepOperator(step="promote"), announce)
+    chain(*steps, ApprovePromotion(), StepOperator(step="promote"), [announce, DeployOperator()])
 
 
 land_cover_training()

@@ -110,3 +110,6 @@ class Serving(Section):
     follow_s: float = Field(
         5, ge=0.1, description="between looks at the alias that `serve --follow` follows"
     )
+    deploy_host: str = Field(
+        "", description="which a DAG deploys each new champion to, as ssh takes it; none if empty"
+    )

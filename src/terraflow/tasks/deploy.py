@@ -5,15 +5,11 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
 from terraflow.console import confirm, say
 from terraflow.tasks.task import task
-
-if TYPE_CHECKING:
-    from terraflow.settings import Settings
 
 __all__ = ["deploy", "export_model"]
 
@@ -44,6 +40,7 @@ def export_model(c: Context, output: str, run_id: str = "", model: str = "") -> 
         "model": "or any model URI",
         "follow": "the server asks the registry here, by --tunnel, for each move of the alias",
         "port": "of the model server there; [serving] port by default",
+        "registry_port": "at which the host reaches the registry here; [mlflow] port by default",
         "offline": "bring packages and Python along, for a host without a network",
         "ssh_config": "another configuration of ssh",
         "status": "tell what runs there",
@@ -62,6 +59,7 @@ def deploy(
     model: str = "",
     follow: bool = False,
     port: int = 0,
+    registry_port: int = 0,
     offline: bool = False,
     ssh_config: str = "",
     status: bool = False,
@@ -76,6 +74,7 @@ def deploy(
     from terraflow.eo.project import find_project
     from terraflow.errors import ConfigError
     from terraflow.serving.deploy import deploy as deploying
+    from terraflow.serving.deploy import release
     from terraflow.serving.deploy.host import Host
 
     if what not in ("server", "stack"):
@@ -92,7 +91,7 @@ def deploy(
     elif rollback:
         deploying.roll_back(deployment)
     elif tunnel:
-        return deploying.tunnel(deployment, stack.mlflow.port)
+        return deploying.tunnel(deployment, stack.mlflow.port, registry_port or stack.mlflow.port)
     elif remove:
         if confirm(f"All releases, models and state of {project} on {host} are deleted.", yes=yes):
             deploying.remove(deployment)
@@ -101,27 +100,13 @@ def deploy(
             folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
             words, models = ["up"], None
             if what == "server":
-                words, models = _server(stack, folder, run_id, model, follow=follow)
-            variables = {"TERRAFLOW_MLFLOW_PORT": str(stack.mlflow.port)} if follow else {}
-            variables["TERRAFLOW_SERVING_PORT"] = str(port or stack.serving.port)
+                words, models = release.server(stack, folder, run_id, model, follow=follow)
+            variables = {"TERRAFLOW_SERVING_PORT": str(port or stack.serving.port)}
+            if follow:
+                variables["TERRAFLOW_MLFLOW_PORT"] = str(registry_port or stack.mlflow.port)
             deploying.deploy(
                 deploying.Deployment(deployment.host, project, what, words, variables),
                 models=models,
                 offline=offline,
             )
     return 0
-
-
-def _server(
-    stack: Settings, folder: Path, run_id: str, model: str, *, follow: bool
-) -> tuple[list[str], Path | None]:
-    """Give the words that start the server, and the folder of the exported model it needs."""
-    from terraflow.serving import models
-
-    models.check_one(run_id, model)
-    if follow:
-        return ["serve", "--model", model, "--follow"], None
-    found = models.export_model(stack, run_id, model, folder / "model")
-    name = models.model_digest(found)
-    found.rename(folder / name)
-    return ["serve", "--model", f"../../models/{name}", "--trust"], folder

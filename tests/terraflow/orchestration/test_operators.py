@@ -177,6 +177,21 @@ def test_deploy_is_skipped_where_nothing_was_promoted() -> None:
         operator.execute(context({"promote": {"promoted": False, "model": "models:/m/1"}}))
 
 
+def test_deploy_is_skipped_where_no_machine_is_named(settings: Settings) -> None:
+    operator = after(DeployOperator(), "promote")
+    with pytest.raises(AirflowSkipException, match=r"\[serving\] deploy_host is empty"):
+        operator.execute(context({"promote": {"promoted": True, "model": "models:/m/1"}}))
+
+
+def test_deploy_takes_the_machine_from_the_settings(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERRAFLOW_SERVING_DEPLOY_HOST", "a b")
+    operator = after(DeployOperator(), "promote")
+    with pytest.raises(AirflowException, match="was not deployed to a b: 'a b' is no host"):
+        operator.execute(context({"promote": {"promoted": True, "model": "models:/m/1"}}))
+
+
 def test_deploy_runs_the_task_and_tells_why_it_failed(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:

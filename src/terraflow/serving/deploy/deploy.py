@@ -13,7 +13,7 @@ from pathlib import Path
 from terraflow.console import command, say
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.serving.deploy import release
-from terraflow.serving.deploy.host import Host
+from terraflow.serving.deploy.host import NO_CONNECTION, Host
 from terraflow.serving.deploy.unit import START, STOP, start_script, unit_name, unit_text
 
 __all__ = ["Deployment", "deploy", "remove", "roll_back", "show_logs", "show_status", "tunnel"]
@@ -58,6 +58,9 @@ cd releases && ls -t | tail -n +$KEPT | while read -r name; do
         "$(readlink ../current)" | "$(readlink ../previous)") ;;
         *) rm -rf "./$name" ;;
     esac
+done
+cd "$ROOT/models" && for name in *; do
+    grep -qsF "models/$name" ../releases/*/.start || rm -rf "./$name"
 done
 """
 
@@ -119,41 +122,19 @@ def deploy(deployment: Deployment, *, models: Path | None = None, offline: bool 
     ConfigError
         The project has no commit, or differs from it.
     ServiceError
-        The host can't be reached, or a step failed there; the release before goes on.
+        The host can't be reached, somebody else deploys there, or a step failed there; the release
+        before goes on.
     """
-    host, sha = deployment.host, release.commit()
-    values = deployment.values | {"SHA": sha, "PYTHON": ""}
-    root = _enter(host, "mkdir -p releases var models wheels")
-    say(f"Release {sha} to {host.name}:{root}")
-    with release.unpacked(sha) as folder:
-        host.copy(
-            folder, f"releases/{sha}", ["--delete", *(f"--exclude={name}" for name in KEPT_THERE)]
-        )
-    if models:
-        host.copy(models, "models")
-    if offline:
-        values |= _bring_packages(host, root)
-    say("Environment ...")
-    host.run(ENVIRONMENT, "make the release's environment", values)
-    say("Trial ...")
-    host.run(TRIAL, "start the release beside the one that runs, which goes on", values)
-    before = host.run("readlink current || true", "tell its release")
-    unit = {"TEXT": unit_text(root, deployment.project)}
-    host.run('printf %s "$TEXT" > unit.new && mv unit.new unit', "write its unit", unit)
-    _switch(deployment, values)
-    if host.try_to(AWAIT, values).returncode:
-        if not before or before == f"releases/{sha}":
-            raise ServiceError(
-                f"Release {sha} does not answer on {host.name} after {READY_S} s; see "
-                f"`{command('deploy', host.name, '--logs')}`."
-            )
-        _switch(deployment, values | {"SHA": before.rpartition("/")[2]})
-        raise ServiceError(
-            f"Release {sha} does not answer on {host.name} after {READY_S} s, so {before} runs "
-            f"again; see `{command('deploy', host.name, '--logs')}`."
-        )
-    host.run(PRUNE, "remove old releases", values)
-    say(f"Release {sha} answers on {host.name}")
+    sha = release.commit()
+    with deployment.host.locked():
+        root = _enter(deployment.host, "mkdir -p releases var models wheels")
+        say(f"Release {sha} to {deployment.host.name}:{root}")
+        values = deployment.values | {"SHA": sha, "PYTHON": ""}
+        values |= _bring(deployment.host, root, sha, models, offline=offline)
+        _try(deployment, root, values)
+        _take_over(deployment, values)
+        deployment.host.run(PRUNE, "remove old releases", values)
+    say(f"Release {sha} answers on {deployment.host.name}")
     return sha
 
 
@@ -173,10 +154,11 @@ def roll_back(deployment: Deployment) -> None:
         raise ConfigError(
             f"{host.name} has no release before the one that runs; deploy another commit instead."
         )
-    _enter(host)
     values = deployment.values | {"SHA": before.rpartition("/")[2]}
-    _switch(deployment, values)
-    host.run(AWAIT, f"start {before}", values)
+    with host.locked():
+        _enter(host)
+        _switch(deployment, values)
+        host.run(AWAIT, f"start {before}", values)
     say(f"{before} answers on {host.name}")
 
 
@@ -202,29 +184,88 @@ def show_logs(deployment: Deployment) -> None:
 def remove(deployment: Deployment) -> None:
     """Stop it, and delete all of it: releases, models and state."""
     host = deployment.host
-    root = _enter(host)
     script = STOP + (
         'if [ -f "$HOME/.config/systemd/user/$UNIT" ]; then\n'
         '    systemctl --user disable --quiet "$UNIT"; rm -f "$HOME/.config/systemd/user/$UNIT"\n'
         'fi\ncd "$HOME" && rm -rf "$ROOT"\n'
     )
-    host.run(script, "remove the deployment", deployment.values)
+    with host.locked():
+        root = _enter(host)
+        host.run(script, "remove the deployment", deployment.values)
     say(f"Removed {root} on {host.name}")
 
 
-def tunnel(deployment: Deployment, port: int) -> int:
-    """Let the host reach the registry of the stack here, under the same port, until Ctrl+C.
+def tunnel(deployment: Deployment, port: int, port_there: int) -> int:
+    """Let the host reach the registry of the stack here, until Ctrl+C.
+
+    Parameters
+    ----------
+    port : int
+        Of MLflow here.
+    port_there : int
+        At which the host finds it.
 
     Returns
     -------
     int
         Exit code of ssh.
+
+    Raises
+    ------
+    ServiceError
+        There is no connection, or the port is taken there.
     """
     host = deployment.host
-    say(f"{host.name} reaches MLflow here at 127.0.0.1:{port}, until Ctrl+C")
-    forward = f"127.0.0.1:{port}:127.0.0.1:{port}"
+    say(f"{host.name} reaches MLflow here at 127.0.0.1:{port_there}, until Ctrl+C")
+    forward = f"127.0.0.1:{port_there}:127.0.0.1:{port}"
     options = ["-o", "ExitOnForwardFailure=yes", "-o", "ServerAliveInterval=15"]
-    return subprocess.call([*host.ssh, "-N", *options, "-R", forward, host.name])
+    code = subprocess.call([*host.ssh, "-N", *options, "-R", forward, host.name])
+    if code == NO_CONNECTION:
+        raise ServiceError(
+            f"The tunnel to {host.name} has ended, as ssh says above; start it again, or, where "
+            f"port {port_there} is taken there, name another by --registry-port, here and with "
+            "--follow."
+        )
+    return code
+
+
+def _bring(
+    host: Host, root: str, sha: str, models: Path | None, *, offline: bool
+) -> dict[str, str]:
+    """Copy all that a release needs; return further variables of the scripts."""
+    with release.unpacked(sha) as folder:
+        host.copy(
+            folder, f"releases/{sha}", ["--delete", *(f"--exclude={name}" for name in KEPT_THERE)]
+        )
+    if models:
+        host.copy(models, "models")
+    return _bring_packages(host, root) if offline else {}
+
+
+def _try(deployment: Deployment, root: str, values: dict[str, str]) -> None:
+    """Start the release beside the one that runs, and end it again."""
+    host = deployment.host
+    say("Environment ...")
+    host.run(ENVIRONMENT, "make the release's environment", values)
+    say("Trial ...")
+    host.run(TRIAL, "start the release beside the one that runs, which goes on", values)
+    unit = {"TEXT": unit_text(root, deployment.project)}
+    host.run('printf %s "$TEXT" > unit.new && mv unit.new unit', "write its unit", unit)
+
+
+def _take_over(deployment: Deployment, values: dict[str, str]) -> None:
+    """Switch to the release, and back where it does not answer."""
+    host, sha = deployment.host, values["SHA"]
+    before = host.run("readlink current || true", "tell its release")
+    _switch(deployment, values)
+    if host.try_to(AWAIT, values).returncode == 0:
+        return
+    silent = f"Release {sha} does not answer on {host.name} after {READY_S} s"
+    logs = f"see `{command('deploy', host.name, '--logs')}`."
+    if not before or before == f"releases/{sha}":
+        raise ServiceError(f"{silent}; {logs}")
+    _switch(deployment, values | {"SHA": before.rpartition("/")[2]})
+    raise ServiceError(f"{silent}, so {before} runs again; {logs}")
 
 
 def _bring_packages(host: Host, root: str) -> dict[str, str]:

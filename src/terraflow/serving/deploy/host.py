@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from terraflow.console import say
 from terraflow.errors import ConfigError, ServiceError, first_line
 
-__all__ = ["Host"]
+__all__ = ["NO_CONNECTION", "Host"]
 
 SSH = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15"]
 #: Exit code of ssh itself.
 NO_CONNECTION = 255
+#: Exit code where the lock there is held.
+BUSY = 75
 
 
 class Host:
@@ -61,8 +64,7 @@ class Host:
         """
         head = [f"{key}={shlex.quote(value)}" for key, value in (values or {}).items()]
         exports = [f"export {k}={shlex.quote(v)}" for k, v in self.variables.items()]
-        where = f'mkdir -p "$HOME/{self.root}" && cd "$HOME/{self.root}" && ROOT=$PWD || exit 1'
-        text = "\n".join(["umask 077", where, *exports, *head, script, ""])
+        text = "\n".join([self._where, *exports, *head, script, ""])
         done = subprocess.run(
             [*self.ssh, self.name, "sh", "-s"],
             input=text,
@@ -72,10 +74,7 @@ class Host:
             check=False,
         )
         if done.returncode == NO_CONNECTION:
-            raise ServiceError(
-                f"{self.name} can't be reached: {_last(done.stderr)}; see that `ssh {self.name}` "
-                "works without a password."
-            )
+            raise self._unreachable(done.stderr)
         return done
 
     def run(self, script: str, what: str, values: Mapping[str, str] | None = None) -> str:
@@ -100,6 +99,55 @@ class Host:
                 "deploy again."
             )
         return done.stdout.strip()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let nobody else deploy there meanwhile.
+
+        The lock is held by a process there that ends with this connection, however that ends.
+
+        Raises
+        ------
+        ServiceError
+            Somebody deploys there now, or the machine can't be reached.
+        """
+        script = (
+            f"{self._where}\n"
+            f"flock --nonblock --conflict-exit-code {BUSY} .lock sh -c 'echo locked; exec cat'"
+        )
+        with subprocess.Popen(
+            [*self.ssh, self.name, f"sh -c {shlex.quote(script)}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as holder:
+            try:
+                if not holder.stdout or holder.stdout.readline().strip() != "locked":
+                    told = holder.communicate()[1]
+                    raise self._not_locked(told, holder.returncode)
+                yield
+            finally:
+                if holder.stdin:
+                    holder.stdin.close()
+
+    def _not_locked(self, told: str, code: int) -> ServiceError:
+        if code == NO_CONNECTION:
+            return self._unreachable(told)
+        if code == BUSY:
+            return ServiceError(f"Somebody deploys to {self.name} now; wait until that has ended.")
+        return ServiceError(f"{self.name} could not lock the deployment: {_last(told)}.")
+
+    def _unreachable(self, told: str | None) -> ServiceError:
+        return ServiceError(
+            f"{self.name} can't be reached: {_last(told)}; see that `ssh {self.name}` works "
+            "without a password."
+        )
+
+    @property
+    def _where(self) -> str:
+        folder = f'"$HOME/{self.root}"'
+        return f"umask 077; mkdir -p {folder} && cd {folder} && ROOT=$PWD || exit 1"
 
     def copy(self, source: Path, target: str, options: Iterable[str] = ()) -> None:
         """Copy the content of a folder, or a file, into a folder there; what is there stays.

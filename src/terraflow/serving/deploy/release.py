@@ -13,8 +13,10 @@ from pathlib import Path
 
 from terraflow.config import project_root
 from terraflow.errors import ConfigError, ServiceError, first_line
+from terraflow.serving import models
+from terraflow.settings import Settings
 
-__all__ = ["commit", "interpreter", "unpacked", "wheels"]
+__all__ = ["commit", "interpreter", "server", "unpacked", "wheels"]
 
 
 def commit() -> str:
@@ -79,6 +81,27 @@ def wheels() -> Iterator[Path]:
 def interpreter() -> Path:
     """Folder of the Python that runs this, as it was installed."""
     return Path(sys.base_prefix)
+
+
+def server(
+    stack: Settings, folder: Path, run_id: str, model: str, *, follow: bool
+) -> tuple[list[str], Path | None]:
+    """Export the model of a server into a folder, unless the server follows its registry.
+
+    Returns
+    -------
+    words : list of str
+        That start it, after invoke.
+    models : Path or None
+        The folder, where there is an exported model.
+    """
+    models.check_one(run_id, model)
+    if follow:
+        return ["serve", "--model", model, "--follow"], None
+    found = models.export_model(stack, run_id, model, folder / "model")
+    name = models.model_digest(found)
+    found.rename(folder / name)
+    return ["serve", "--model", f"../../models/{name}", "--trust"], folder
 
 
 def _git(*words: str) -> bytes:

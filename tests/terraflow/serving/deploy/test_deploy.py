@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -12,13 +13,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import mlflow
+import pandas as pd
 import pytest
+from mlflow import MlflowClient
+from mlflow.models import infer_signature
+from sklearn.linear_model import LogisticRegression
 
+from harness import wait_for
 from hosts import Machine, machine
+from terraflow import probes
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.serving.deploy.host import Host
+from terraflow.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[4]
+HOLD = """
+import sys, time
+from terraflow.serving.deploy.host import Host
+with Host(sys.argv[1], "terraflow/land_cover", ssh_config=sys.argv[2]).locked():
+    print("held", flush=True)
+    time.sleep(60)
+"""
 pytestmark = [pytest.mark.services, pytest.mark.exhaustive, pytest.mark.timeout(1800)]
 
 
@@ -63,6 +79,7 @@ class Deployer:
             port,
             var,
         )
+        self.variables: dict[str, str] = {}
 
     def words(self, *words: str) -> list[str]:
         command = [sys.executable, "-m", "invoke", "deploy", self.other.name]
@@ -71,7 +88,7 @@ class Deployer:
     def environment(self) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("TERRAFLOW_")}
         own = {"TERRAFLOW_VAR": str(self.var), "TERRAFLOW_STORE": "local"}
-        return clean | own | {"PYTHONPATH": str(self.checkout / "src")}
+        return clean | own | {"PYTHONPATH": str(self.checkout / "src")} | self.variables
 
     def run(self, *words: str, code: int = 0) -> str:
         done = subprocess.run(
@@ -208,6 +225,95 @@ def test_deploy_of_what_is_not_committed_is_refused(deployer: Deployer) -> None:
     finally:
         note.write_text(before)
     assert "1 files differ from the last commit (README.md), and a release is a commit" in told
+
+
+def test_two_at_once_and_one_has_to_wait(deployer: Deployer) -> None:
+    host = Host(
+        deployer.other.name, "terraflow/land_cover", ssh_config=str(deployer.other.ssh_config)
+    )
+    with host.locked():
+        told = deployer.deploy(code=1)
+    assert "Somebody deploys to other now; wait until that has ended." in told
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, deployer.other.name, str(deployer.other.ssh_config)],
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout
+    assert holder.stdout.readline() == b"held\n"
+    holder.kill()
+    holder.communicate()
+    wait_for(lambda: free(host), 10)
+
+
+def free(host: Host) -> bool:
+    try:
+        with host.locked():
+            return True
+    except ServiceError:
+        return False
+
+
+def test_server_there_follows_the_registry_here(
+    deployer: Deployer,
+    tracked_settings: Settings,
+    free_tcp_port_factory: Callable[[], int],
+) -> None:
+    mlflow.set_tracking_uri(tracked_settings.mlflow_url)
+    client = MlflowClient()
+    for version, answer in enumerate([["forest", "water"], ["water", "forest"]], 1):
+        table = pd.DataFrame({"red": [0.1, 0.9], "nir": [0.9, 0.1]})
+        mlflow.sklearn.log_model(
+            LogisticRegression().fit(table, answer),
+            name="model",
+            signature=infer_signature(table, answer),
+            input_example=table,
+            pip_requirements=[],
+            registered_model_name="deployed",
+        )
+        if version == 1:
+            client.set_registered_model_alias("deployed", "champion", "1")
+    there = free_tcp_port_factory()
+    deployer.variables["TERRAFLOW_MLFLOW_PORT"] = str(tracked_settings.mlflow.port)
+    ways = ["--registry-port", str(there)]
+    tunnel = subprocess.Popen(
+        deployer.words("--tunnel", *ways), cwd=deployer.checkout, env=deployer.environment()
+    )
+    try:
+        wait_for(lambda: probes.answers(f"http://127.0.0.1:{there}/health"), 20)
+        commit(deployer.checkout, "note", "following")
+        uri = ["--model", "models:/deployed@champion", "--follow", "--port", str(deployer.port)]
+        deployer.run(*uri, *ways)
+        assert ask(deployer.port) == ["forest", "water"]
+        client.set_registered_model_alias("deployed", "champion", "2")
+        wait_for(lambda: ask(deployer.port) == ["water", "forest"], 60)
+        # a second tunnel finds its port taken
+        told = deployer.run("--tunnel", *ways, code=1)
+        assert f"port {there} is taken there, name another by --registry-port" in told
+    finally:
+        tunnel.send_signal(signal.SIGINT)
+        tunnel.wait(20)
+    assert ask(deployer.port) == ["water", "forest"]
+
+
+def test_without_a_network_there(deployer: Deployer) -> None:
+    commit(deployer.checkout, "note", "offline")
+    deployer.other.run("rm -rf .cache/uv .cache/pip")
+    deployer.deploy("--offline")
+    assert ask(deployer.port) == ["forest", "water"]
+    paths = deployer.other.run("readlink -f terraflow/land_cover/current/.venv/bin/python")
+    assert "terraflow/land_cover/python/bin" in paths
+
+
+def test_whole_stack(deployer: Deployer, free_tcp_port_factory: Callable[[], int]) -> None:
+    deployer.run("--remove", "--yes")
+    ports = {name: free_tcp_port_factory() for name in ("airflow", "mlflow", "jupyter")}
+    sections = "".join(f"[{name}]\nport = {port}\n" for name, port in ports.items())
+    release = commit(deployer.checkout, "config/terraflow.toml", f'store = "local"\n{sections}')
+    assert f"Release {release} answers on other" in deployer.run("--what", "stack")
+    assert probes.answers(f"http://127.0.0.1:{ports['mlflow']}/health")
+    status = deployer.run("--status")
+    assert all(name in status for name in ("scheduler", "mlflow", "jupyter"))
+    assert "down" not in status
 
 
 def test_remove_leaves_nothing(deployer: Deployer) -> None:
