@@ -136,7 +136,7 @@ class Checks(Section):
     min_samples_per_class : int or None
         Least number of labelled pixels with features.
     value_range : dict
-        Band or index to its least and greatest plausible value.
+        Band or index to its least and greatest plausible value; an index has its own by default.
     max_outside_range : float
         Greatest share (0-1) of clear values outside `value_range`.
     """

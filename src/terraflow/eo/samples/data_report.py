@@ -13,7 +13,7 @@ from pydantic import model_validator
 from terraflow.eo.config.record import Record
 from terraflow.eo.config.sections import Checks, Features
 from terraflow.eo.features.composites import period_labels
-from terraflow.eo.features.indices import add_indices
+from terraflow.eo.features.indices import add_indices, index_range
 from terraflow.errors import ConfigError, DataError
 
 __all__ = ["DataReport", "Tally", "check_data", "count"]
@@ -30,7 +30,8 @@ class Tally:
     low, high : dict
         Band or index to its least and greatest clear value.
     values, outside : dict
-        Band or index to number of clear values, and of those outside the range of [checks].
+        Band or index to number of clear values, and of those outside the range of [checks], or
+        of those that an index lacks, since they lie outside its own range.
     """
 
     clear: dict[str, int] = field(default_factory=dict)
@@ -113,10 +114,10 @@ def count(cube: xr.Dataset, features: Features, checks: Checks) -> Tally:
         `cube.load_clear` gives it.
     """
     tally = Tally()
-    ranges = checks.value_range
     labels = period_labels(cube.time.values, features.composites)
     observed = cube["observed"].values
     series = add_indices(cube.drop_vars("observed"), features.indices, features.constants)
+    ranges = index_ranges(features) | checks.value_range
     if unknown := sorted(set(ranges) - set(series)):
         raise ConfigError(
             f"[checks] value_range names {unknown[0]}, which is none of {', '.join(series)}; "
@@ -126,18 +127,29 @@ def count(cube: xr.Dataset, features: Features, checks: Checks) -> Tally:
     for label, image, seen in zip(labels, first, observed, strict=True):
         tally.clear[label] = tally.clear.get(label, 0) + int(np.isfinite(image).sum())
         tally.seen[label] = tally.seen.get(label, 0) + int(seen.sum())
+    bands = [series[str(name)].values for name in cube.data_vars]
+    possible = int(np.isfinite(np.stack(bands)).all(axis=0).sum())
     for name, values in series.items():
         clear = values.values[np.isfinite(values.values)]
+        lacking = max(possible - clear.size, 0) if name not in cube else 0
         if clear.size:
             tally.low[name], tally.high[name] = float(clear.min()), float(clear.max())
-            tally.values[name] = clear.size
-        if clear.size and name in ranges:
+        if clear.size + lacking:
+            tally.values[name] = clear.size + lacking
+        if clear.size + lacking and name in ranges:
             low, high = ranges[name]
-            tally.outside[name] = int(((clear < low) | (clear > high)).sum())
+            tally.outside[name] = lacking + int(((clear < low) | (clear > high)).sum())
     return tally
 
 
-def check_data(tally: Tally, label_counts: Mapping[str, int], limits: Checks) -> None:
+def index_ranges(features: Features) -> dict[str, tuple[float, float]]:
+    """Give the range of each index, by its feature's name."""
+    return {name.lower(): index_range(name, features.constants) for name in features.indices}
+
+
+def check_data(
+    tally: Tally, label_counts: Mapping[str, int], limits: Checks, features: Features
+) -> None:
     """Hold the data against the thresholds of [checks].
 
     Raises
@@ -166,8 +178,8 @@ def check_data(tally: Tally, label_counts: Mapping[str, int], limits: Checks) ->
         ]
     found += [
         f"{name} has {number / tally.values[name]:.3f} of its clear values outside "
-        f"{list(limits.value_range[name])} (they span {tally.low[name]:.4g} to "
-        f"{tally.high[name]:.4g}), above max_outside_range {limits.max_outside_range:g}"
+        f"{_range(name, limits, features)} ({_span(name, tally)}), above max_outside_range "
+        f"{limits.max_outside_range:g}"
         for name, number in sorted(tally.outside.items())
         if number / tally.values[name] > limits.max_outside_range
     ]
@@ -176,3 +188,14 @@ def check_data(tally: Tally, label_counts: Mapping[str, int], limits: Checks) ->
             f"The data do not pass [checks]: {'; '.join(found)}; correct the data, or the "
             "thresholds if this is right."
         )
+
+
+def _range(name: str, limits: Checks, features: Features) -> str:
+    low, high = (index_ranges(features) | limits.value_range)[name]
+    return f"{low:.4g} to {high:.4g}"
+
+
+def _span(name: str, tally: Tally) -> str:
+    if name not in tally.low:
+        return "none lies within"
+    return f"those that count span {tally.low[name]:.4g} to {tally.high[name]:.4g}"

@@ -99,7 +99,7 @@ def preprocess(config: ProjectConfig, hooks: Hooks, images: Images, storage: Sto
         sampled.add(seen)
     samples, population = sampled.samples(labels, source.geobox), sampled.population.result()
     _check_samples(samples, look, sampled.tally)
-    check_data(sampled.tally, sampled.label_counts, config.checks)
+    check_data(sampled.tally, sampled.label_counts, config.checks, config.features)
     with storage.scratch() as folder:
         paths = {name: folder / f"{name}.parquet" for name in ("samples", "population")}
         to_geo(samples, source.geobox).to_parquet(paths["samples"], index=False)

@@ -31,7 +31,9 @@ ENVIRONMENT = """
 cd "releases/$SHA" && rm -f .complete
 make --no-print-directory $PYTHON .venv/.ready 1>&2 && touch .complete
 """
+#: The trial of a deployment that was interrupted may still run, and ends by itself.
 TRIAL = """
+exec 9> .trial.lock && flock --wait "$SECONDS_" 9 || exit 1
 rm -rf trial && mkdir trial && cd "releases/$SHA" || exit 1
 printf %s "$SCRIPT" > .start && chmod 700 .start && printf %s "$WHAT" > .what || exit 1
 for name in $FREE; do export "TERRAFLOW_${name}_PORT=0"; done

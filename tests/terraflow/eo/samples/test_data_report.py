@@ -43,29 +43,51 @@ def test_tally_adds_windows() -> None:
 def test_check_data_clear_share_names_period_and_share() -> None:
     checks = Checks(min_clear_share=0.8)
     with pytest.raises(DataError, match=r"period 2024-04 has 0\.750 of its observations clear"):
-        check_data(count(DATA, FEATURES, checks), {}, checks)
+        check_data(count(DATA, FEATURES, checks), {}, checks, FEATURES)
 
 
 def test_check_data_label_counts_names_class_and_size() -> None:
     checks = Checks(min_samples_per_class=10)
     with pytest.raises(DataError, match="water has 9 labelled pixels"):
-        check_data(Tally(), {"water": 9, "forest": 10}, checks)
+        check_data(Tally(), {"water": 9, "forest": 10}, checks, FEATURES)
+
+
+def test_count_takes_an_index_outside_its_range_for_outside() -> None:
+    """EVI's denominator comes near zero at the first date."""
+    values = {"blue": [0.2, 0.03], "red": [0.05, 0.04], "nir": [0.2005, 0.4]}
+    times = {"time": pd.to_datetime(["2024-04-01", "2024-04-02"])}
+    data = xr.Dataset(
+        {
+            name: (("time", "y", "x"), np.array(v, "float32")[:, None, None])
+            for name, v in values.items()
+        },
+        coords=times,
+    )
+    data = data.assign_coords(observed=xr.ones_like(data["red"], dtype=bool))
+    features = Features(indices=["EVI"])
+    tally = count(data, features, Checks())
+    assert tally.values["evi"] == 2
+    assert tally.outside["evi"] == 1
+    with pytest.raises(DataError, match=r"evi has 0\.500 .* outside -1 to 1 \(those that count"):
+        check_data(tally, {}, Checks(), features)
+    wider = Checks(value_range={"evi": (-2, 2)})  # does not bring back what the index lacks
+    assert count(data, features, wider).outside["evi"] == 1
 
 
 def test_check_data_value_range_names_share_and_span() -> None:
     checks = Checks(value_range={"red": (0, 1)})
-    with pytest.raises(DataError, match=r"red has 0\.200 .* outside \[0\.0, 1\.0\] .*0\.1 to 1\.5"):
-        check_data(count(DATA, FEATURES, checks), {}, checks)
+    with pytest.raises(DataError, match=r"red has 0\.200 .* outside 0 to 1 .*0\.1 to 1\.5"):
+        check_data(count(DATA, FEATURES, checks), {}, checks, FEATURES)
 
 
 def test_check_data_names_all_at_once() -> None:
     checks = Checks(value_range={"red": (0, 1)}, min_clear_share=0.8, min_samples_per_class=9)
     with pytest.raises(DataError, match=r"period .*; water has 1 .*; red has "):
-        check_data(count(DATA, FEATURES, checks), {"water": 1}, checks)
+        check_data(count(DATA, FEATURES, checks), {"water": 1}, checks, FEATURES)
 
 
 def test_check_data_without_thresholds_passes() -> None:
-    check_data(count(DATA, FEATURES, Checks()), {"water": 1}, Checks())
+    check_data(count(DATA, FEATURES, Checks()), {"water": 1}, Checks(), FEATURES)
 
 
 def test_count_range_of_an_unknown_band_is_refused() -> None:
@@ -80,7 +102,7 @@ def test_count_leaves_pixels_beyond_the_images_out() -> None:
 
 def test_check_data_class_without_a_pixel_is_refused() -> None:
     with pytest.raises(DataError, match="water has labels in the images, but no pixel"):
-        check_data(Tally(), {"water": 0, "forest": 10}, Checks())
+        check_data(Tally(), {"water": 0, "forest": 10}, Checks(), FEATURES)
 
 
 def test_data_report_of_before_names_its_counts_as_today() -> None:
