@@ -6,6 +6,7 @@ the state that all share; models, what was exported; current and previous, links
 
 from __future__ import annotations
 
+import platform
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,14 +22,15 @@ __all__ = ["Deployment", "deploy", "remove", "roll_back", "show_logs", "show_sta
 READY_S = 180
 KEPT = 3
 #: In a release's folder, beside the commit's files.
-KEPT_THERE = (".venv", ".complete", ".start", ".what")
+KEPT_THERE = (".venv", ".complete", ".libraries", ".start", ".what")
 #: Ports that a trial takes elsewhere; a server asks the stack's MLflow where that is.
 FREE = {
     "server": "SERVING",
     "stack": "AIRFLOW MLFLOW JUPYTER MINIO MINIO_CONSOLE",
 }
 ENVIRONMENT = """
-cd "releases/$SHA" && rm -f .complete
+cd "releases/$SHA" && rm -f .complete || exit 1
+printf %s "$LIBRARIES" > .libraries && . ./.libraries || exit 1
 make --no-print-directory $PYTHON .venv/.ready 1>&2 && touch .complete
 """
 #: The trial of a deployment that was interrupted may still run, and ends by itself.
@@ -39,7 +41,7 @@ printf %s "$SCRIPT" > .start && chmod 700 .start && printf %s "$WHAT" > .what ||
 for name in $FREE; do export "TERRAFLOW_${name}_PORT=0"; done
 export TERRAFLOW_VAR="$ROOT/trial"
 ./.start --detach 1>&2; code=$?
-.venv/bin/invoke down 1>&2
+. ./.libraries && .venv/bin/invoke down 1>&2
 cd "$ROOT" && rm -rf trial
 exit $code
 """
@@ -52,7 +54,8 @@ fi
 ln -sfn "releases/$SHA" current.new && mv -T current.new current
 """
 AWAIT = """
-cd current && .venv/bin/python -m terraflow.serving.deploy.ready "$(cat .what)" "$SECONDS_"
+cd current && . ./.libraries || exit 1
+.venv/bin/python -m terraflow.serving.deploy.ready "$(cat .what)" "$SECONDS_"
 """
 PRUNE = """
 cd releases && ls -t | tail -n +$KEPT | while read -r name; do
@@ -131,7 +134,7 @@ def deploy(deployment: Deployment, *, models: Path | None = None, offline: bool 
     with deployment.host.locked():
         root = _enter(deployment.host, "mkdir -p releases var models wheels")
         say(f"Release {sha} to {deployment.host.name}:{root}")
-        values = deployment.values | {"SHA": sha, "PYTHON": ""}
+        values = deployment.values | {"SHA": sha, "PYTHON": "", "LIBRARIES": ""}
         values |= _bring(deployment.host, root, sha, models, offline=offline)
         _try(deployment, root, values)
         _take_over(deployment, values)
@@ -171,7 +174,7 @@ def show_status(deployment: Deployment) -> None:
     text = host.run(
         'echo "Release: $(readlink current || echo none)"\n'
         'echo "Before it: $(readlink previous || echo none)"\n'
-        "[ ! -L current ] || (cd current && .venv/bin/invoke status)",
+        "[ ! -L current ] || (cd current && . ./.libraries && .venv/bin/invoke status)",
         "tell its state",
     )
     say(text)
@@ -275,6 +278,15 @@ def _bring_packages(host: Host, root: str) -> dict[str, str]:
     with release.wheels() as folder:
         host.copy(folder, "wheels")
     host.copy(release.interpreter(), "python", ["--exclude=__pycache__", "--exclude=site-packages"])
+    # an interpreter that is built with a library of its own looks for it where it was installed
+    libraries = f'export LD_LIBRARY_PATH="{root}/python/lib"\n'
+    asked = "python/bin/python3 -c 'import platform; print(platform.python_version())'"
+    version = host.run(libraries + asked, "run the Python from here")
+    if version != platform.python_version():
+        raise ServiceError(
+            f"The Python from here, {platform.python_version()}, is {version} on {host.name}; "
+            "take one that can be moved, as `uv python install` gives, or deploy without --offline."
+        )
     host.variables |= {
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": f"{root}/wheels",
@@ -282,7 +294,7 @@ def _bring_packages(host: Host, root: str) -> dict[str, str]:
         "UV_NO_INDEX": "1",
         "UV_FIND_LINKS": f"{root}/wheels",
     }
-    return {"PYTHON": f"PYTHON={root}/python/bin/python3"}
+    return {"PYTHON": f"PYTHON={root}/python/bin/python3", "LIBRARIES": libraries}
 
 
 def _enter(host: Host, script: str = "true") -> str:

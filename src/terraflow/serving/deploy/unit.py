@@ -26,7 +26,7 @@ def start_script(words: list[str], variables: dict[str, str]) -> str:
         f'export {key}="${{{key}:-{value}}}"\n' for key, value in sorted(variables.items())
     )
     return (
-        f'#!/bin/sh\ncd "$(dirname "$0")" || exit 1\n{exports}'
+        f'#!/bin/sh\ncd "$(dirname "$0")" && . ./.libraries || exit 1\n{exports}'
         f'exec .venv/bin/invoke {shlex.join(words)} "$@"\n'
     )
 
@@ -65,7 +65,9 @@ STOP = """
 if systemctl --user show-environment > /dev/null 2>&1; then
     systemctl --user stop "$UNIT" 2> /dev/null || true
 fi
-if [ -x current/.venv/bin/invoke ]; then (cd current && .venv/bin/invoke down) || exit 1; fi
+if [ -x current/.venv/bin/invoke ]; then
+    (cd current && . ./.libraries && .venv/bin/invoke down) || exit 1
+fi
 """
 START = """
 if systemctl --user show-environment > /dev/null 2>&1; then

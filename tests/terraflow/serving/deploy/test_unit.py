@@ -26,6 +26,7 @@ def release(folder: Path, script: str) -> Path:
     program = folder / "current" / ".venv" / "bin" / "invoke"
     program.parent.mkdir(parents=True)
     program.write_text('#!/bin/sh\nprintf "%s\\n" "$@" "$TERRAFLOW_SERVING_PORT"\n')
+    (folder / "current" / ".libraries").touch()
     start = folder / "current" / ".start"
     start.write_text(script)
     for path in (program, start):
