@@ -43,7 +43,8 @@ EO = {
     "promotion": {"training"},
     "maps": {"training", "models"},
     "monitoring": {"samples", "models"},
-    "eo": {"maps", "monitoring", "promotion"},
+    "labelling": {"samples", "models"},
+    "eo": {"maps", "monitoring", "promotion", "labelling"},
 }
 #: Outside of the targets, the model card and the figures, so many modules may know the word class.
 MAX_KNOWING_CLASSES = 8

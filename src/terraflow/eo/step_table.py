@@ -54,7 +54,8 @@ class Option:
         try:
             return int(text) if self.kind == "count" else float(text)
         except ValueError:
-            option = f"--{self.name.replace('_', '-')}"
+            dashes = "--" if len(self.name) > 1 else "-"
+            option = f"{dashes}{self.name.replace('_', '-')}"
             raise ConfigError(f"{option} {text!r} is no number; correct it.") from None
 
 
@@ -106,6 +107,8 @@ MONTH = Option("month", "the scenes of one month alone, as 2024-05; latest for t
 SERVED = Option(
     "served", "what the model server was asked in the last 7 days, in place of images", "flag"
 )
+PLACES = Option("n", "so many places; 50 by default", "count")
+GPKG = Option("output", "a GeoPackage; label_next.gpkg here by default", "uri")
 MAX_PSI = Option("max_psi", "instead of [monitor] max_psi", "number")
 MAX_OUTSIDE = Option("max_outside", "instead of [monitor] max_outside_range", "number")
 
@@ -174,6 +177,13 @@ STEPS = {
             "Tell where a map comes from.",
             (FILE,),
             aliases=("explain",),
+        ),
+        Step(
+            "label-next",
+            "terraflow.eo.labelling.label_next",
+            "Find places where labels would help a model most.",
+            (CONFIG, MODEL, PLACES, GPKG),
+            after="ingest",
         ),
         Step(
             "reproduce",

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions, version
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -21,7 +22,9 @@ from terraflow.eo.config.project_file import ProjectConfig, read_recorded
 from terraflow.eo.config.record import Record
 from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.eo.hooks import HookRecord, Hooks, code_folders, find_hooks
+from terraflow.eo.models.applicability import Applicability
 from terraflow.eo.models.choice import ModelChoice
+from terraflow.eo.targets.calibration import Calibration
 from terraflow.eo.targets.target import Target
 from terraflow.errors import ConfigError, DataError, first_line
 from terraflow.settings import Settings
@@ -29,6 +32,8 @@ from terraflow.tracking import model_lock, runs
 
 __all__ = ["LoadedModel", "ModelInfo", "load_model", "log_model", "open_model"]
 
+#: File of a model beside MLflow's own.
+APPLICABILITY = "applicability.npz"
 #: Folders of models that bring code of their own, out of which it is imported.
 _IN_USE: list[TemporaryDirectory[str]] = []
 
@@ -54,6 +59,8 @@ class ModelInfo(Record):
         What of the project the model depends on.
     example_predictions : list
         What it predicted for its input example; a server looks whether it still does.
+    calibration : Calibration
+        How sure it may be.
     """
 
     levels: list[str]
@@ -68,6 +75,7 @@ class ModelInfo(Record):
     data_digest: str = ""
     hooks: HookRecord = HookRecord()
     example_predictions: list[Any] = []
+    calibration: Calibration = Calibration()
 
     @model_validator(mode="before")
     @classmethod
@@ -106,6 +114,8 @@ class LoadedModel:
     uri, run_id : str
     version : str
         In the registry, or "" where the URI names no registered version.
+    applicability : Applicability or None
+        Where it may be applied; models before version 0.2 do not tell.
     """
 
     estimator: Any
@@ -115,6 +125,7 @@ class LoadedModel:
     uri: str
     run_id: str
     version: str
+    applicability: Applicability | None = None
 
     @property
     def target(self) -> Target:
@@ -133,6 +144,7 @@ def log_model(
     choice: ModelChoice,
     info: ModelInfo,
     *,
+    applicability: Applicability | None = None,
     package: str = "",
 ) -> LoggedModel:
     """Log a fitted estimator to the active run as the model "model".
@@ -146,6 +158,8 @@ def log_model(
     ----------
     features : DataFrame
         Of which the first three rows become the input example.
+    applicability : Applicability
+        Kept with the model.
     package : str
         The project's package.
     """
@@ -166,6 +180,10 @@ def log_model(
         skops_trusted_types=list(trusted),
         metadata=info.to_metadata(),
     )
+    if applicability:
+        with TemporaryDirectory() as folder:
+            (Path(folder) / APPLICABILITY).write_bytes(applicability.to_bytes())
+            mlflow.MlflowClient().log_model_artifacts(logged.model_id, folder)
     model_lock.attach(logged.model_id, requirements)
     return logged
 
@@ -250,7 +268,9 @@ def open_model(
             "that TerraFlow trained."
         ) from error
     found = find_hooks(info.hooks, hooks, uri)
-    return LoadedModel(estimator, info, config, found, uri, logged.run_id or "", version)
+    file = Path(path) / APPLICABILITY
+    known = Applicability.from_bytes(file.read_bytes()) if file.exists() else None
+    return LoadedModel(estimator, info, config, found, uri, logged.run_id or "", version, known)
 
 
 def _registered_version(uri: str) -> str:

@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.crs import CRS
 from rasterio.transform import array_bounds
 
+from terraflow.eo.targets.calibration import Calibration
 from terraflow.errors import DataError
 
 __all__ = [
@@ -123,6 +124,10 @@ class Evaluation:
     importance : dict
         Feature to the loss of the primary measure, where the feature's values are permuted among
         held-out pixels.
+    folds : ndarray, shape (sample,), int64
+        Number of the fold in which each sample was held out.
+    calibration : Calibration
+        What these predictions tell of how sure the model may be.
     """
 
     levels: list[str]
@@ -131,6 +136,8 @@ class Evaluation:
     sums: Sums
     predictions: Floats
     importance: dict[str, float]
+    folds: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, "int64"))
+    calibration: Calibration = field(default_factory=Calibration)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pandas as pd
 from odc.geo.geobox import GeoBox
 
 from terraflow.eo.config.sections import Labels, Map
+from terraflow.eo.targets.calibration import Calibration, calibrate_numbers
 from terraflow.eo.targets.parts import (
     Band,
     Card,
@@ -149,6 +150,39 @@ class Target(ABC):
         del levels
         numbers: Floats = values.to_numpy(dtype="float64")
         return numbers[:, None]
+
+    def doubt(self, predictions: Floats) -> Floats:
+        """Tell how little a model decided, 0 to 1, shape (sample,); by default alike everywhere."""
+        return np.ones(len(predictions))
+
+    def calibrate(
+        self,
+        predictions: Floats,
+        reference: pd.Series,
+        folds: npt.ArrayLike,
+        weights: Floats,
+        levels: Sequence[str],
+    ) -> Calibration:
+        """Learn of held-out predictions how sure a model may be; by default an interval's width.
+
+        Parameters
+        ----------
+        folds : array-like, shape (sample,)
+            In which each sample was held out.
+        weights : ndarray, shape (sample,), float64
+            How many labelled pixels each sample stands for.
+        """
+        del levels
+        misses = np.abs(predictions[:, 0] - reference.to_numpy("float64"))
+        return calibrate_numbers(misses, np.asarray(folds), weights)
+
+    def set_sizes(self, predictions: Floats, calibration: Calibration) -> Sums | None:
+        """Count the values that may be the true one, shape (sample,); None where they are numbers.
+
+        The true value is among them with a probability of nine of ten.
+        """
+        del predictions, calibration
+        return None
 
     def strata(self, reference: pd.Series) -> npt.NDArray[np.object_]:
         """Name the stratum of each sample: by strata samples are drawn, counted and folded."""

@@ -102,6 +102,12 @@ def cross_validate(
     optimistic = predict_held_out(table, list(at_random), choice, seed=seed)
     random = table.measures(table.count(optimistic, table.blocks).sum(axis=0))
     loss = table.primary(permuted)
+    number = np.zeros(len(predictions), dtype="int64")
+    for fold, (_, held_out) in enumerate(folds):
+        number[held_out] = fold
+    calibration = table.target.calibrate(
+        predictions, table.reference, number, np.ones(len(number)), table.levels
+    )
     names = table.features.columns
     return Evaluation(
         levels=table.levels,
@@ -110,6 +116,8 @@ def cross_validate(
         sums=by_block.sum(axis=0),
         predictions=predictions,
         importance=dict(zip(names, (loss[0] - loss[1:]).tolist(), strict=True)),
+        folds=number,
+        calibration=calibration,
     )
 
 

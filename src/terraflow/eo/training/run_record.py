@@ -139,6 +139,7 @@ def model_info(training: Training) -> ModelInfo:
         scores={name: evaluation.scores[name].value for name in samples.target.headline},
         note=f"Trained on {samples.note}." if samples.note else "",
         hooks=training.hooks,
+        calibration=evaluation.calibration,
         **found,
     )
 

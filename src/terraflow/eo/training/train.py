@@ -14,6 +14,7 @@ from terraflow.eo.config.digests import value_digest
 from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.eo.config.record import Record
 from terraflow.eo.hooks import HookRecord, Hooks, record_hooks
+from terraflow.eo.models.applicability import learn_applicability
 from terraflow.eo.models.choice import ModelChoice, choose_model, fit, one_thread
 from terraflow.eo.models.model import log_model
 from terraflow.eo.project import Inputs, OpenProject
@@ -124,7 +125,20 @@ def _log(training: Training, run: Run, storage: Storage, *, package: str) -> Non
     with one_thread():
         model = fit(choice.make(), samples.features, samples.reference)
     log_training(training, run.info.run_id, storage)
-    logged = log_model(model, samples.features, choice, model_info(training), package=package)
+    known = learn_applicability(
+        samples.features,
+        evaluation.importance,
+        folds=evaluation.folds,
+        seed=training.config.seed,
+    )
+    logged = log_model(
+        model,
+        samples.features,
+        choice,
+        model_info(training),
+        applicability=known,
+        package=package,
+    )
     trained = Trained(
         run_id=run.info.run_id,
         url=runs.run_url(storage.settings, run),

@@ -15,7 +15,16 @@ from terraflow.console import command, say
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.serving.deploy import release
 from terraflow.serving.deploy.host import NO_CONNECTION, Host
-from terraflow.serving.deploy.unit import START, STOP, start_script, unit_name, unit_text
+from terraflow.serving.deploy.scripts import (
+    AWAIT,
+    ENVIRONMENT,
+    PRUNE,
+    START,
+    STOP,
+    SWITCH,
+    TRIAL,
+)
+from terraflow.serving.deploy.unit import start_script, unit_name, unit_text
 
 __all__ = ["Deployment", "deploy", "remove", "roll_back", "show_logs", "show_status", "tunnel"]
 
@@ -28,46 +37,6 @@ FREE = {
     "server": "SERVING",
     "stack": "AIRFLOW MLFLOW JUPYTER MINIO MINIO_CONSOLE",
 }
-ENVIRONMENT = """
-cd "releases/$SHA" && rm -f .complete || exit 1
-printf %s "$LIBRARIES" > .libraries && . ./.libraries || exit 1
-make --no-print-directory $PYTHON .venv/.ready 1>&2 && touch .complete
-"""
-#: The trial of a deployment that was interrupted may still run, and ends by itself.
-TRIAL = """
-exec 9> .trial.lock && flock --wait "$SECONDS_" 9 || exit 1
-rm -rf trial && mkdir trial && cd "releases/$SHA" || exit 1
-printf %s "$SCRIPT" > .start && chmod 700 .start && printf %s "$WHAT" > .what || exit 1
-for name in $FREE; do export "TERRAFLOW_${name}_PORT=0"; done
-export TERRAFLOW_VAR="$ROOT/trial"
-./.start --detach 1>&2; code=$?
-. ./.libraries && .venv/bin/invoke down 1>&2
-cd "$ROOT" && rm -rf trial
-exit $code
-"""
-#: `mv -T` puts a new link in place of the old one at once.
-SWITCH = """
-old=$(readlink current || true)
-if [ -n "$old" ] && [ "$old" != "releases/$SHA" ]; then
-    ln -sfn "$old" previous.new && mv -T previous.new previous || exit 1
-fi
-ln -sfn "releases/$SHA" current.new && mv -T current.new current
-"""
-AWAIT = """
-cd current && . ./.libraries || exit 1
-.venv/bin/python -m terraflow.serving.deploy.ready "$(cat .what)" "$SECONDS_"
-"""
-PRUNE = """
-cd releases && ls -t | tail -n +$KEPT | while read -r name; do
-    case "releases/$name" in
-        "$(readlink ../current)" | "$(readlink ../previous)") ;;
-        *) rm -rf "./$name" ;;
-    esac
-done
-cd "$ROOT/models" && for name in *; do
-    grep -qsF "models/$name" ../releases/*/.start || rm -rf "./$name"
-done
-"""
 
 
 @dataclass(frozen=True)

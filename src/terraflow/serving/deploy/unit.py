@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-__all__ = ["START", "STOP", "start_script", "unit_name", "unit_text"]
+__all__ = ["start_script", "unit_name", "unit_text"]
 
 
 def unit_name(project: str) -> str:
@@ -57,28 +57,4 @@ TimeoutStopSec=30
 
 [Install]
 WantedBy=default.target
-"""
-
-
-#: Scripts. UNIT is their variable; $ROOT is the deployment's folder.
-STOP = """
-if systemctl --user show-environment > /dev/null 2>&1; then
-    systemctl --user stop "$UNIT" 2> /dev/null || true
-fi
-if [ -x current/.venv/bin/invoke ]; then
-    (cd current && . ./.libraries && .venv/bin/invoke down) || exit 1
-fi
-"""
-START = """
-if systemctl --user show-environment > /dev/null 2>&1; then
-    mkdir -p "$HOME/.config/systemd/user" || exit 1
-    cp unit "$HOME/.config/systemd/user/$UNIT" || exit 1
-    loginctl enable-linger 2> /dev/null ||
-        echo "linger can't be switched on: the service ends with the user's last session" >&2
-    systemctl --user daemon-reload && systemctl --user enable --quiet "$UNIT" || exit 1
-    systemctl --user restart "$UNIT" || exit 1
-else
-    # ssh ends when nobody holds what it reads
-    (exec setsid nohup current/.start > var/deploy.log 2>&1 < /dev/null) > /dev/null 2>&1 &
-fi
 """

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from harness import wait_for
-from terraflow.serving.deploy.unit import START, STOP, start_script, unit_name, unit_text
+from terraflow.serving.deploy.scripts import START, STOP
+from terraflow.serving.deploy.unit import start_script, unit_name, unit_text
 
 COMMANDS = [
     ["serve", "--model", "models:/land-cover@champion", "--follow"],

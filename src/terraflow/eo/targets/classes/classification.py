@@ -12,6 +12,7 @@ import pandas as pd
 from odc.geo.geobox import GeoBox
 
 from terraflow.eo.config.sections import Labels, Map
+from terraflow.eo.targets.calibration import Calibration
 from terraflow.eo.targets.classes.labels import (
     RasterLabels,
     VectorLabels,
@@ -110,6 +111,35 @@ class Classification(Target):
         """Name the most probable class."""
         named: npt.NDArray[np.object_] = np.array(levels, dtype=object)[predictions.argmax(axis=1)]
         return named
+
+    def doubt(self, predictions: Floats) -> Floats:
+        """Give 1 less the difference of the two greatest probabilities."""
+        two = np.sort(predictions, axis=1)[:, -2:]
+        doubt: Floats = 1 - (two[:, -1] - two[:, 0])
+        return doubt
+
+    def calibrate(
+        self,
+        predictions: Floats,
+        reference: pd.Series,
+        folds: npt.ArrayLike,
+        weights: Floats,
+        levels: Sequence[str],
+    ) -> Calibration:
+        """Learn how often a class of some confidence is right, and which sets hold the true one."""
+        from terraflow.eo.targets.classes.confidence import calibrate  # noqa: PLC0415 - see bands
+
+        numbers = pd.Index(levels).get_indexer(reference.to_numpy(dtype=object))
+        return calibrate(predictions, numbers, folds, weights)
+
+    def set_sizes(
+        self, predictions: Floats, calibration: Calibration
+    ) -> npt.NDArray[np.int64] | None:
+        """Count the classes that may be the true one."""
+        from terraflow.eo.targets.classes.confidence import set_sizes  # noqa: PLC0415 - see bands
+
+        bound = calibration.set_probability
+        return None if bound is None else set_sizes(predictions, bound)
 
     def as_predictions(self, values: pd.Series, levels: Sequence[str]) -> Floats:
         """Give the named class the probability 1."""

@@ -1,0 +1,1 @@
+"""Where labels would help: the step label_next."""
