@@ -11,8 +11,10 @@ from typing import TypeVar
 
 import dask
 import numpy as np
+import numpy.typing as npt
 import pystac
 import rasterio
+import shapely
 import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
@@ -33,7 +35,7 @@ from terraflow.eo.features.pixel import (
 from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.eo.images.assets import find_images
 from terraflow.eo.images.local_files import UNDATED
-from terraflow.eo.images.selection import item_time
+from terraflow.eo.images.selection import item_area, item_time
 from terraflow.errors import ConfigError, DataError, NothingToDoError
 from terraflow.storage import Storage
 
@@ -63,6 +65,9 @@ class FeatureSource:
     ----------
     geobox : GeoBox
         Grid of the whole area.
+    area : geometry or None
+        Polygons that the items were ingested for, in the CRS of the grid: beyond them all features
+        are NaN. None is no limit.
     names : list of str
         Features, in order.
     periods : list of str
@@ -105,6 +110,8 @@ class FeatureSource:
                 'need; set [features] composites = "whole", or a [data] name_pattern that finds it.'
             )
         self.geobox = grid.project_grid(self.items, recipe.bands[bands[0]], recipe.grid)
+        outline = item_area(self.items, storage)
+        self.area = None if outline is None else grid.area_on_grid(outline, self.geobox)
         times = [np.datetime64(item_time(item).replace(tzinfo=None), "ns") for item in self.items]
         self.periods = list(periods or span(times, features.composites))
         present = set(period_labels(times, features.composites))
@@ -132,14 +139,25 @@ class FeatureSource:
         return [name for name in self.names if name not in told]
 
     def windows(self) -> list[Window]:
-        """Cut the grid into tiles, row by row."""
+        """Cut the grid into tiles, row by row; without those that the area does not reach."""
         series = len(series_names(list(self.recipe.bands), self.recipe.features))
         layers = max(series * len(self.items), 2 * len(self.names))
         large = self.geobox.height * self.geobox.width > LARGE_AREA * WINDOW_PX**2
         side = WINDOW_PX * (2 if large else 1)
         while side > 64 and layers * side**2 * 4 > WINDOW_BYTES:
             side //= 2
-        return [Window.from_slices(*slices) for slices in grid.windows(self.geobox, side)]
+        every = grid.windows(self.geobox, side)
+        if self.area is not None:
+            shapely.prepare(self.area)
+            every = [s for s in every if self.area.intersects(self.geobox[s].extent.geom)]
+        return [Window.from_slices(*slices) for slices in every]
+
+    def inside(self, window: Window) -> npt.NDArray[np.bool_]:
+        """Tell the pixels of a window whose centre lies in the area: bool, shape (y, x)."""
+        (top, bottom), (left, right) = window.toranges()
+        if self.area is None:
+            return np.ones((bottom - top, right - left), bool)
+        return grid.centres_inside(self.area, self.geobox[top:bottom, left:right])
 
     def cube(self, window: Window) -> xr.Dataset:
         """Load a window and what its neighbourhoods need around it: dims (time, y, x), float32."""
@@ -167,7 +185,7 @@ class FeatureSource:
                 "order are expected of every cube."
             )
         inner = {"y": slice(halo, halo + window.height), "x": slice(halo, halo + window.width)}
-        return values.isel(inner)
+        return self._limited(values.isel(inner), window)
 
     def compute(self, window: Window) -> xr.DataArray:
         """Load a window and compute its features: (feature, y, x), float32, NaN nodata."""
@@ -222,6 +240,11 @@ class FeatureSource:
             raise DataError(
                 f"{name} can't be read: {why}; check that the file is whole and can be reached."
             ) from error
+
+    def _limited(self, values: xr.DataArray, window: Window) -> xr.DataArray:
+        if self.area is None:
+            return values
+        return values.where(xr.DataArray(self.inside(window), dims=("y", "x")))
 
     def _around(self, window: Window) -> GeoBox:
         (top, bottom), (left, right) = window.toranges()

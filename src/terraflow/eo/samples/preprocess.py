@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import odc.geo.xr  # noqa: F401 - the accessor .odc
 import pandas as pd
+import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
@@ -94,7 +95,9 @@ def preprocess(config: ProjectConfig, hooks: Hooks, images: Images, storage: Sto
     _check_names(source.names, hooks.target)
     labels = hooks.target.read_labels(images.labels, config.labels, source.geobox, storage)
     look = _Look(config, hooks.target, source, labels)
-    sampled = _Sampled(config, label_counts=dict.fromkeys(labels.expected, 0))
+    # labels that reach the grid may all lie beyond the polygons of an area
+    expected = labels.expected if source.area is None else []
+    sampled = _Sampled(config, label_counts=dict.fromkeys(expected, 0))
     for _, seen in source.over_windows(look.at, "preprocess"):
         sampled.add(seen)
     samples, population = sampled.samples(labels, source.geobox), sampled.population.result()
@@ -213,7 +216,8 @@ class _Look:
             cube = source.cube(window)
             features = source.features(cube, window)
             values, polygons = self.labels.burn(source.geobox[top:bottom, left:right])
-        known = ~np.ma.getmaskarray(values)
+        inside = source.inside(window)
+        known = ~np.ma.getmaskarray(values) & inside
         labelled = pixel_table(features, known)
         reference = self.labels.decode(np.asarray(values).ravel()[labelled.index])
         labelled.insert(2, self.target.column, reference)
@@ -224,6 +228,9 @@ class _Look:
         counts |= pd.Series(strata, dtype=object).value_counts().to_dict()
         numbers = pixel_numbers(window, config.seed, LABELLED)
         inner = cube.isel(y=slice(halo, halo + window.height), x=slice(halo, halo + window.width))
+        if source.area is not None:
+            counted = xr.DataArray(inside, dims=("y", "x"))
+            inner = inner.where(counted).assign_coords(observed=inner["observed"] & counted)
         return _Seen(
             labelled=(labelled, numbers.ravel()[labelled.index], strata),
             anywhere=random_pixels(
