@@ -21,12 +21,14 @@ from rasterio.windows import Window
 
 from terraflow.console import command, progress
 from terraflow.eo.features import grid
-from terraflow.eo.features.composites import period_labels, span
+from terraflow.eo.features.composites import clear_observations
 from terraflow.eo.features.cube import find_unreadable, load_clear
 from terraflow.eo.features.indices import check_indices
 from terraflow.eo.features.own import function_name, own_names
+from terraflow.eo.features.periods import far_periods, observed_periods, period_labels
 from terraflow.eo.features.pixel import (
     compute_features,
+    count_gaps,
     feature_names,
     halo_px,
     read_layer,
@@ -59,7 +61,7 @@ class FeatureSource:
         In the order of time and id.
     periods : sequence of str, optional
         Of the composites; a model's, so that a map has the features of the training. Without
-        them: all from the first to the last date.
+        them: those in which an item lies.
 
     Attributes
     ----------
@@ -73,6 +75,8 @@ class FeatureSource:
     periods : list of str
     missing_periods : list of str
         Of these, the ones of which there is no item; they are filled from the others.
+    far_periods : list of str
+        Of these, the ones that are too far from the others to be filled.
 
     Raises
     ------
@@ -113,9 +117,12 @@ class FeatureSource:
         outline = item_area(self.items, storage)
         self.area = None if outline is None else grid.area_on_grid(outline, self.geobox)
         times = [np.datetime64(item_time(item).replace(tzinfo=None), "ns") for item in self.items]
-        self.periods = list(periods or span(times, features.composites))
+        self.periods = list(periods or observed_periods(times, features.composites))
         present = set(period_labels(times, features.composites))
         self.missing_periods = [period for period in self.periods if period not in present]
+        self.far_periods = far_periods(
+            sorted(present), self.periods, features.composites, features.max_gap_days
+        )
         if len(self.missing_periods) == len(self.periods):
             first, last = str(min(times))[:10], str(max(times))[:10]
             raise NothingToDoError(
@@ -191,6 +198,21 @@ class FeatureSource:
         """Load a window and compute its features: (feature, y, x), float32, NaN nodata."""
         with self.storage.gdal():
             return self.features(self.cube(window), window)
+
+    def count_gaps(self, values: xr.DataArray) -> int:
+        """Count pixels of a window's features that [features] max_gap_days costs."""
+        return count_gaps(values, self.recipe, self.periods)
+
+    def clear_observations(self, cube: xr.Dataset, window: Window) -> npt.NDArray[np.uint16]:
+        """Count the dates on which each pixel of a window's cube is clear: uint16, shape (y, x).
+
+        Dates outside of the periods do not count; beyond the area it is 0.
+        """
+        halo, composites = halo_px(self.recipe.features), self.recipe.features.composites
+        within = np.isin(period_labels(cube.time.values, composites), self.periods)
+        count = clear_observations(cube.isel(time=within))
+        inner = count[halo : halo + window.height, halo : halo + window.width]
+        return np.where(self.inside(window), inner, np.uint16(0))
 
     def iterate(self, label: str) -> Iterator[tuple[Window, xr.DataArray]]:
         """Give every window with its features, in order, with a progress bar."""

@@ -137,6 +137,8 @@ def show(project: OpenProject, outputs: Inputs) -> int:
     table((target.column.removesuffix("_name").replace("_", " "), "labelled pixels"), counts)
     if report.incomplete:
         say(f"\n{report.incomplete} labelled pixels more lack a feature, and are left out.")
+    if report.gaps:
+        say(f"\n{report.gaps} pixels of the area {project.config.features.gap_text}.")
     say()
     table(("period", "clear"), [(k, f"{v:.0%}") for k, v in report.clear_share.items()])
     say(f"\n{len(report.features)} features. Samples: {outputs['samples']}")
@@ -157,6 +159,7 @@ class _Seen:
     anywhere: tuple[pd.DataFrame, npt.NDArray[np.float64]]
     label_counts: dict[str, int]
     incomplete: int
+    gaps: int
     tally: Tally
 
 
@@ -168,6 +171,7 @@ class _Sampled:
     tally: Tally = field(default_factory=Tally)
     label_counts: dict[str, int] = field(default_factory=dict)
     incomplete: int = 0
+    gaps: int = 0
     drawn: Draw = field(init=False)
     population: Draw = field(init=False)
 
@@ -179,6 +183,7 @@ class _Sampled:
         """Take in a window."""
         self.tally.add(seen.tally)
         self.incomplete += seen.incomplete
+        self.gaps += seen.gaps
         for name, size in seen.label_counts.items():
             self.label_counts[name] = self.label_counts.get(name, 0) + size
         self.drawn.add(*seen.labelled)
@@ -238,6 +243,7 @@ class _Look:
             ),
             label_counts=counts,
             incomplete=int(known.sum()) - len(labelled),
+            gaps=source.count_gaps(features),
             tally=count(inner, config.features, config.checks),
         )
 
@@ -279,6 +285,7 @@ def _report(source: FeatureSource, sampled: _Sampled, digest: str) -> DataReport
         outside_range={name: n / tally.values[name] for name, n in tally.outside.items()},
         label_counts=dict(sorted(sampled.label_counts.items())),
         incomplete=sampled.incomplete,
+        gaps=sampled.gaps,
         grid={
             "crs": str(geobox.crs),
             "transform": list(geobox.affine)[:6],
