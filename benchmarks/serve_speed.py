@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 
 from terraflow.eo.config.project_file import ProjectConfig, load_config
-from terraflow.eo.features.composites import span
+from terraflow.eo.features.periods import observed_periods
 from terraflow.eo.features.pixel import feature_names
 from terraflow.eo.hooks import record_hooks
 from terraflow.eo.models.choice import choose_model, fit, one_thread
@@ -77,7 +77,8 @@ def measure(folder: Path, model: str = "") -> dict[str, Any]:
 def save_model(project: Project, config: ProjectConfig, folder: Path) -> tuple[Path, list[str]]:
     """Fit and log the project's model; return where it lies and its features."""
     hooks = project.hooks
-    periods = span([config.data.start, config.data.end], config.features.composites)
+    days = pd.date_range(config.data.start, config.data.end)
+    periods = observed_periods(days.to_numpy(), config.features.composites)
     names = feature_names(list(config.data.bands), config.features, periods)
     random = np.random.default_rng(0)
     classes = np.repeat(list(config.map.colours), config.labels.samples_per_class)

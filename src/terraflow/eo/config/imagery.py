@@ -43,7 +43,9 @@ class Data(Section):
         allowed) and band, both optional: without a date there is one undated scene, without a
         band the file's own bands are taken.
     area : list of float, str or None
-        West, south, east, north in degrees (EPSG:4326), or a GeoJSON file; None takes all.
+        West, south, east, north in degrees (EPSG:4326), of which the box in the images' CRS is
+        taken whole; or a GeoJSON file of polygons: only pixels whose centre lies in one count.
+        None takes all.
     start, end : date or None
         First and last day, both included; None is open, and undated files then pass.
     max_cloud_cover : float or None
@@ -85,6 +87,11 @@ class Data(Section):
                 "them"
             )
         return self
+
+    @property
+    def has_outline(self) -> bool:
+        """Whether the area is polygons, beyond which no pixel counts."""
+        return isinstance(self.area, str)
 
     @field_validator("area")
     @classmethod

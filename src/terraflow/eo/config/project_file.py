@@ -93,20 +93,21 @@ def read_recorded(values: Mapping[str, Any]) -> ProjectConfig:
     """Read the configuration that a model or a run recorded, also one of another version.
 
     Keys that this version does not know are left aside, and keys that the older one did not know
-    take their defaults.
+    take their defaults, or what a section says that they meant before there was one.
 
     Raises
     ------
     ValueError
         A value is of the wrong type, or a key without a default is missing.
     """
-    return ProjectConfig.model_validate(_known(values, ProjectConfig))
+    recorded = {"features": {}} | dict(values)
+    return ProjectConfig.model_validate(_known(recorded, ProjectConfig))
 
 
 def _known(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     """Drop the keys that a model of pydantic does not know, at every depth."""
     names = set(model.model_fields) | set(getattr(model, "FORMER", {}))
-    kept = {}
+    kept = dict(getattr(model, "UNRECORDED", {}))
     for key, value in values.items():
         if key not in names:
             continue

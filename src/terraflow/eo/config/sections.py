@@ -89,6 +89,12 @@ class Features(Section):
         Periods: of each year, or over all years. Seasons are DJF, MAM, JJA, SON.
     percentile : float
         Of the clear values in a period; 50 is the median.
+    max_gap_days : float or None
+        A pixel that is not clear in a period gets its value from the clear periods before and
+        after, of which the nearer lies at most so many days away, from middle to middle; farther
+        ones leave it without that feature. 92 days are a season: what grows looks otherwise in the
+        next but one. None, of models from before 0.2, is without limit and knows no turn of the
+        year.
     statistics : list
         Over all clear values in time; "p10" is the 10th percentile.
     indices : list of str
@@ -102,8 +108,12 @@ class Features(Section):
         every composite and statistic and of the layers.
     """
 
+    #: What a record means that lacks a key.
+    UNRECORDED: ClassVar[dict[str, Any]] = {"max_gap_days": None}
+
     composites: Literal["month", "month_of_year", "season", "season_of_year", "whole"] = "month"
     percentile: float = Field(50, ge=0, le=100)
+    max_gap_days: float | None = Field(92, gt=0, allow_inf_nan=False)
     statistics: list[Annotated[str, AfterValidator(_statistic)]] = [
         "max",
         "std",
@@ -112,6 +122,14 @@ class Features(Section):
     constants: dict[str, float] = {}
     layers: dict[str, Address] = {}
     neighbourhood: list[Annotated[int, Field(ge=3)]] = []
+
+    @property
+    def gap_text(self) -> str:
+        """What is told of pixels that [features] max_gap_days costs."""
+        return (
+            f"have no features: in some period they are not clear within {self.max_gap_days:g} "
+            "days ([features] max_gap_days)"
+        )
 
     @field_validator("indices", "statistics", "neighbourhood")
     @classmethod

@@ -6,49 +6,23 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import xarray as xr
 
-__all__ = ["composite", "fill_gaps", "percentile", "period_labels", "span", "statistic"]
+from terraflow.eo.features.periods import YEAR_DAYS, period_days
 
-SEASONS = {1: "DJF", 2: "MAM", 3: "JJA", 4: "SON"}
+__all__ = ["clear_observations", "composite", "fill_gaps", "percentile", "statistic"]
 
-
-def period_labels(times: npt.ArrayLike, composites: str) -> list[str]:
-    """Name the period of each date.
-
-    Parameters
-    ----------
-    times : array-like of datetime64
-    composites : {"month", "month_of_year", "season", "season_of_year", "whole"}
-        Seasons are of the meteorological year: December counts to the winter of the next year.
-
-    Returns
-    -------
-    list of str
-        As 2024-04, 04, 2024-MAM, MAM, all.
-    """
-    return [_label(period, composites) for period in _periods(times, composites)]
-
-
-def span(times: npt.ArrayLike, composites: str) -> list[str]:
-    """List all periods from the first to the last date, those without a date included."""
-    if composites == "whole":
-        return ["all"]
-    periods = _periods(times, composites)
-    if composites.endswith("of_year"):
-        numbers = sorted(_number(period) for period in periods)
-        names = {
-            _number(p): _label(p, composites)
-            for p in pd.period_range("2000-01", periods=12, freq=periods.freqstr)
-        }
-        return [names[number] for number in range(numbers[0], numbers[-1] + 1)]
-    every = pd.period_range(periods.min(), periods.max(), freq=periods.freqstr)
-    return [_label(period, composites) for period in every]
+Images = npt.NDArray[np.float32]
 
 
 def composite(
-    values: xr.DataArray, labels: Sequence[str], periods: Sequence[str], q: float
+    values: xr.DataArray,
+    labels: Sequence[str],
+    periods: Sequence[str],
+    *,
+    q: float,
+    composites: str,
+    max_gap_days: float | None,
 ) -> xr.DataArray:
     """Take a percentile per period, and fill gaps between periods.
 
@@ -59,14 +33,20 @@ def composite(
     labels : sequence of str
         Period of each date.
     periods : sequence of str
-        Periods wanted, in order.
+        Periods wanted.
     q : float
         Percentile, 0-100; 50 is the median.
+    composites : str
+        Kind of the periods, as `period_labels` takes it.
+    max_gap_days : float or None
+        Farthest that a period that is filled lies from a clear one of the same pixel, in days from
+        middle to middle. None, of models from before this was a rule: as far as it may be, period
+        by period, and never from the end of a year to its beginning.
 
     Returns
     -------
     DataArray, shape (period, y, x), float32
-        NaN only where a pixel is never clear in any of the periods.
+        NaN where a pixel is clear in no period that is near enough.
     """
     result = np.empty((len(periods), *values.shape[1:]), dtype="float32")
     for i, period in enumerate(periods):
@@ -74,8 +54,27 @@ def composite(
             image for image, label in zip(values.values, labels, strict=True) if label == period
         ]
         result[i] = percentile(chosen, q) if chosen else np.nan
-    located = xr.DataArray(result, dims=("period", *values.dims[1:]))
-    return fill_gaps(located) if len(periods) > 1 else located
+    filled = _filled(result, periods, composites, max_gap_days)
+    return xr.DataArray(filled, dims=("period", *values.dims[1:]))
+
+
+def clear_observations(cube: xr.Dataset) -> npt.NDArray[np.uint16]:
+    """Count the dates on which a pixel is clear in all bands.
+
+    Parameters
+    ----------
+    cube : Dataset
+        Bands, dims (time, y, x), float32, NaN where not clear.
+
+    Returns
+    -------
+    ndarray, shape (y, x), uint16
+    """
+    clear = np.logical_and.reduce(
+        [np.isfinite(band.transpose("time", "y", "x").values) for band in cube.values()]
+    )
+    count: npt.NDArray[np.uint16] = clear.sum(axis=0, dtype="uint16")
+    return count
 
 
 def statistic(values: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]:
@@ -139,46 +138,77 @@ def percentile(
     return between
 
 
-def fill_gaps(composites: xr.DataArray) -> xr.DataArray:
-    """Fill missing periods linearly from the periods around them, at both ends from the nearest.
+def fill_gaps(
+    composites: Images,
+    days: npt.ArrayLike | None = None,
+    *,
+    max_gap_days: float = np.inf,
+    around: bool = False,
+) -> Images:
+    """Fill missing periods linearly in time from the periods before and after them.
+
+    Before the first and after the last period of a pixel its nearest stands in.
 
     Parameters
     ----------
-    composites : DataArray, with a dimension "period" of equal steps
-        NaN is missing.
+    composites : ndarray, shape (period, pixel) or (period, y, x), float32
+        In order of time; NaN is missing.
+    days : array-like of float, shape (period,)
+        Time of each; by default they are a day apart.
+    max_gap_days : float
+        What has no value within so many days stays missing.
+    around : bool
+        Whether the days are those of a year, whose last day is the neighbour of its first.
 
     Returns
     -------
-    DataArray, same shape
-        NaN only where all periods are missing.
+    ndarray, same shape, float32
     """
-    if not bool(composites.isnull().any()):
+    missing = ~np.isfinite(composites).all(axis=0)
+    if len(composites) < 2 or not missing.any():
         return composites
-    step = xr.DataArray(np.arange(composites.sizes["period"], dtype="float32"), dims="period")
-    known = step.where(composites.notnull())
-    before, after = composites.ffill("period"), composites.bfill("period")
-    since, until = step - known.ffill("period"), known.bfill("period") - step
+    at = np.asarray(range(len(composites)) if days is None else days, dtype="float64")
+    gappy, filled = composites[:, missing], composites.copy()
+    before, since = _look_back(gappy, at, around=around)
+    after, until = (side[::-1] for side in _look_back(gappy[::-1], -at[::-1], around=around))
     gap = since + until
-    weight = (since / gap).where(gap > 0, 0)
-    return (before + (after - before) * weight).fillna(before).fillna(after)
+    with np.errstate(invalid="ignore"):  # infinitely far from one or both
+        weight = np.where(gap > 0, since / gap, 0)
+        between = before + (after - before) * weight
+    between = np.where(np.isinf(since), after, np.where(np.isinf(until), before, between))
+    near = np.minimum(since, until) <= max_gap_days
+    filled[:, missing] = np.where(near, between, np.float32(np.nan))
+    return filled
 
 
-def _periods(times: npt.ArrayLike, composites: str) -> pd.PeriodIndex:
-    # a year of quarters that ends in November has the seasons as its quarters
-    freq = "Q-NOV" if composites.startswith("season") else "M"
-    return pd.DatetimeIndex(np.asarray(times)).to_period(freq)
+def _look_back(
+    images: Images, days: npt.NDArray[np.floating], *, around: bool
+) -> tuple[Images, Images]:
+    """Give the latest value up to each day, and how many days ago it was; infinite for never."""
+    value = np.full(images.shape[1:], np.nan, dtype="float32")
+    when = np.full(images.shape[1:], -np.inf, dtype="float32")
+    values, since = np.empty_like(images), np.empty_like(images)
+    turns = [-YEAR_DAYS, 0] if around else [0]
+    for turn in turns:
+        for i, (image, day) in enumerate(zip(images, days, strict=True)):
+            known = np.isfinite(image)
+            value, when = np.where(known, image, value), np.where(known, day + turn, when)
+            values[i], since[i] = value, day + turn - when
+    return values, since.astype("float32")
 
 
-def _number(period: pd.Period) -> int:
-    return int(period.month if period.freqstr == "M" else period.quarter)
-
-
-def _label(period: pd.Period, composites: str) -> str:
-    if composites == "whole":
-        return "all"
-    if composites == "month":
-        return str(period.strftime("%Y-%m"))
-    if composites == "month_of_year":
-        return f"{period.month:02}"
-    season = SEASONS[period.quarter]
-    return season if composites == "season_of_year" else f"{period.qyear}-{season}"
+def _filled(
+    images: Images, periods: Sequence[str], composites: str, max_gap_days: float | None
+) -> Images:
+    """Fill gaps between periods by their place in time, or, as before it was known, by order."""
+    if max_gap_days is None:
+        return fill_gaps(images)
+    days = np.array(period_days(periods, composites))
+    order = np.argsort(days, kind="stable")
+    filled = fill_gaps(
+        images[order],
+        days[order],
+        max_gap_days=max_gap_days,
+        around=composites.endswith("of_year"),
+    )
+    return filled[np.argsort(order)]

@@ -6,21 +6,32 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pystac
+import shapely
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import BoundingBox
+from pyproj import Transformer
 from pyproj.exceptions import CRSError
+from rasterio.features import rasterize
+from shapely.affinity import translate
+from shapely.geometry import box
+from shapely.geometry.base import BaseGeometry
 
 from terraflow.console import command
 from terraflow.eo.config.imagery import Grid
 from terraflow.errors import ConfigError, DataError
 
-__all__ = ["crs_name", "native_geobox", "project_grid", "windows"]
+__all__ = ["area_on_grid", "centres_inside", "crs_name", "native_geobox", "project_grid", "windows"]
 
 #: In pixels: edges this near to a pixel's edge lie on it.
 TOLERANCE_PX = 1e-3
+#: Longest straight piece of an outline in degrees: 1.1 km, whose chord in any CRS of the region is
+#: off by centimetres.
+PIECE_DEG = 0.01
 
 
 def native_geobox(item: pystac.Item, asset: str) -> GeoBox:
@@ -98,6 +109,51 @@ def project_grid(items: Sequence[pystac.Item], asset: str, grid: Grid) -> GeoBox
     return GeoBox((bottom - top, right - left), affine * Affine.translation(left, top), crs)
 
 
+def area_on_grid(area: BaseGeometry, geobox: GeoBox) -> BaseGeometry:
+    """Transform polygons to the CRS of a grid, cut to what lies around it.
+
+    Parameters
+    ----------
+    area : geometry
+        In degrees (EPSG:4326), its edges straight in longitude and latitude, as RFC 7946 means
+        them; cut at the antimeridian where it crosses it.
+
+    Returns
+    -------
+    geometry
+        In the CRS of the grid; empty where the area does not reach it.
+    """
+    crs = str(geobox.crs)
+    near = _around(geobox, Transformer.from_crs(crs, "EPSG:4326", always_xy=True))
+    if near is not None:
+        # the grid may lie on both sides of the antimeridian
+        turns = [translate(area, turn) for turn in (-360, 0, 360)]
+        area = shapely.union_all([shapely.intersection(turned, near) for turned in turns])
+    to_grid = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    return shapely.transform(
+        shapely.segmentize(area, PIECE_DEG),
+        lambda places: np.column_stack(to_grid.transform(places[:, 0], places[:, 1])),
+    )
+
+
+def centres_inside(area: BaseGeometry, geobox: GeoBox) -> npt.NDArray[np.bool_]:
+    """Tell the pixels whose centre lies in polygons: bool, shape (y, x).
+
+    Parameters
+    ----------
+    area : geometry
+        In the CRS of the grid, as `area_on_grid` gives it.
+    """
+    near = shapely.intersection(area, box(*geobox.pad(1).boundingbox.bbox))
+    if near.is_empty:
+        return np.zeros(geobox.shape, bool)
+    burnt = rasterize(
+        [(near, 1)], out_shape=geobox.shape, transform=geobox.affine, fill=0, dtype="uint8"
+    )
+    inside: npt.NDArray[np.bool_] = burnt == 1
+    return inside
+
+
 def windows(geobox: GeoBox, side_px: int) -> list[tuple[slice, slice]]:
     """Cut a grid into tiles, row by row: slices of rows and columns."""
     return [
@@ -112,6 +168,20 @@ def crs_name(crs: CRS | None) -> str:
     if crs is None:
         return "no CRS"
     return f"EPSG:{crs.epsg}" if crs.epsg else str(crs.proj.name)
+
+
+def _around(geobox: GeoBox, to_degrees: Transformer) -> BaseGeometry | None:
+    """Box around a grid in degrees, of which longitudes may pass 180; None where it has none."""
+    side = max(geobox.shape) * abs(geobox.affine.a)
+    edge = shapely.segmentize(box(*geobox.boundingbox.bbox), side / 20)
+    x, y = np.array(edge.exterior.coords).T
+    longitude, latitude = to_degrees.transform(x, y)
+    middle = to_degrees.transform(x.mean(), y.mean())[0]
+    longitude = (longitude - middle + 180) % 360 - 180 + middle
+    bounds = longitude.min(), latitude.min(), longitude.max(), latitude.max()
+    if not all(map(math.isfinite, bounds)) or bounds[2] - bounds[0] > 180:
+        return None  # around a pole, or beyond the globe
+    return box(*bounds).buffer(0.1)
 
 
 def _crs(text: str) -> CRS:

@@ -15,14 +15,16 @@ from rasterio.vrt import WarpedVRT
 from scipy.ndimage import uniform_filter
 
 from terraflow.eo.config.sections import Features
-from terraflow.eo.features.composites import composite, period_labels, statistic
+from terraflow.eo.features.composites import composite, statistic
 from terraflow.eo.features.indices import add_indices
 from terraflow.eo.features.own import compute_own
-from terraflow.eo.features.recipe import FeatureFunction
+from terraflow.eo.features.periods import period_labels
+from terraflow.eo.features.recipe import FeatureFunction, FeatureRecipe
 from terraflow.errors import DataError
 
 __all__ = [
     "compute_features",
+    "count_gaps",
     "feature_names",
     "halo_px",
     "neighbourhood",
@@ -52,6 +54,21 @@ def feature_names(bands: Sequence[str], features: Features, periods: Sequence[st
     return plain + around
 
 
+def count_gaps(values: xr.DataArray, recipe: FeatureRecipe, periods: Sequence[str]) -> int:
+    """Count pixels that are clear in one period, and in another too far from one to be filled.
+
+    Parameters
+    ----------
+    values : DataArray, shape (feature, y, x), float32
+        As `compute_features` gives them.
+    """
+    features = recipe.features
+    step = len(periods) + len(features.statistics)
+    firsts = range(0, step * len(series_names(list(recipe.bands), features)), step)
+    known = np.isfinite([values.values[first : first + len(periods)] for first in firsts])
+    return int((known.any(axis=1) & ~known.all(axis=1)).any(axis=0).sum())
+
+
 def halo_px(features: Features) -> int:
     """Pixels around a window that its features need."""
     return max(features.neighbourhood, default=1) // 2
@@ -67,7 +84,7 @@ def compute_features(
     """Compute all features of a grid.
 
     Per band and index: a percentile of the clear values per period, gaps between periods filled
-    linearly in time and at both ends with the nearest period, and statistics of the clear values
+    linearly in time as far as [features] max_gap_days reaches, and statistics of the clear values
     over all dates. Then layers that do not change, then means and standard deviations around each,
     then what the project's own functions compute.
 
@@ -76,8 +93,8 @@ def compute_features(
     cube : Dataset
         Bands, dims (time, y, x), float32, NaN where not clear.
     periods : sequence of str
-        Of the composites; `composites.span` lists those of the dates. Dates outside of them are
-        left out of everything.
+        Of the composites; `periods.observed_periods` lists those of the dates. Dates outside of
+        them are left out of everything.
     layers : mapping
         Name to ndarray, shape (y, x), float32, NaN nodata, on the cube's grid.
     own : sequence of callable
@@ -101,7 +118,16 @@ def compute_features(
     every = add_indices(cube, features.indices, features.constants)
     for values in every.values():
         series = values.transpose("time", "y", "x").compute()
-        images += list(composite(series, labels, periods, features.percentile).values)
+        images += list(
+            composite(
+                series,
+                labels,
+                periods,
+                q=features.percentile,
+                composites=features.composites,
+                max_gap_days=features.max_gap_days,
+            ).values
+        )
         images += [statistic(series.values, name) for name in features.statistics]
     images += [(layers or {})[name] for name in features.layers]
     plain = list(images)

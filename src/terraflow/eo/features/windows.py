@@ -11,20 +11,24 @@ from typing import TypeVar
 
 import dask
 import numpy as np
+import numpy.typing as npt
 import pystac
 import rasterio
+import shapely
 import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from terraflow.console import command, progress
 from terraflow.eo.features import grid
-from terraflow.eo.features.composites import period_labels, span
+from terraflow.eo.features.composites import clear_observations
 from terraflow.eo.features.cube import find_unreadable, load_clear
 from terraflow.eo.features.indices import check_indices
 from terraflow.eo.features.own import function_name, own_names
+from terraflow.eo.features.periods import far_periods, observed_periods, period_labels
 from terraflow.eo.features.pixel import (
     compute_features,
+    count_gaps,
     feature_names,
     halo_px,
     read_layer,
@@ -33,7 +37,7 @@ from terraflow.eo.features.pixel import (
 from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.eo.images.assets import find_images
 from terraflow.eo.images.local_files import UNDATED
-from terraflow.eo.images.selection import item_time
+from terraflow.eo.images.selection import item_area, item_time
 from terraflow.errors import ConfigError, DataError, NothingToDoError
 from terraflow.storage import Storage
 
@@ -57,17 +61,22 @@ class FeatureSource:
         In the order of time and id.
     periods : sequence of str, optional
         Of the composites; a model's, so that a map has the features of the training. Without
-        them: all from the first to the last date.
+        them: those in which an item lies.
 
     Attributes
     ----------
     geobox : GeoBox
         Grid of the whole area.
+    area : geometry or None
+        Polygons that the items were ingested for, in the CRS of the grid: beyond them all features
+        are NaN. None is no limit.
     names : list of str
         Features, in order.
     periods : list of str
     missing_periods : list of str
         Of these, the ones of which there is no item; they are filled from the others.
+    far_periods : list of str
+        Of these, the ones that are too far from the others to be filled.
 
     Raises
     ------
@@ -105,10 +114,15 @@ class FeatureSource:
                 'need; set [features] composites = "whole", or a [data] name_pattern that finds it.'
             )
         self.geobox = grid.project_grid(self.items, recipe.bands[bands[0]], recipe.grid)
+        outline = item_area(self.items, storage)
+        self.area = None if outline is None else grid.area_on_grid(outline, self.geobox)
         times = [np.datetime64(item_time(item).replace(tzinfo=None), "ns") for item in self.items]
-        self.periods = list(periods or span(times, features.composites))
+        self.periods = list(periods or observed_periods(times, features.composites))
         present = set(period_labels(times, features.composites))
         self.missing_periods = [period for period in self.periods if period not in present]
+        self.far_periods = far_periods(
+            sorted(present), self.periods, features.composites, features.max_gap_days
+        )
         if len(self.missing_periods) == len(self.periods):
             first, last = str(min(times))[:10], str(max(times))[:10]
             raise NothingToDoError(
@@ -132,14 +146,25 @@ class FeatureSource:
         return [name for name in self.names if name not in told]
 
     def windows(self) -> list[Window]:
-        """Cut the grid into tiles, row by row."""
+        """Cut the grid into tiles, row by row; without those that the area does not reach."""
         series = len(series_names(list(self.recipe.bands), self.recipe.features))
         layers = max(series * len(self.items), 2 * len(self.names))
         large = self.geobox.height * self.geobox.width > LARGE_AREA * WINDOW_PX**2
         side = WINDOW_PX * (2 if large else 1)
         while side > 64 and layers * side**2 * 4 > WINDOW_BYTES:
             side //= 2
-        return [Window.from_slices(*slices) for slices in grid.windows(self.geobox, side)]
+        every = grid.windows(self.geobox, side)
+        if self.area is not None:
+            shapely.prepare(self.area)
+            every = [s for s in every if self.area.intersects(self.geobox[s].extent.geom)]
+        return [Window.from_slices(*slices) for slices in every]
+
+    def inside(self, window: Window) -> npt.NDArray[np.bool_]:
+        """Tell the pixels of a window whose centre lies in the area: bool, shape (y, x)."""
+        (top, bottom), (left, right) = window.toranges()
+        if self.area is None:
+            return np.ones((bottom - top, right - left), bool)
+        return grid.centres_inside(self.area, self.geobox[top:bottom, left:right])
 
     def cube(self, window: Window) -> xr.Dataset:
         """Load a window and what its neighbourhoods need around it: dims (time, y, x), float32."""
@@ -167,12 +192,27 @@ class FeatureSource:
                 "order are expected of every cube."
             )
         inner = {"y": slice(halo, halo + window.height), "x": slice(halo, halo + window.width)}
-        return values.isel(inner)
+        return self._limited(values.isel(inner), window)
 
     def compute(self, window: Window) -> xr.DataArray:
         """Load a window and compute its features: (feature, y, x), float32, NaN nodata."""
         with self.storage.gdal():
             return self.features(self.cube(window), window)
+
+    def count_gaps(self, values: xr.DataArray) -> int:
+        """Count pixels of a window's features that [features] max_gap_days costs."""
+        return count_gaps(values, self.recipe, self.periods)
+
+    def clear_observations(self, cube: xr.Dataset, window: Window) -> npt.NDArray[np.uint16]:
+        """Count the dates on which each pixel of a window's cube is clear: uint16, shape (y, x).
+
+        Dates outside of the periods do not count; beyond the area it is 0.
+        """
+        halo, composites = halo_px(self.recipe.features), self.recipe.features.composites
+        within = np.isin(period_labels(cube.time.values, composites), self.periods)
+        count = clear_observations(cube.isel(time=within))
+        inner = count[halo : halo + window.height, halo : halo + window.width]
+        return np.where(self.inside(window), inner, np.uint16(0))
 
     def iterate(self, label: str) -> Iterator[tuple[Window, xr.DataArray]]:
         """Give every window with its features, in order, with a progress bar."""
@@ -222,6 +262,11 @@ class FeatureSource:
             raise DataError(
                 f"{name} can't be read: {why}; check that the file is whole and can be reached."
             ) from error
+
+    def _limited(self, values: xr.DataArray, window: Window) -> xr.DataArray:
+        if self.area is None:
+            return values
+        return values.where(xr.DataArray(self.inside(window), dims=("y", "x")))
 
     def _around(self, window: Window) -> GeoBox:
         (top, bottom), (left, right) = window.toranges()

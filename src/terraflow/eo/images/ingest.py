@@ -26,7 +26,7 @@ from terraflow.eo.images.download import Copy, Downloader
 from terraflow.eo.images.local_files import UNDATED, find_files
 from terraflow.eo.images.places import project_root
 from terraflow.eo.images.search import find_items, sign
-from terraflow.eo.images.selection import bounds_text, read_area, select
+from terraflow.eo.images.selection import AREA, bounds_text, outline_file, read_area, select
 from terraflow.eo.images.simulate import make_area
 from terraflow.errors import DataError
 from terraflow.storage import Storage, join
@@ -77,6 +77,8 @@ def ingest(config: ProjectConfig, storage: Storage) -> Images:
     area = read_area(config.data, storage)
     bounds = area.bounds if area is not None else None
     root = project_root(config.name, storage)
+    if area is not None and config.data.has_outline:
+        storage.write(*outline_file(area, root))
     tasks = _plan(config, storage, area)
     downloader = Downloader(storage, bounds, sign=lambda href: sign(href, config.data))
     copied = _copy(tasks, downloader)
@@ -141,7 +143,12 @@ def _plan(config: ProjectConfig, storage: Storage, area: BaseGeometry | None) ->
     items = _find_sources(config, storage, area)
     mask = [config.cloud_mask.asset] if config.cloud_mask else []
     images = find_images(items, [*config.data.bands.values(), *mask])
-    return [_Task(root, item, these, bounds) for item, these in zip(items, images, strict=True)]
+    outline = ""
+    if area is not None and config.data.has_outline:
+        outline, _ = outline_file(area, root)
+    return [
+        _Task(root, item, these, bounds, outline) for item, these in zip(items, images, strict=True)
+    ]
 
 
 def step(project: Configured, inputs: Mapping[str, Any]) -> Images:
@@ -175,15 +182,21 @@ class _Task:
     """One item to copy; its names tell what is copied from where, and of which area."""
 
     def __init__(
-        self, root: str, item: pystac.Item, images: Sequence[Image], bounds: Bounds | None
+        self,
+        root: str,
+        item: pystac.Item,
+        images: Sequence[Image],
+        bounds: Bounds | None,
+        outline: str = "",
     ) -> None:
         self.item = item
+        self.properties = _kept(item.properties) | ({AREA: outline} if outline else {})
         folder = join(root, "images", _slug(item.id))
         self.images = {
             join(folder, f"{_slug(image.key)}-{_hash(_name(image), bounds)}.tif"): image
             for image in images
         }
-        told = (list(self.images), item.properties, item.datetime)
+        told = (list(self.images), item.properties, item.datetime, *([outline] if outline else []))
         self.uri = join(root, "items", f"{_slug(item.id)}-{_hash(*told)}.json")
 
     def document(self, copies: dict[str, Copy]) -> bytes:
@@ -197,7 +210,7 @@ class _Task:
             geometry=mapping(box(*bounds)),
             bbox=list(bounds),
             datetime=source.datetime,
-            properties=_kept(source.properties),
+            properties=self.properties,
             stac_extensions=[
                 *(e for e in source.stac_extensions if not any(r in e for r in REPLACED)),
                 *EXTENSIONS,

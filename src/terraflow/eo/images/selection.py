@@ -1,21 +1,34 @@
-"""Which items: by area, dates, cloud cover and number."""
+"""Which items: by area, dates, cloud cover and number; and the area that they were taken for."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import pystac
 import shapely
-from shapely.geometry import box, shape
+from shapely.geometry import box, mapping, shape
 from shapely.geometry.base import BaseGeometry
 
 from terraflow.eo.config.imagery import Data
 from terraflow.errors import DataError, StorageError
-from terraflow.storage import Storage
+from terraflow.storage import Storage, join
 
-__all__ = ["bounds_text", "item_time", "period_text", "read_area", "select"]
+__all__ = [
+    "AREA",
+    "bounds_text",
+    "item_area",
+    "item_time",
+    "outline_file",
+    "period_text",
+    "read_area",
+    "select",
+]
+
+#: Property of an item that was ingested for polygons: URI of their GeoJSON in the store.
+AREA = "terraflow:area"
 
 
 def read_area(data: Data, storage: Storage) -> BaseGeometry | None:
@@ -52,6 +65,50 @@ def read_area(data: Data, storage: Storage) -> BaseGeometry | None:
     if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
         raise _wrong_area(data.area, f"lies at {bounds_text(area.bounds)}, which are no degrees")
     return area
+
+
+def outline_file(area: BaseGeometry, root: str) -> tuple[str, bytes]:
+    """Name and write polygons for the store, beside the items that are ingested for them.
+
+    Parameters
+    ----------
+    area : geometry
+        In degrees (EPSG:4326).
+    root : str
+        URI of the project's part of the store.
+
+    Returns
+    -------
+    uri, document : str, bytes
+        GeoJSON; the same for the same polygons.
+    """
+    document = json.dumps(mapping(area), sort_keys=True).encode()
+    return join(root, f"area-{hashlib.sha256(document).hexdigest()[:12]}.geojson"), document
+
+
+def item_area(items: Sequence[pystac.Item], storage: Storage) -> BaseGeometry | None:
+    """Read the polygons that items were ingested for.
+
+    Returns
+    -------
+    geometry or None
+        In degrees (EPSG:4326); None where no item names any: all of their pixels count.
+
+    Raises
+    ------
+    DataError
+        Items were ingested for unlike areas, so that no one area can be told.
+    StorageError
+        The polygons can't be read.
+    """
+    found = {item.properties.get(AREA): item.id for item in items}
+    if len(found) > 1:
+        raise DataError(
+            f"Items {' and '.join(list(found.values())[:2])} were ingested for {len(found)} areas; "
+            "one is expected; ingest them for one [data] area."
+        )
+    uri = next(iter(found), None)
+    return shape(json.loads(storage.read(uri))) if uri else None
 
 
 def select(

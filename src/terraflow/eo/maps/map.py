@@ -87,6 +87,12 @@ def make_map(model: LoadedModel, items_uri: str, storage: Storage, *, output: st
     check_features(source.names, model)
     if missing := source.missing_periods:
         covered = len(model.info.periods) - len(missing)
+        if far := source.far_periods:
+            raise NothingToDoError(
+                f"The items lie in {covered} of the model's {len(model.info.periods)} periods, and "
+                f"{', '.join(far)} are more than {model.recipe.features.max_gap_days:g} days away, "
+                "the max_gap_days of its [features]; take items of more periods."
+            )
         say(
             f"The items lie in {covered} of the model's {len(model.info.periods)} periods; the "
             f"others ({', '.join(missing)}) are filled from them."
@@ -166,16 +172,18 @@ def _write(
 ) -> None:
     """Predict all windows into a COG, by way of a plain GeoTIFF beside it."""
 
-    def work(window: Window) -> npt.NDArray[Any]:
-        return apply_model(model, source.compute(window))
+    def work(window: Window) -> tuple[npt.NDArray[Any], int]:
+        features = source.compute(window)
+        return apply_model(model, features), source.count_gaps(features)
 
-    plain, found = path.with_name("windows.tif"), 0
+    plain, found, gaps = path.with_name("windows.tif"), 0, 0
     with (
         create_map(plain, source.geobox, bands, model.target.dtype, origin) as file,
         threadpool_limits(limits=1, user_api="blas"),  # more would round differently
     ):
-        for window, values in source.over_windows(work, "map"):
+        for window, (values, gap) in source.over_windows(work, "map"):
             file.write(values, window=window)
+            gaps += gap
             found += int(np.count_nonzero(bands[0].is_valid(values[0])))
     if not found:
         raise NothingToDoError(
@@ -183,6 +191,8 @@ def _write(
             f"{origin.items} has all {len(source.names)} features: all are masked or nodata; "
             "check [cloud_mask], or take items of other dates."
         )
+    if gaps:
+        say(f"{gaps} pixels are nodata: they {model.recipe.features.gap_text}.")
     write_cog(plain, path, model.target.overview_resampling)
 
 

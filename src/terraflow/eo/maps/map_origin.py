@@ -11,6 +11,7 @@ import terraflow
 from terraflow.eo.built_in import DEFAULT
 from terraflow.eo.config.digests import value_digest
 from terraflow.eo.config.record import Record
+from terraflow.eo.images.selection import AREA
 from terraflow.eo.models.model import LoadedModel
 from terraflow.tracking import runs
 
@@ -123,7 +124,8 @@ def _pinned_uri(model: LoadedModel) -> str:
 def _identity(item: pystac.Item) -> list[Any]:
     """List what of an item decides on the map."""
     assets = {key: [a.href, a.extra_fields] for key, a in item.assets.items()}
-    return [item.id, str(item.datetime), assets]
+    area = item.properties.get(AREA)
+    return [item.id, str(item.datetime), assets, *([area] if area else [])]
 
 
 def _is_number(text: str) -> bool:

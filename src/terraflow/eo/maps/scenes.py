@@ -11,7 +11,7 @@ import pystac
 
 from terraflow.console import command, say, table
 from terraflow.eo.config.record import Record
-from terraflow.eo.features.composites import period_labels
+from terraflow.eo.features.periods import far_periods, period_labels
 from terraflow.eo.images.collection import read_items, write_part
 from terraflow.eo.images.local_files import UNDATED
 from terraflow.eo.images.places import collections_since, latest_collection, project_root
@@ -61,7 +61,8 @@ class Scenes(Record):
     Attributes
     ----------
     other_periods : int
-        Number of scenes that the model can't map: its composites are of other dates.
+        Number of scenes that the model can't map: its composites are of other dates, too far away
+        to be filled from these.
     """
 
     model: str
@@ -120,10 +121,12 @@ def _day(item: pystac.Item) -> date:
 
 
 def _reaches(items: Sequence[pystac.Item], model: LoadedModel) -> bool:
-    """Tell whether any item lies in a period of the model's composites."""
+    """Tell whether every period of the model's composites has an item, or is filled from one."""
     times = [np.datetime64(item_time(item).replace(tzinfo=None), "ns") for item in items]
-    labels = period_labels(times, model.recipe.features.composites)
-    return bool(set(labels) & set(model.info.periods))
+    features, periods = model.recipe.features, model.info.periods
+    labels = period_labels(times, features.composites)
+    far = far_periods(labels, periods, features.composites, features.max_gap_days)
+    return bool(set(labels) & set(periods)) and not far
 
 
 def _scene(
@@ -172,7 +175,10 @@ def show(project: OpenProject, outputs: Inputs) -> int:
     ]
     table(("scene", "images", f"map by {found.model}"), rows)
     if found.other_periods:
-        say(f"{found.other_periods} scenes more lie outside the periods of the model's composites.")
+        say(
+            f"{found.other_periods} scenes more have no images in, or near enough to, the periods "
+            "of the model's composites."
+        )
     left = [scene for scene in found.scenes if not scene.mapped]
     if left:
         example = command("map", "--model", found.model, "--items", left[-1].items)

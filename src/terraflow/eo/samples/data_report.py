@@ -12,8 +12,8 @@ from pydantic import model_validator
 
 from terraflow.eo.config.record import Record
 from terraflow.eo.config.sections import Checks, Features
-from terraflow.eo.features.composites import period_labels
 from terraflow.eo.features.indices import add_indices, index_range
+from terraflow.eo.features.periods import period_labels
 from terraflow.errors import ConfigError, DataError
 
 __all__ = ["DataReport", "Tally", "check_data", "count"]
@@ -78,6 +78,9 @@ class DataReport(Record):
         whose labels lie in the images, but on no such pixel.
     incomplete : int
         Labelled pixels that lack a feature, and are left out.
+    gaps : int
+        Pixels of the whole area that are clear in one period, and in another farther from a clear
+        one than [features] max_gap_days; they have no features.
     grid : dict
         crs, transform (six numbers, GDAL's pixel-to-world in rasterio's order) and shape (y, x).
     data_digest : str
@@ -92,6 +95,7 @@ class DataReport(Record):
     outside_range: dict[str, float]
     label_counts: dict[str, int]
     incomplete: int = 0
+    gaps: int = 0
     grid: dict[str, Any]
     data_digest: str
     simulated: bool

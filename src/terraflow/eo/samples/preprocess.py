@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import odc.geo.xr  # noqa: F401 - the accessor .odc
 import pandas as pd
+import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
@@ -94,7 +95,9 @@ def preprocess(config: ProjectConfig, hooks: Hooks, images: Images, storage: Sto
     _check_names(source.names, hooks.target)
     labels = hooks.target.read_labels(images.labels, config.labels, source.geobox, storage)
     look = _Look(config, hooks.target, source, labels)
-    sampled = _Sampled(config, label_counts=dict.fromkeys(labels.expected, 0))
+    # labels that reach the grid may all lie beyond the polygons of an area
+    expected = labels.expected if source.area is None else []
+    sampled = _Sampled(config, label_counts=dict.fromkeys(expected, 0))
     for _, seen in source.over_windows(look.at, "preprocess"):
         sampled.add(seen)
     samples, population = sampled.samples(labels, source.geobox), sampled.population.result()
@@ -134,6 +137,8 @@ def show(project: OpenProject, outputs: Inputs) -> int:
     table((target.column.removesuffix("_name").replace("_", " "), "labelled pixels"), counts)
     if report.incomplete:
         say(f"\n{report.incomplete} labelled pixels more lack a feature, and are left out.")
+    if report.gaps:
+        say(f"\n{report.gaps} pixels of the area {project.config.features.gap_text}.")
     say()
     table(("period", "clear"), [(k, f"{v:.0%}") for k, v in report.clear_share.items()])
     say(f"\n{len(report.features)} features. Samples: {outputs['samples']}")
@@ -154,6 +159,7 @@ class _Seen:
     anywhere: tuple[pd.DataFrame, npt.NDArray[np.float64]]
     label_counts: dict[str, int]
     incomplete: int
+    gaps: int
     tally: Tally
 
 
@@ -165,6 +171,7 @@ class _Sampled:
     tally: Tally = field(default_factory=Tally)
     label_counts: dict[str, int] = field(default_factory=dict)
     incomplete: int = 0
+    gaps: int = 0
     drawn: Draw = field(init=False)
     population: Draw = field(init=False)
 
@@ -176,6 +183,7 @@ class _Sampled:
         """Take in a window."""
         self.tally.add(seen.tally)
         self.incomplete += seen.incomplete
+        self.gaps += seen.gaps
         for name, size in seen.label_counts.items():
             self.label_counts[name] = self.label_counts.get(name, 0) + size
         self.drawn.add(*seen.labelled)
@@ -213,7 +221,8 @@ class _Look:
             cube = source.cube(window)
             features = source.features(cube, window)
             values, polygons = self.labels.burn(source.geobox[top:bottom, left:right])
-        known = ~np.ma.getmaskarray(values)
+        inside = source.inside(window)
+        known = ~np.ma.getmaskarray(values) & inside
         labelled = pixel_table(features, known)
         reference = self.labels.decode(np.asarray(values).ravel()[labelled.index])
         labelled.insert(2, self.target.column, reference)
@@ -224,6 +233,9 @@ class _Look:
         counts |= pd.Series(strata, dtype=object).value_counts().to_dict()
         numbers = pixel_numbers(window, config.seed, LABELLED)
         inner = cube.isel(y=slice(halo, halo + window.height), x=slice(halo, halo + window.width))
+        if source.area is not None:
+            counted = xr.DataArray(inside, dims=("y", "x"))
+            inner = inner.where(counted).assign_coords(observed=inner["observed"] & counted)
         return _Seen(
             labelled=(labelled, numbers.ravel()[labelled.index], strata),
             anywhere=random_pixels(
@@ -231,6 +243,7 @@ class _Look:
             ),
             label_counts=counts,
             incomplete=int(known.sum()) - len(labelled),
+            gaps=source.count_gaps(features),
             tally=count(inner, config.features, config.checks),
         )
 
@@ -272,6 +285,7 @@ def _report(source: FeatureSource, sampled: _Sampled, digest: str) -> DataReport
         outside_range={name: n / tally.values[name] for name, n in tally.outside.items()},
         label_counts=dict(sorted(sampled.label_counts.items())),
         incomplete=sampled.incomplete,
+        gaps=sampled.gaps,
         grid={
             "crs": str(geobox.crs),
             "transform": list(geobox.affine)[:6],

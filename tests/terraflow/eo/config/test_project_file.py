@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pydantic
 import pytest
 
 from terraflow.eo.config.imagery import Scaling
-from terraflow.eo.config.project_file import load_config, read_recorded
+from terraflow.eo.config.project_file import ProjectConfig, load_config, read_recorded
 from terraflow.errors import ConfigError
 
 MINIMAL = """
@@ -163,6 +164,17 @@ def test_read_recorded_missing_keys_take_their_defaults() -> None:
     assert config.seed == 42
     assert config.labels.field == "class_name"
     assert config.cloud_mask is None
+
+
+@pytest.mark.parametrize("features", [None, {}, {"composites": "month_of_year"}])
+def test_read_recorded_model_from_before_gaps_had_an_end_keeps_none(
+    features: dict[str, str] | None,
+) -> None:
+    recorded: dict[str, Any] = {"name": "a", "data": {"bands": {"red": "B04"}}}
+    if features is not None:
+        recorded["features"] = features
+    assert read_recorded(recorded).features.max_gap_days is None
+    assert ProjectConfig.model_validate(recorded).features.max_gap_days == 92
 
 
 def test_read_recorded_what_is_recorded_today_reads_back_the_same() -> None:

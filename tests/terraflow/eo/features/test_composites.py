@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from terraflow.eo.features.composites import (
+    clear_observations,
     composite,
     fill_gaps,
     percentile,
-    period_labels,
-    span,
     statistic,
 )
 
@@ -23,14 +23,13 @@ SERIES = hnp.arrays(
     st.tuples(st.integers(1, 8), st.just(3)),
     elements=st.one_of(st.just(np.nan), st.floats(-1, 1, width=32)),
 )
-WINTER = np.array(["2023-12-14", "2024-01-03", "2024-04-05", "2024-12-01"], "datetime64[ns]")
 
 
 @given(SERIES)
 def test_fill_gaps_is_linear_interpolation_with_the_nearest_at_the_ends(
     values: np.ndarray,
 ) -> None:
-    filled = fill_gaps(xr.DataArray(values, dims=("period", "pixel"))).values
+    filled = fill_gaps(values)
     for pixel in range(3):
         known = np.flatnonzero(np.isfinite(values[:, pixel]))
         if len(known):
@@ -38,6 +37,39 @@ def test_fill_gaps_is_linear_interpolation_with_the_nearest_at_the_ends(
             np.testing.assert_allclose(filled[:, pixel], expected, atol=1e-5)
         else:
             assert np.isnan(filled[:, pixel]).all()
+
+
+@given(SERIES, st.lists(st.integers(0, 364), min_size=8, max_size=8, unique=True))
+def test_fill_gaps_around_the_year_is_linear_interpolation_on_a_circle(
+    values: np.ndarray, days: list[int]
+) -> None:
+    at = np.sort(days[: len(values)])
+    filled = fill_gaps(values, at, around=True)
+    for pixel in range(3):
+        known = np.flatnonzero(np.isfinite(values[:, pixel]))
+        if len(known):
+            expected = np.interp(at, at[known], values[known, pixel], period=365)
+            np.testing.assert_allclose(filled[:, pixel], expected, atol=1e-5)
+        else:
+            assert np.isnan(filled[:, pixel]).all()
+
+
+@given(SERIES, st.integers(1, 5), st.booleans())
+def test_fill_gaps_reaches_no_farther_than_it_may(
+    values: np.ndarray, reach: int, around: bool
+) -> None:
+    days = np.arange(len(values))
+    filled = fill_gaps(values, days, max_gap_days=reach, around=around)
+    anyhow = fill_gaps(values, days, around=around)
+    for pixel in range(3):
+        known = np.flatnonzero(np.isfinite(values[:, pixel]))
+        for day in days:
+            apart = [abs(day - other) for other in known]
+            near = [min(d, 365 - d) if around else d for d in apart]
+            if near and min(near) <= reach:
+                assert filled[day, pixel] == anyhow[day, pixel]
+            else:
+                assert np.isnan(filled[day, pixel])
 
 
 @given(SERIES, st.integers(0, 100))
@@ -63,26 +95,51 @@ def test_statistic_percentile_by_name() -> None:
     assert statistic(values, "p10").item() == 1
 
 
-@pytest.mark.parametrize(
-    ("composites", "labels", "length"),
-    [
-        ("month", ["2023-12", "2024-01", "2024-04", "2024-12"], 13),
-        ("month_of_year", ["12", "01", "04", "12"], 12),
-        ("season", ["2024-DJF", "2024-DJF", "2024-MAM", "2025-DJF"], 5),
-        ("season_of_year", ["DJF", "DJF", "MAM", "DJF"], 2),
-        ("whole", ["all"] * 4, 1),
-    ],
-)
-def test_period_labels_and_span(composites: str, labels: list[str], length: int) -> None:
-    assert period_labels(WINTER, composites) == labels
-    assert len(span(WINTER, composites)) == length
-    assert set(labels) <= set(span(WINTER, composites))
+def composited(
+    values: list[float], labels: list[str], periods: list[str], **options: object
+) -> list[float]:
+    series = xr.DataArray(np.array(values, "float32")[:, None, None], dims=("time", "y", "x"))
+    changes: dict[str, Any] = {"composites": "month_of_year", "q": 50, "max_gap_days": 92}
+    result = composite(series, labels, periods, **changes | options)
+    found: list[float] = result.values.ravel().tolist()
+    return found
 
 
 def test_composite_takes_the_wanted_periods_in_order() -> None:
-    values = np.array([0.2, 0.4, 0.6], "float32")[:, None, None]
-    series = xr.DataArray(values, dims=("time", "y", "x"))
-    result = composite(series, ["06", "06", "08"], ["06", "07", "08", "09"], 50)
-    np.testing.assert_allclose(result.values.ravel(), [0.3, 0.45, 0.6, 0.6], atol=1e-6)
-    low = composite(series, ["06", "06", "08"], ["06"], 0)
-    np.testing.assert_allclose(low.values.ravel(), [0.2], atol=1e-6)
+    clear = ([0.2, 0.4, 0.6], ["06", "06", "08"])
+    everything = composited(*clear, ["06", "07", "08", "09"], max_gap_days=None)
+    np.testing.assert_allclose(everything, [0.3, 0.45, 0.6, 0.6], atol=1e-6)
+    np.testing.assert_allclose(composited(*clear, ["06"], q=0), [0.2], atol=1e-6)
+
+
+@pytest.mark.parametrize("periods", [["11", "12", "01"], ["01", "11", "12"]])
+def test_composite_december_lies_between_november_and_january(periods: list[str]) -> None:
+    found = composited([0.2, np.nan, 0.8], ["11", "12", "01"], periods)
+    assert found[periods.index("12")] == pytest.approx(0.5, abs=0.01)
+
+
+def test_composite_of_a_model_without_the_key_is_as_it_was() -> None:
+    periods = [f"{month:02}" for month in range(1, 13)]
+    found = composited([0.2, np.nan, 0.8], ["11", "12", "01"], periods, max_gap_days=None)
+    assert found[periods.index("12")] == pytest.approx(0.2)
+    assert found[periods.index("06")] == pytest.approx(0.5)
+
+
+def test_composite_has_nothing_where_the_nearest_clear_month_is_too_far() -> None:
+    periods = ["01", "02", "06", "11"]
+    clear = ([0.2, 0.4, np.nan, np.nan], periods)
+    found = composited(*clear, periods)
+    assert np.isnan(found[2])
+    assert found[3] == pytest.approx(0.4 - 0.2 * 274 / 335.5)
+    near = composited(*clear, periods, max_gap_days=40)
+    assert np.isnan(near[2:]).all()
+    assert np.isfinite(composited(*clear, periods, max_gap_days=183)).all()
+
+
+def test_clear_observations_count_dates_of_which_all_bands_are_clear() -> None:
+    red = np.array([[[0.1, np.nan]], [[0.1, 0.2]], [[0.3, 0.2]]], "float32")
+    nir = np.where([[[True, True]], [[False, True]], [[True, True]]], red, np.nan)
+    dims = ("time", "y", "x")
+    found = clear_observations(xr.Dataset({"red": (dims, red), "nir": (dims, nir)}))
+    assert found.dtype == "uint16"
+    assert found.tolist() == [[2, 2]]

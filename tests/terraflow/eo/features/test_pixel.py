@@ -9,10 +9,17 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
-from area import TRANSFORM, write_raster
+from area import TRANSFORM, make_project, write_raster
 from terraflow.eo.config.sections import Features
-from terraflow.eo.features.composites import span
-from terraflow.eo.features.pixel import compute_features, feature_names, neighbourhood, read_layer
+from terraflow.eo.features.periods import observed_periods
+from terraflow.eo.features.pixel import (
+    compute_features,
+    count_gaps,
+    feature_names,
+    neighbourhood,
+    read_layer,
+)
+from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.errors import DataError
 
 GRID = GeoBox((16, 16), TRANSFORM, "EPSG:32633")
@@ -28,7 +35,8 @@ def cube(values: list[float], days: list[str]) -> xr.Dataset:
 
 def compute(data: xr.Dataset, **changes: object) -> xr.DataArray:
     features = Features.model_validate(changes)
-    return compute_features(data, features, span(data.time.values, features.composites))
+    periods = observed_periods(data.time.values, features.composites)
+    return compute_features(data, features, periods)
 
 
 def test_compute_features_by_hand() -> None:
@@ -36,13 +44,12 @@ def test_compute_features_by_hand() -> None:
     features = compute(data)
     assert list(features.feature.values) == [
         "red_2024-04",
-        "red_2024-05",
         "red_2024-06",
         "red_max",
         "red_std",
     ]
     pixel = features.values[:, 1, 2]
-    np.testing.assert_allclose(pixel, [0.2, 0.4, 0.6, 0.6, np.std([0.1, 0.3, 0.2, 0.6])], rtol=1e-5)
+    np.testing.assert_allclose(pixel, [0.2, 0.6, 0.6, np.std([0.1, 0.3, 0.2, 0.6])], rtol=1e-5)
     assert features.dtype == "float32"
     assert features.odc.geobox == data.odc.geobox
 
@@ -53,10 +60,32 @@ def test_compute_features_month_of_year_joins_the_years() -> None:
     np.testing.assert_allclose(features.values[0], 0.2, rtol=1e-5)
 
 
-def test_compute_features_month_of_year_keeps_the_distance_of_missing_months() -> None:
-    features = compute(cube([0.0, 0.8], ["2024-04-01", "2024-08-01"]), composites="month_of_year")
-    assert list(features.feature.values)[:5] == [f"red_0{month}" for month in range(4, 9)]
-    np.testing.assert_allclose(features.values[:5, 0, 0], [0, 0.2, 0.4, 0.6, 0.8], atol=1e-6)
+def test_compute_features_month_of_year_has_the_months_of_a_winter_and_no_other() -> None:
+    days = ["2023-11-05", "2023-12-05", "2024-01-05", "2024-02-05"]
+    features = compute(cube([0.2, np.nan, 0.8, 0.8], days), composites="month_of_year")
+    assert list(features.feature.values)[:-2] == ["red_01", "red_02", "red_11", "red_12"]
+    np.testing.assert_allclose(features.values[:4, 0, 0], [0.8, 0.8, 0.2, 0.497], atol=1e-3)
+
+
+def test_compute_features_month_of_year_keeps_the_distance_of_months() -> None:
+    days = ["2024-04-01", "2024-05-01", "2024-08-01"]
+    features = compute(cube([0.0, np.nan, 0.8], days), composites="month_of_year")
+    share = (135 - 104.5) / (227 - 104.5)  # middles of the months
+    np.testing.assert_allclose(features.values[:3, 0, 0], [0, 0.8 * share, 0.8], rtol=1e-5)
+
+
+def test_compute_features_gap_that_is_too_long_leaves_the_feature_missing() -> None:
+    data = cube([0.0, np.nan, 0.8], ["2024-01-01", "2024-05-01", "2024-09-01"])
+    found = compute(data, composites="month_of_year")
+    assert np.isnan(found.sel(feature="red_05")).all()
+    assert np.isfinite(found.drop_sel(feature="red_05")).all()
+    recipe = FeatureRecipe.of(make_project())
+    periods = ["01", "05", "09"]
+    assert count_gaps(found, recipe, periods) == 6
+    farther = compute(data, composites="month_of_year", max_gap_days=130)
+    assert np.isfinite(farther).all()
+    assert count_gaps(farther, recipe, periods) == 0
+    assert count_gaps(farther * np.nan, recipe, periods) == 0  # never clear, which is no gap
 
 
 def test_compute_features_dates_outside_the_periods_change_nothing() -> None:

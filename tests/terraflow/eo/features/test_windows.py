@@ -93,6 +93,40 @@ def test_feature_source_names_the_models_periods_that_items_lack(
     assert (window.sel(feature="red_2024-05") == window.sel(feature="red_2024-04")).all()
 
 
+def test_feature_source_names_the_periods_that_no_item_reaches(
+    area: Area, storage: Storage
+) -> None:
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    periods = ["2024-04", "2024-07", "2024-08"]
+    assert FeatureSource(area.items, RECIPE, storage, periods).far_periods == ["2024-08"]
+    project = make_project(features={"max_gap_days": 123})
+    farther = FeatureSource(area.items, FeatureRecipe.of(project), storage, periods)
+    assert farther.far_periods == []
+
+
+def test_feature_source_counts_gaps_and_clear_observations_of_windows(
+    area: Area, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloudy = ONES.copy()
+    cloudy[2:5, 3] = 9
+    for day, mask in (("2024-01-05", ONES), ("2024-06-05", cloudy), ("2024-09-05", ONES)):
+        area.add(day, np.full((16, 16), 2000, "uint16"), mask)
+    features = {"composites": "month_of_year", "max_gap_days": 91, "neighbourhood": [3]}
+    recipe = FeatureRecipe.of(make_project(features=features))
+    monkeypatch.setattr(windows, "WINDOW_PX", 4)
+    source = FeatureSource(area.items, recipe, storage, ["01", "06"])
+    count = np.zeros((16, 16), int)
+    gaps = 0
+    for window in source.windows():
+        with storage.gdal():
+            cube = source.cube(window)
+            (top, bottom), (left, right) = window.toranges()
+            count[top:bottom, left:right] = source.clear_observations(cube, window)
+            gaps += source.count_gaps(source.features(cube, window))
+    assert gaps == 3
+    assert np.array_equal(count, np.where(cloudy == 1, 2, 1))
+
+
 def coordinates(size: int = 16) -> np.ndarray:
     """Pixels that tell where they are: a shift or a swap of axes shows."""
     rows, columns = np.mgrid[:size, :size]

@@ -12,6 +12,7 @@ import pandas as pd
 import pystac
 import pytest
 import rasterio
+from sklearn.ensemble import RandomForestClassifier
 
 from area import Area, make_project, write_raster
 from maps import CLASSES, FEATURES, files_below, known_classes, make_model, write_items
@@ -20,6 +21,7 @@ from terraflow.eo.hooks import Hooks
 from terraflow.eo.maps import map as map_step
 from terraflow.eo.maps.map import Mapped, check_output, find_map, make_map
 from terraflow.eo.models.choice import choose_model, fit
+from terraflow.eo.models.model import LoadedModel
 from terraflow.eo.project import OpenProject, Project
 from terraflow.errors import ConfigError, DataError, NothingToDoError, StorageError
 from terraflow.storage import Storage
@@ -140,6 +142,39 @@ def test_make_map_of_masked_pixels_alone_is_refused(
     ):
         make_map(make_model(), items, storage, output=str(tmp_path / "out" / "map.tif"))
     assert not (tmp_path / "out").exists()
+
+
+def of_year_model(**features: Any) -> LoadedModel:
+    """A model of January and July."""
+    project = make_project(features={"composites": "month_of_year"} | features)
+    random = np.random.default_rng(0)
+    names = ["red_01", "red_07", "red_max", "red_std"]
+    table = pd.DataFrame(random.uniform(0, 0.6, (100, 4)), columns=names)
+    forest = RandomForestClassifier(5, random_state=0, n_jobs=1).fit(table, CLASSES * 50)
+    return make_model(project, estimator=forest, info={"features": names, "periods": ["01", "07"]})
+
+
+def test_make_map_of_items_too_far_from_a_period_of_the_model_is_refused(
+    area: Area, storage: Storage, tmp_path: Path
+) -> None:
+    items, output = write_items(area), str(tmp_path / "map.tif")
+    told = r"in 1 of the model's 2 periods, and 07 are more than 92 days away, the max_gap_days"
+    with pytest.raises(NothingToDoError, match=told):
+        make_map(of_year_model(), items, storage, output=output)
+    make_map(of_year_model(max_gap_days=183), items, storage, output=output)
+
+
+def test_make_map_tells_what_gaps_cost(
+    area: Area, storage: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cloudy = np.ones((20, 24), "uint8")
+    cloudy[:2, :5] = 0
+    area.add("2024-07-05", np.full((20, 24), 3000, "uint16"), cloudy)
+    made = make_map(of_year_model(), write_items(area), storage, output=str(tmp_path / "map.tif"))
+    # the three uppermost rows are not clear in January, of these ten pixels never
+    assert "62 pixels are nodata: they have no features: in some" in capsys.readouterr().out
+    with rasterio.open(made.map) as file:
+        assert np.array_equal(file.read(1) > 0, known_classes() > 0)
 
 
 def test_make_map_stopped_half_way_leaves_nothing(

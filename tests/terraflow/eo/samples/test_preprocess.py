@@ -97,7 +97,6 @@ def test_preprocess_reports_the_data(area: Area, storage: Storage, tmp_path: Pat
     report = read_report(prepare(area, storage, tmp_path).report, storage)
     assert report.features == [
         "red_2024-04",
-        "red_2024-05",
         "red_2024-06",
         "red_max",
         "red_std",
@@ -106,6 +105,26 @@ def test_preprocess_reports_the_data(area: Area, storage: Storage, tmp_path: Pat
     assert report.value_range["red"] == pytest.approx((0.1, 0.2))
     assert report.label_counts == {"forest": 128, "water": 128}
     assert report.grid["shape"] == [16, 16]
+
+
+def test_preprocess_tells_what_gaps_cost(
+    area: Area, storage: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = ONES.copy()
+    mask[0, :5] = 9
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), mask)
+    area.add("2024-10-01", np.full((16, 16), 3000, "uint16"), ONES)
+    prepared = prepare(area, storage, tmp_path)
+    report = read_report(prepared.report, storage)
+    assert (report.gaps, report.incomplete) == (5, 5)
+    opened = OpenProject(Project("area"), make_project(), storage)
+    assert show(opened, prepared.to_dict()) == 0
+    assert (
+        "5 pixels of the area have no features: in some period they are not clear within 92 "
+        in (capsys.readouterr().out)
+    )
+    farther = prepare(area, storage, tmp_path, features={"max_gap_days": 200})
+    assert read_report(farther.report, storage).gaps == 0
 
 
 def test_preprocess_data_that_fail_the_checks_write_nothing(
