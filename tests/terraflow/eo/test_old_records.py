@@ -37,9 +37,8 @@ from terraflow.eo.models.model import LoadedModel, load_model
 from terraflow.eo.monitoring.monitor import monitor
 from terraflow.eo.promotion.promote import consider
 from terraflow.eo.samples.preprocess import Prepared, preprocess, read_report
-from terraflow.eo.targets.classes.areas import error_matrix, estimate_areas
 from terraflow.eo.targets.classes.classification import Classification
-from terraflow.eo.training.held_out import read_data_report, read_held_out
+from terraflow.eo.training.held_out import read_data_report
 from terraflow.eo.training.train import train
 from terraflow.errors import DataError
 from terraflow.settings import Settings
@@ -274,22 +273,18 @@ def test_report_old_map_and_run_give_the_areas(old: Old) -> None:
     areas = json.loads(Path(made.files["area"]).read_text())
     with rasterio.open(old.map) as file:
         mapped = np.bincount(file.read(1).ravel(), minlength=3)[1:]
-    held_out = pd.read_parquet(old.folder / "run" / "predictions.parquet")
-    matrix = error_matrix(held_out["class_name"], held_out["predicted"], CLASSES)
-    expected = estimate_areas(matrix, mapped, CLASSES, pixel_m2=100)
-    assert areas["adjusted"]
-    assert areas["samples"] == len(held_out) == 256
-    assert areas["weights"] == {"forest": 1, "water": 1}
-    for name, area in expected.classes.items():
-        assert areas["classes"][name]["mapped_m2"] == area.mapped_m2
-        assert areas["classes"][name]["area_m2"]["value"] == area.area_m2.value
-        assert areas["classes"][name]["users_accuracy"]["value"] == area.users_accuracy.value
+    assert areas["method"] == "pixel count"
+    assert [areas["classes"][name]["pixels"] for name in CLASSES] == mapped.tolist()
+    metrics = old.told["metrics"]
+    assert areas["cross_validated"]["overall_accuracy"] == metrics["overall_accuracy"]
+    for name in CLASSES:
+        told = areas["classes"][name]["cross_validated"]
+        assert told["users_accuracy"] == metrics[f"users_accuracy_{name}"]
 
 
-def test_read_held_out_old_run_has_its_label_counts(old: Old) -> None:
-    found = read_held_out(old.run_id, old.storage.settings)
+def test_read_data_report_old_run_has_its_label_counts(old: Old) -> None:
     before = read_json(old.folder / "run" / "data_report.json")
-    assert found.label_counts == before["class_sizes"]
+    assert read_data_report(old.run_id).label_counts == before["class_sizes"]
     assert read_data_report(old.run_id).record_version == 0
 
 

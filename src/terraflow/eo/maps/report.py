@@ -14,14 +14,15 @@ from terraflow.eo.config.record import Record
 from terraflow.eo.config.sections import Map
 from terraflow.eo.maps.map import find_map
 from terraflow.eo.maps.map_file import MapInfo, open_map, read_info
+from terraflow.eo.maps.validated import find_validation
 from terraflow.eo.models.model import load_model
 from terraflow.eo.project import Inputs, OpenProject
-from terraflow.eo.targets.parts import HeldOut, MapView
+from terraflow.eo.targets.parts import Accuracy, MapView
 from terraflow.eo.targets.target import Target
 from terraflow.eo.targets.vector import read_frame
-from terraflow.eo.training.held_out import read_held_out
 from terraflow.errors import DataError
 from terraflow.storage import Storage
+from terraflow.tracking import runs
 
 __all__ = ["Reported", "report", "show", "step"]
 
@@ -47,7 +48,7 @@ def report(
     section: Map,
     storage: Storage,
     *,
-    held_out: HeldOut | None = None,
+    accuracy: Accuracy | None = None,
 ) -> Reported:
     """Write the report of a map beside it; what it holds is for the target to say.
 
@@ -55,13 +56,13 @@ def report(
     ----------
     map_uri : str
         A map that `make_map` made.
-    held_out : HeldOut, optional
-        By default what the map's run held out.
+    accuracy : Accuracy, optional
+        By default the scores of the map's run, and what a probability sample of the map told.
 
     Raises
     ------
     DataError
-        The file is no map, its CRS has no unit of length, or it is of another target.
+        The file is no map, its CRS has no place on Earth, or it is of another target.
     ConfigError, ServiceError
         Its run is not there, or MLflow does not answer.
     StorageError
@@ -73,8 +74,7 @@ def report(
             f"{map_uri} is a map of {info.origin.target}, and this project's target is "
             f"{target.name}; report it in the project that made it."
         )
-    pixel_m2 = _pixel_m2(map_uri, info)
-    held_out = held_out or read_held_out(info.origin.run_id, storage.settings)
+    accuracy = accuracy or _accuracy(map_uri, info.origin.run_id, storage)
     with open_map(map_uri, storage) as file:
         values = file.read(1)
     view = MapView(
@@ -82,12 +82,12 @@ def report(
         bands=info.bands,
         crs=info.crs,
         transform=info.transform,
-        pixel_m2=pixel_m2,
+        uri=map_uri,
         origin=info.origin.to_tags(),
         thumbnail=_thumbnail(map_uri, info, storage),
         areas=lambda: read_frame(section.areas, storage, what="Areas") if section.areas else None,
     )
-    made = target.report(view, held_out, section)
+    made = target.report(view, accuracy, section)
     uris = {}
     with storage.scratch() as folder:
         for name, (ending, write) in made.files.items():
@@ -96,15 +96,11 @@ def report(
     return Reported(files=uris, table=made.table)
 
 
-def _pixel_m2(map_uri: str, info: MapInfo) -> float:
-    if not info.crs or not info.crs.is_projected:
-        crs = info.crs.to_string()[:40] if info.crs else "no CRS"
-        raise DataError(
-            f"{map_uri} lies in {crs}, whose pixels have no area in square metres; map again with "
-            "a projected [grid] crs, best an equal-area one."
-        )
-    metres = float(info.crs.linear_units_factor[1])
-    return abs(float(info.transform.determinant)) * metres**2
+def _accuracy(map_uri: str, run_id: str, storage: Storage) -> Accuracy:
+    """Collect what is known of a map's errors."""
+    scores = dict(runs.find_run(storage.settings, run_id).data.metrics)
+    found, remark = find_validation(map_uri, storage)
+    return Accuracy(scores, found.estimates if found else None, remark)
 
 
 def _thumbnail(map_uri: str, info: MapInfo, storage: Storage) -> Callable[[int], npt.NDArray[Any]]:

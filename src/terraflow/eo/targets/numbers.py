@@ -16,9 +16,9 @@ from odc.geo.geobox import GeoBox
 from terraflow.eo.config.sections import Labels, Map
 from terraflow.eo.targets.figures import number_figure
 from terraflow.eo.targets.parts import (
+    Accuracy,
     Band,
     Floats,
-    HeldOut,
     MapView,
     ReportFiles,
     Sums,
@@ -149,9 +149,9 @@ class Numbers(Target):
         del levels, section
         return [Band(self.name, f"Predicted {self.quantity}", unit=self.unit, nodata=np.nan)]
 
-    def report(self, view: MapView, held_out: HeldOut, section: Map) -> ReportFiles:
+    def report(self, view: MapView, accuracy: Accuracy, section: Map) -> ReportFiles:
         """Make a table of the mean of each area of [map] areas, and a quicklook."""
-        del held_out
+        del accuracy
         where = (view.crs, view.transform, view.areas(), section.areas_field)
         areas = mean_per_area(view.values, *where)
         rows = [(a.area, str(a.pixels), f"{a.mean:.2f}") for a in areas.itertuples()]

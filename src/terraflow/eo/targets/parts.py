@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from affine import Affine
 from geopandas import GeoDataFrame
 from odc.geo.geobox import GeoBox
@@ -17,14 +17,15 @@ from rasterio.crs import CRS
 from rasterio.transform import array_bounds
 
 from terraflow.eo.targets.calibration import Calibration
+from terraflow.eo.targets.pixel_areas import PixelAreas
 from terraflow.errors import DataError
 
 __all__ = [
+    "Accuracy",
     "Band",
     "Card",
     "Evaluation",
     "Floats",
-    "HeldOut",
     "LabelSource",
     "MapView",
     "NotComparableError",
@@ -150,19 +151,22 @@ class Card:
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """What a run held out.
+class Accuracy:
+    """What is known of a map's errors.
 
     Attributes
     ----------
-    table : DataFrame
-        Columns x, y (in the CRS of the grid), block, the target's column and "predicted".
-    label_counts : dict
-        Stratum to the labelled pixels that its samples were drawn from.
+    cross_validated : dict
+        Measure of the model's run to its value: of labelled pixels, and not of the map.
+    sample : dict or None
+        What `Target.estimate` found of a probability sample of this very map, as plain values.
+    remark : str
+        Why there is no sample where one was to be expected, or "".
     """
 
-    table: pd.DataFrame
-    label_counts: Mapping[str, int]
+    cross_validated: Mapping[str, float] = field(default_factory=dict)
+    sample: Mapping[str, Any] | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -177,8 +181,8 @@ class MapView:
     crs : CRS
     transform : Affine
         Pixel to world.
-    pixel_m2 : float
-        Area of a pixel in square metres.
+    uri : str
+        Of the map.
     origin : dict
         Text by key: model, run_id, note and what else the map tells of its origin.
     thumbnail : callable
@@ -191,10 +195,22 @@ class MapView:
     bands: Sequence[Band]
     crs: CRS
     transform: Affine
-    pixel_m2: float
+    uri: str
     origin: Mapping[str, str]
     thumbnail: Callable[[int], npt.NDArray[Any]]
     areas: Callable[[], GeoDataFrame | None] = lambda: None
+
+    @cached_property
+    def pixel_areas(self) -> PixelAreas:
+        """Area of its pixels on the ellipsoid.
+
+        Raises
+        ------
+        DataError
+            The CRS has no place on Earth.
+        """
+        rows, columns = self.values.shape
+        return PixelAreas(self.crs, self.transform, (rows, columns))
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:

@@ -13,12 +13,13 @@ from odc.geo.geobox import GeoBox
 
 from terraflow.eo.config.sections import Labels, Map
 from terraflow.eo.targets.calibration import Calibration, calibrate_numbers
+from terraflow.eo.targets.design import Stratum
 from terraflow.eo.targets.parts import (
+    Accuracy,
     Band,
     Card,
     Evaluation,
     Floats,
-    HeldOut,
     LabelSource,
     MapView,
     ReportFiles,
@@ -241,12 +242,41 @@ class Target(ABC):
         del reference, evaluation, section, note
         return {}
 
+    def estimate(
+        self, sample: pd.DataFrame, strata: Mapping[str, Stratum], levels: Sequence[str]
+    ) -> dict[str, Any]:
+        """Estimate areas and accuracies of a map from a probability sample of it.
+
+        Parameters
+        ----------
+        sample : DataFrame
+            Columns stratum, mapped and reference, and cluster where points were drawn together.
+        strata : mapping
+            All strata of the map.
+        levels : sequence of str
+            Names of the map's values.
+
+        Returns
+        -------
+        dict
+            Plain values of JSON; "measures" are the numbers to log, each with its interval.
+
+        Raises
+        ------
+        DataError
+            The sample does not fit the map, or the target has no such estimates.
+        """
+        raise DataError(
+            f"A map of {self.name} has no areas that a sample of points could tell; take the map "
+            "of a target whose values have names."
+        )
+
     @abstractmethod
-    def report(self, view: MapView, held_out: HeldOut, section: Map) -> ReportFiles:
+    def report(self, view: MapView, accuracy: Accuracy, section: Map) -> ReportFiles:
         """Make the report of a map.
 
         Raises
         ------
         DataError
-            What was held out does not fit the map.
+            The map's pixels have no area, or the report can't be made of it.
         """

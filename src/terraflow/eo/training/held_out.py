@@ -1,4 +1,4 @@
-"""What a run held out: written by `train`, read by promotion and by the report of a map."""
+"""What a run held out: written by `train`, and read by promotion."""
 
 from __future__ import annotations
 
@@ -11,17 +11,13 @@ from mlflow.exceptions import MlflowException
 
 from terraflow.console import command
 from terraflow.eo.samples.data_report import DataReport
-from terraflow.eo.targets.parts import HeldOut
 from terraflow.errors import DataError, first_line
-from terraflow.settings import Settings
-from terraflow.tracking import runs
 
 __all__ = [
     "PREDICTIONS",
     "REPORT",
     "log_held_out",
     "read_data_report",
-    "read_held_out",
     "read_predictions",
 ]
 
@@ -42,20 +38,6 @@ def log_held_out(table: pd.DataFrame, report: DataReport) -> None:
         path = Path(folder) / PREDICTIONS
         table.to_parquet(path, index=False)
         mlflow.log_artifact(str(path))
-
-
-def read_held_out(run_id: str, settings: Settings) -> HeldOut:
-    """Read the held-out predictions of a run, and the labelled pixels behind them.
-
-    Raises
-    ------
-    ConfigError, ServiceError
-        There is no such run, or MLflow does not answer.
-    DataError
-        The run has none.
-    """
-    runs.find_run(settings, run_id)
-    return HeldOut(read_predictions(run_id), read_data_report(run_id).label_counts)
 
 
 def read_predictions(run_id: str) -> pd.DataFrame:

@@ -10,24 +10,22 @@ import geopandas as gpd
 import matplotlib.image
 import mlflow
 import numpy as np
-import pandas as pd
 import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from area import Area, make_project
 from maps import make_model, write_items
-from samples import make_report, make_samples
 from terraflow.eo.config.sections import Map
 from terraflow.eo.maps import report as step_module
 from terraflow.eo.maps.map import make_map
 from terraflow.eo.maps.map_file import create_map, write_cog
 from terraflow.eo.maps.map_origin import MapOrigin
 from terraflow.eo.maps.report import Reported, report
+from terraflow.eo.maps.validated import Validation, map_digest, write_validation
 from terraflow.eo.project import OpenProject, Project
-from terraflow.eo.targets.classes.areas import ASSUMPTION
 from terraflow.eo.targets.classes.classification import Classification
-from terraflow.eo.targets.parts import HeldOut
+from terraflow.eo.targets.parts import Accuracy
 from terraflow.errors import ConfigError, DataError
 from terraflow.settings import Settings
 from terraflow.storage import Storage
@@ -35,14 +33,8 @@ from terraflow.tracking import runs as tracking
 
 CLASSES = ["forest", "water"]
 TARGET, SECTION = Classification(), Map(colours={"forest": "#00ff00", "water": "#0000ff"})
-PIXEL_M2 = 100
-PREDICTIONS = pd.DataFrame(
-    {
-        "class_name": ["forest"] * 9 + ["water"] + ["water"] * 4 + ["forest"],
-        "predicted": ["forest"] * 10 + ["water"] * 5,
-    }
-)
-HELD_OUT = HeldOut(PREDICTIONS, {"forest": 10, "water": 5})
+PIXEL_M2 = 100 / 0.9996**2  # on the ellipsoid, on the central meridian of a UTM zone
+SCORES = Accuracy({"overall_accuracy": 0.9, "users_accuracy_forest": 0.95})
 ORIGIN = MapOrigin(
     model="models:/land-cover/3",
     model_name="land-cover",
@@ -53,6 +45,15 @@ ORIGIN = MapOrigin(
     version="0.2.0",
     note="Simulated.",
 )
+
+
+#: A place in each CRS.
+WEST_NORTH = {
+    "EPSG:32633": (500_000, 5_100_000),
+    "EPSG:4326": (15, 46),
+    "EPSG:3857": (1_669_792, 5_780_349),
+    "EPSG:2263": (980_000, 200_000),
+}
 
 
 def known_map() -> np.ndarray:
@@ -68,7 +69,8 @@ def write_map(
     folder: Path, numbers: np.ndarray, crs: str = "EPSG:32633", step: float = 10, **origin: str
 ) -> str:
     folder.mkdir(exist_ok=True)
-    grid = GeoBox(numbers.shape, Affine(step, 0, 15, 0, -step, 46), crs)
+    west, north = WEST_NORTH[crs]
+    grid = GeoBox(numbers.shape, Affine(step, 0, west, 0, -step, north), crs)
     bands = TARGET.bands(CLASSES, SECTION)
     told = ORIGIN.model_copy(update=origin)
     with create_map(folder / "plain.tif", grid, bands, "uint8", told) as file:
@@ -79,7 +81,7 @@ def write_map(
 
 def test_report_writes_every_file_beside_the_map(storage: Storage, tmp_path: Path) -> None:
     uri = write_map(tmp_path / "m", known_map())
-    result = report(uri, TARGET, SECTION, storage, held_out=HELD_OUT)
+    result = report(uri, TARGET, SECTION, storage, accuracy=SCORES)
     made = {
         "polygons": "map_polygons.parquet",
         "geopackage": "map_polygons.gpkg",
@@ -91,29 +93,25 @@ def test_report_writes_every_file_beside_the_map(storage: Storage, tmp_path: Pat
     parquet = gpd.read_parquet(result.files["polygons"])
     gpkg = gpd.read_file(result.files["geopackage"])
     for frame in (parquet, gpkg):
-        assert dict(zip(frame["class_name"], frame["area_m2"], strict=True)) == {
-            "forest": 102 * PIXEL_M2,
-            "water": 6 * PIXEL_M2,
-        }
+        found = dict(zip(frame["class_name"], frame["area_m2"], strict=True))
+        assert found == pytest.approx({"forest": 102 * PIXEL_M2, "water": 6 * PIXEL_M2}, rel=1e-5)
         assert frame.crs.to_epsg() == 32633
     with sqlite3.connect(result.files["geopackage"]) as database:
         assert database.execute("PRAGMA application_id").fetchone()[0] == 0x47504B47  # "GPKG"
 
 
-def test_report_areas_are_of_the_map_and_what_was_held_out(
-    storage: Storage, tmp_path: Path
-) -> None:
-    result = report(write_map(tmp_path, known_map()), TARGET, SECTION, storage, held_out=HELD_OUT)
+def test_report_areas_are_of_the_map(storage: Storage, tmp_path: Path) -> None:
+    result = report(write_map(tmp_path, known_map()), TARGET, SECTION, storage, accuracy=SCORES)
     areas = read_areas(result)
-    assert (areas["total_px"], areas["nodata_px"], areas["pixel_m2"]) == (120, 12, 100)
+    assert (areas["total_px"], areas["nodata_px"]) == (120, 12)
     assert areas["map"]["run_id"] == "5" * 32
-    assert areas["remark"] == ASSUMPTION
+    assert areas["method"] == "pixel count"
     mapped = {name: row["mapped_m2"] for name, row in areas["classes"].items()}
-    assert mapped == {"forest": 101 * PIXEL_M2, "water": 7 * PIXEL_M2}
+    assert mapped == pytest.approx({"forest": 101 * PIXEL_M2, "water": 7 * PIXEL_M2}, rel=1e-5)
 
 
 def test_report_table_is_the_one_in_the_file(storage: Storage, tmp_path: Path) -> None:
-    result = report(write_map(tmp_path, known_map()), TARGET, SECTION, storage, held_out=HELD_OUT)
+    result = report(write_map(tmp_path, known_map()), TARGET, SECTION, storage, accuracy=SCORES)
     assert Path(result.files["area table"]).read_text() == result.table
     assert f"models:/land-cover/3, run {'5' * 32}." in result.table
     assert "**Simulated.**" in result.table
@@ -137,7 +135,7 @@ def test_report_quicklook_is_drawn_of_an_overview(
     monkeypatch.setattr(step_module, "_thumbnail", spy)
     numbers = np.repeat(np.repeat(known_map(), 300, axis=0), 300, axis=1)
     uri = write_map(tmp_path, numbers)
-    result = report(uri, TARGET, SECTION, storage, held_out=HELD_OUT)
+    result = report(uri, TARGET, SECTION, storage, accuracy=SCORES)
     [small] = asked
     assert small.shape == (1000, 1200)
     assert (small[50::100, 50::100] == known_map()).all()
@@ -145,18 +143,20 @@ def test_report_quicklook_is_drawn_of_an_overview(
     assert (picture.reshape(-1, 3) == (0, 0, 255)).all(axis=1).any()
 
 
-def test_report_of_a_map_in_degrees_is_refused(storage: Storage, tmp_path: Path) -> None:
-    uri = write_map(tmp_path, known_map(), crs="EPSG:4326", step=0.001)
-    with pytest.raises(DataError, match=r"map\.tif lies in EPSG:4326, .* projected \[grid\] crs"):
-        report(uri, TARGET, SECTION, storage, held_out=HELD_OUT)
-
-
-def test_report_pixel_area_in_feet_is_told_in_metres(storage: Storage, tmp_path: Path) -> None:
-    ones = np.ones((2, 2), "uint8")
-    uri = write_map(tmp_path, ones, crs="EPSG:2263", step=100)  # US survey feet
-    areas = read_areas(report(uri, TARGET, SECTION, storage, held_out=HELD_OUT))
-    assert areas["pixel_m2"] == pytest.approx((100 * 1200 / 3937) ** 2)
+@pytest.mark.parametrize(
+    ("crs", "step", "pixel_m2"),
+    [("EPSG:3857", 10, 48.27), ("EPSG:4326", 0.001, 8610), ("EPSG:2263", 100, 929.0)],
+)
+def test_report_areas_are_on_the_ellipsoid(
+    crs: str, step: float, pixel_m2: float, storage: Storage, tmp_path: Path
+) -> None:
+    uri = write_map(tmp_path, np.ones((2, 2), "uint8"), crs=crs, step=step)
+    made = report(uri, TARGET, SECTION, storage, accuracy=SCORES)
+    areas = read_areas(made)
+    assert areas["pixel_m2"] == pytest.approx(pixel_m2, rel=2e-3)
     assert areas["classes"]["forest"]["mapped_m2"] == pytest.approx(4 * areas["pixel_m2"])
+    [forest] = gpd.read_parquet(made.files["polygons"])["area_m2"]
+    assert forest == pytest.approx(4 * areas["pixel_m2"], rel=1e-4)
 
 
 def test_report_of_a_map_of_another_target_is_refused(storage: Storage, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_report_of_a_map_of_another_target_is_refused(storage: Storage, tmp_path
     with pytest.raises(
         DataError, match=r"is a map of crop\.project:Yield, and this project's .* classification"
     ):
-        report(uri, TARGET, SECTION, storage, held_out=HELD_OUT)
+        report(uri, TARGET, SECTION, storage, accuracy=SCORES)
 
 
 class Wetness(Classification):
@@ -175,36 +175,60 @@ def test_report_of_a_map_of_the_projects_own_target_is_made(
     storage: Storage, tmp_path: Path
 ) -> None:
     uri = write_map(tmp_path, known_map(), target="flood.project:Wetness")
-    assert report(uri, Wetness(), SECTION, storage, held_out=HELD_OUT).files
+    assert report(uri, Wetness(), SECTION, storage, accuracy=SCORES).files
 
 
-def log_run(settings: Settings, folder: Path, **report: Any) -> str:
+def log_run(settings: Settings, **scores: float) -> str:
     with tracking.start_run(settings, "report", name="run", tags={}) as run:
-        PREDICTIONS.to_parquet(folder / "predictions.parquet")
-        mlflow.log_artifact(str(folder / "predictions.parquet"))
-        mlflow.log_dict(make_report(make_samples(), **report).to_dict(), "data_report.json")
+        mlflow.log_metrics(scores)
     return str(run.info.run_id)
 
 
-def test_report_reads_the_held_out_predictions_of_the_run(
+def test_report_tells_the_scores_of_the_run_and_corrects_nothing_by_them(
     tracked_settings: Settings, tmp_path: Path
 ) -> None:
-    run_id = log_run(tracked_settings, tmp_path, label_counts={"forest": 20, "water": 5})
+    run_id = log_run(tracked_settings, overall_accuracy=0.9, users_accuracy_water=0.25)
     uri = write_map(tmp_path, known_map(), run_id=run_id)
     areas = read_areas(report(uri, TARGET, SECTION, Storage(tracked_settings)))
-    assert areas["samples"] == len(PREDICTIONS)
-    assert areas["error_matrix"]["samples"] == [[9, 1], [1, 4]]
-    assert areas["weights"] == {"forest": 2, "water": 1}
+    assert areas["method"] == "pixel count"
+    assert areas["cross_validated"] == {"overall_accuracy": 0.9}
+    assert areas["classes"]["water"]["cross_validated"]["users_accuracy"] == 0.25
+    assert "area_m2" not in areas["classes"]["water"]
 
 
-def test_report_of_a_run_without_predictions_is_refused(
+def test_report_takes_the_sample_of_this_map_and_refuses_that_of_another(
     tracked_settings: Settings, tmp_path: Path
 ) -> None:
-    with tracking.start_run(tracked_settings, "report", name="empty", tags={}) as run:
-        pass
-    uri = write_map(tmp_path, known_map(), run_id=run.info.run_id)
-    with pytest.raises(DataError, match=r"has no predictions\.parquet.*`invoke train`"):
-        report(uri, TARGET, SECTION, Storage(tracked_settings))
+    storage = Storage(tracked_settings)
+    uri = write_map(tmp_path, known_map(), run_id=log_run(tracked_settings))
+    number = {"value": 0.5, "low": 0.4, "high": 0.6, "standard_error": 0.05}
+    row = dict.fromkeys(("area_m2", "users_accuracy", "producers_accuracy"), number)
+    estimates = {
+        "points": 20,
+        "strata": 2,
+        "overall_accuracy": number,
+        "classes": {name: row | {"mapped_points": 10, "reference_points": 10} for name in CLASSES},
+    }
+    told = Validation(
+        map=uri,
+        map_digest=map_digest(uri, storage),
+        sample_id="1",
+        seed=1,
+        points=20,
+        estimates=estimates,
+    )
+    write_validation(told, storage)
+    made = report(uri, TARGET, SECTION, storage)
+    assert read_areas(made)["method"] == "probability sample"
+    assert "0.50 (0.40 to 0.60)" in made.table
+    other = write_map(tmp_path, known_map()[::-1], run_id=read_areas(made)["map"]["run_id"])
+    assert other == uri
+    again = report(uri, TARGET, SECTION, storage)
+    assert read_areas(again)["method"] == "pixel count"
+    assert f"drawn from a map with the digest {told.map_digest}" in again.table
+    (tmp_path / "map_validation.json").write_text("{}")
+    with pytest.raises(DataError, match=r"map_validation\.json is no validation of a map"):
+        report(uri, TARGET, SECTION, storage)
 
 
 def test_report_of_no_run_is_refused(tracked_settings: Settings, tmp_path: Path) -> None:
@@ -217,7 +241,7 @@ def test_step_reports_the_champions_map_where_none_is_named(
     area: Area, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(step_module, "load_model", lambda *_: make_model())
-    monkeypatch.setattr(step_module, "read_held_out", lambda *_: HELD_OUT)
+    monkeypatch.setattr(step_module, "_accuracy", lambda *_: SCORES)
     items = write_items(area)
     made = make_map(make_model(), items, storage)
     project = OpenProject(Project("land_cover"), make_project(), storage)

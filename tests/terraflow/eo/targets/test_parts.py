@@ -16,7 +16,7 @@ def view(**changes: Any) -> MapView:
         "bands": [Band("yield")],
         "crs": CRS.from_epsg(32633),
         "transform": Affine(10, 0, 500_000, 0, -10, 5_100_000),
-        "pixel_m2": 100,
+        "uri": "map.tif",
         "origin": {"model": "models:/crop-yield/1", "model_name": "crop-yield"},
         "thumbnail": lambda most_px: np.zeros((3, 4))[:most_px, :most_px],
     }

@@ -35,9 +35,22 @@ def frame(*geometries: object, crs: object = UTM, **columns: object) -> gpd.GeoD
 
 def mean_of(polygons: gpd.GeoDataFrame, field: str = "", values: np.ndarray = VALUES) -> dict:
     table = mean_per_area(values, UTM, TRANSFORM, polygons, field)
-    assert list(table) == ["area", "pixels", "mean"]
-    assert list(table.dtypes[["pixels", "mean"]]) == ["int64", "float64"]
-    return {row.area: (row.pixels, row.mean) for row in table.itertuples()}
+    assert list(table) == ["area", "pixels", "mean", "area_m2"]
+    assert list(table.dtypes[["pixels", "mean", "area_m2"]]) == ["int64", "float64", "float64"]
+    assert table["area_m2"].to_numpy() == pytest.approx(100 * table["pixels"], rel=1e-3)
+    # pixels of a UTM zone differ by some millionths
+    return {row.area: (row.pixels, round(row.mean, 4)) for row in table.itertuples()}
+
+
+def test_mean_is_by_area_where_pixels_shrink_towards_the_pole() -> None:
+    values = np.array([[10.0], [0.0]])  # 60 to 70 and 50 to 60 degrees north
+    transform = Affine(10, 0, 0, 0, -10, 70)
+    for polygons in (None, frame(box(0, 50, 10, 70), crs="EPSG:4326")):
+        [row] = mean_per_area(values, "EPSG:4326", transform, polygons, "").to_dict("records")
+        north, south = (np.sin(np.radians(b)) - np.sin(np.radians(b - 10)) for b in (70, 60))
+        assert row["mean"] == pytest.approx(10 * north / (north + south), rel=0.01)
+        expected = 6_371_007**2 * np.radians(10) * (north + south)
+        assert row["area_m2"] == pytest.approx(expected, rel=0.01)
 
 
 def test_mean_of_named_areas() -> None:
@@ -54,7 +67,14 @@ def test_no_polygons_take_the_whole_map() -> None:
     values = VALUES.copy()
     values[0, 0] = np.nan
     table = mean_per_area(values, None, TRANSFORM, None, "name")
-    assert table.to_dict("records") == [{"area": WHOLE_MAP, "pixels": 23, "mean": 12.0}]
+    assert table.to_dict("records") == [
+        {
+            "area": WHOLE_MAP,
+            "pixels": 23,
+            "mean": 12.0,
+            "area_m2": pytest.approx(np.nan, nan_ok=True),
+        }
+    ]
 
 
 def test_pixel_counts_where_its_centre_lies() -> None:
@@ -76,7 +96,7 @@ def test_holes_and_parts() -> None:
     ring = pixels(0, 0, 3, 3).difference(pixels(1, 1, 2, 2))
     both = MultiPolygon([ring, pixels(5, 0, 6, 1)])
     expected = np.append(np.delete(VALUES[:3, :3].ravel(), 4), 5)
-    assert mean_of(frame(both)) == {"1": (9, pytest.approx(expected.mean()))}
+    assert mean_of(frame(both)) == {"1": (9, pytest.approx(expected.mean(), abs=1e-4))}
 
 
 def test_polygons_without_a_name_are_told_as_unnamed() -> None:
@@ -109,7 +129,7 @@ def test_rotated_map() -> None:
     corners = [turned * place for place in ((1, 1), (4, 1), (4, 3), (1, 3))]
     table = mean_per_area(VALUES, "EPSG:32633", turned, frame(Polygon(corners)), "")
     assert table.loc[0, "pixels"] == 6
-    assert table.loc[0, "mean"] == VALUES[1:3, 1:4].mean()
+    assert table.loc[0, "mean"] == pytest.approx(VALUES[1:3, 1:4].mean(), rel=1e-5)
 
 
 @given(st.integers(1, 5), st.integers(1, 3))

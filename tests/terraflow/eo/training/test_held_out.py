@@ -12,10 +12,9 @@ from samples import make_report, make_samples
 from terraflow.eo.training.held_out import (
     log_held_out,
     read_data_report,
-    read_held_out,
     read_predictions,
 )
-from terraflow.errors import ConfigError, DataError
+from terraflow.errors import DataError
 from terraflow.settings import Settings
 from terraflow.tracking import runs
 
@@ -37,15 +36,9 @@ def test_log_held_out_reads_back_predictions_and_label_counts(tracked_settings: 
     report = make_report(make_samples(), label_counts={"forest": 1234, "rock": 0})
     with runs.start_run(tracked_settings, "held-out", name="train", tags={}) as run:
         log_held_out(predictions(), report)
-    found = read_held_out(run.info.run_id, tracked_settings)
-    assert_frame_equal(found.table, predictions())
-    assert found.label_counts == {"forest": 1234, "rock": 0}
+    assert_frame_equal(read_predictions(run.info.run_id), predictions())
+    assert read_data_report(run.info.run_id).label_counts == {"forest": 1234, "rock": 0}
     assert read_data_report(run.info.run_id) == report
-
-
-def test_read_held_out_unknown_run_is_a_sentence(tracked_settings: Settings) -> None:
-    with pytest.raises(ConfigError, match="There is no run 'nope'"):
-        read_held_out("nope", tracked_settings)
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,12 @@ from terraflow.eo.targets.classes.labels import (
     read_labels,
 )
 from terraflow.eo.targets.classes.measures import Matrices, confusion_measures, count_by_group
+from terraflow.eo.targets.design import Stratum
 from terraflow.eo.targets.parts import (
+    Accuracy,
     Band,
     Card,
     Evaluation,
-    HeldOut,
     MapView,
     NotComparableError,
     ReportFiles,
@@ -233,8 +234,16 @@ class Classification(Target):
             "class_curves": curves_figure(truth, evaluation.predictions, levels, colours, note),
         }
 
-    def report(self, view: MapView, held_out: HeldOut, section: Map) -> ReportFiles:
-        """Make polygons, a quicklook and the area of each class with its interval."""
+    def estimate(
+        self, sample: pd.DataFrame, strata: Mapping[str, Stratum], levels: Sequence[str]
+    ) -> dict[str, Any]:
+        """Estimate the area of each class, the accuracies and the confusion matrix."""
+        from terraflow.eo.targets.classes.areas import estimate_areas  # noqa: PLC0415 - scipy, too
+
+        return estimate_areas(sample, strata, levels).to_dict()
+
+    def report(self, view: MapView, accuracy: Accuracy, section: Map) -> ReportFiles:
+        """Make polygons, a quicklook and the area of each class."""
         from terraflow.eo.targets.classes.report import report_classes  # noqa: PLC0415 - see bands
 
-        return report_classes(view, held_out, section)
+        return report_classes(view, accuracy, section)

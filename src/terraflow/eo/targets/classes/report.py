@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +15,19 @@ import rasterio.features
 from shapely.geometry import shape
 
 from terraflow.eo.config.sections import Map
-from terraflow.eo.targets.classes.areas import (
-    ASSUMPTION,
-    WEIGHTED,
-    AreaEstimate,
-    Interval,
-    area_table,
-    error_matrix,
-    estimate_areas,
-    sampling_weights,
-)
+from terraflow.eo.targets.classes.area_table import area_table
 from terraflow.eo.targets.figures import map_figure
-from terraflow.eo.targets.parts import HeldOut, MapView, ReportFiles
-from terraflow.errors import DataError
+from terraflow.eo.targets.parts import Accuracy, MapView, ReportFiles
+from terraflow.tracking.runs import metric_name
 
 __all__ = ["class_areas", "polygons", "report_classes", "sieve"]
 
 QUICKLOOK_PX = 1200
+ACCURACIES = ("users_accuracy", "producers_accuracy")
 Numbers = npt.NDArray[np.uint8]
 
 
-def report_classes(view: MapView, held_out: HeldOut, section: Map) -> ReportFiles:
+def report_classes(view: MapView, accuracy: Accuracy, section: Map) -> ReportFiles:
     """Make polygons, a quicklook and the table of areas.
 
     Polygons are of the map without patches below [map] minimum_mapping_unit_px. Sieve and polygons
@@ -46,10 +37,10 @@ def report_classes(view: MapView, held_out: HeldOut, section: Map) -> ReportFile
     Raises
     ------
     DataError
-        What was held out does not fit the map.
+        The map's CRS has no place on Earth.
     """
     classes = list(view.bands[0].names.values())
-    areas = class_areas(view, held_out, classes)
+    areas = class_areas(view, accuracy, classes)
     patches = polygons(sieve(view.values, section.minimum_mapping_unit_px), view, classes)
 
     def draw(path: Path) -> None:
@@ -106,7 +97,7 @@ def polygons(numbers: Numbers, view: MapView, classes: Sequence[str]) -> gpd.Geo
     Returns
     -------
     GeoDataFrame
-        class_number, class_name and area_m2, in the map's CRS.
+        class_number, class_name and area_m2, on the ellipsoid, in the map's CRS.
     """
     found = [
         (int(number), shape(geometry))
@@ -123,67 +114,46 @@ def polygons(numbers: Numbers, view: MapView, classes: Sequence[str]) -> gpd.Geo
         geometry=[geometry for _, geometry in found],
         crs=view.crs.to_wkt(),
     )
-    pixel_area = abs(view.transform.determinant)
-    frame["area_m2"] = np.rint(frame.area / pixel_area) * view.pixel_m2
+    frame["area_m2"] = view.pixel_areas.of_polygons(frame.geometry)
     return frame[["class_number", "class_name", "area_m2", "geometry"]]
 
 
-def class_areas(view: MapView, held_out: HeldOut, classes: Sequence[str]) -> dict[str, Any]:
-    """Estimate the area of each class: plain values of JSON.
+def class_areas(view: MapView, accuracy: Accuracy, classes: Sequence[str]) -> dict[str, Any]:
+    """Measure the area of each class: plain values of JSON.
 
-    Areas are of the map as it is, without a sieve, because that is what the held-out predictions
-    tell the errors of.
+    Areas are of the map as it is, without a sieve, because that is what a sample tells the errors
+    of. Without a sample they are those of the pixels, and have no interval: what the training held
+    out are polygons that somebody chose, and perhaps of another area or year.
 
     Raises
     ------
     DataError
-        What was held out does not fit the map.
+        The map's CRS has no place on Earth.
     """
-    predictions, pixel_m2 = held_out.table, view.pixel_m2
-    sizes = held_out.label_counts or predictions["class_name"].value_counts().to_dict()
-    counts = np.bincount(view.values.ravel(), minlength=len(classes) + 1)
+    pixels = np.bincount(view.values.ravel(), minlength=len(classes) + 1)
+    mapped_m2 = view.pixel_areas.sums(view.values, len(classes) + 1)
+    sampled = accuracy.sample["classes"] if accuracy.sample else {}
+    # JSON has no NaN
+    scores = {key: v for key, v in accuracy.cross_validated.items() if not math.isnan(v)}
     areas: dict[str, Any] = {
-        "map": dict(view.origin),
-        "pixel_m2": pixel_m2,
-        "total_px": int(counts.sum()),
-        "nodata_px": int(counts[0]),
-    }
-    mapped = counts[1:].astype("int64")
-    matrix = error_matrix(predictions["class_name"], predictions["predicted"], classes)
-    weights = sampling_weights(matrix, sizes, classes)
-    try:
-        estimate = estimate_areas(matrix, mapped, classes, pixel_m2, weights)
-    except DataError as error:  # the mapped areas are worth telling all the same
-        plain = {
-            name: {"mapped_m2": float(count * pixel_m2)}
-            for name, count in zip(classes, mapped, strict=True)
-        }
-        return areas | {"adjusted": False, "remark": str(error), "classes": plain}
-    return areas | {
-        "adjusted": True,
-        "remark": f"{ASSUMPTION} {WEIGHTED}" if (weights != 1).any() else ASSUMPTION,
-        "samples": int(matrix.sum()),
-        "error_matrix": {"rows": "mapped", "columns": "reference", "samples": matrix.tolist()},
-        "weights": dict(zip(classes, weights.tolist(), strict=True)),
-        **_plain(estimate),
-    }
-
-
-def _plain(estimate: AreaEstimate) -> dict[str, Any]:
-    """Turn NaN, which JSON does not know, into None."""
-
-    def interval(value: Interval) -> dict[str, float] | None:
-        return None if math.isnan(value.value) else asdict(value)
-
-    return {
-        "overall_accuracy": interval(estimate.overall_accuracy),
+        "map": dict(view.origin) | {"uri": view.uri},
+        "method": "probability sample" if accuracy.sample else "pixel count",
+        "remark": accuracy.remark,
+        "pixel_m2": float(mapped_m2.sum() / pixels.sum()),
+        "total_px": int(pixels.sum()),
+        "nodata_px": int(pixels[0]),
+        "cross_validated": {"overall_accuracy": scores.get("overall_accuracy")},
         "classes": {
             name: {
-                "mapped_m2": area.mapped_m2,
-                "area_m2": interval(area.area_m2),
-                "users_accuracy": interval(area.users_accuracy),
-                "producers_accuracy": interval(area.producers_accuracy),
+                "pixels": int(pixels[number]),
+                "mapped_m2": float(mapped_m2[number]),
+                "cross_validated": {
+                    key: scores.get(metric_name(f"{key}_{name}")) for key in ACCURACIES
+                },
+                **sampled.get(name, {}),
             }
-            for name, area in estimate.classes.items()
+            for number, name in enumerate(classes, 1)
         },
     }
+    rest = accuracy.sample or {}
+    return areas | {key: rest[key] for key in rest if key not in ("classes", "measures")}

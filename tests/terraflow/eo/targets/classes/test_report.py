@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
@@ -17,22 +19,23 @@ from rasterio.crs import CRS
 from scipy import ndimage
 
 from terraflow.eo.config.sections import Map
-from terraflow.eo.targets.classes.areas import ASSUMPTION, WEIGHTED
+from terraflow.eo.targets.classes.areas import estimate_areas
 from terraflow.eo.targets.classes.classification import Classification
 from terraflow.eo.targets.classes.report import class_areas, polygons, report_classes, sieve
-from terraflow.eo.targets.parts import HeldOut, MapView
-from terraflow.errors import DataError
+from terraflow.eo.targets.design import Stratum
+from terraflow.eo.targets.parts import Accuracy, MapView
 
 CLASSES = ["forest", "water"]
 SECTION = Map(colours={"forest": "#00ff00", "water": "#0000ff"})
-PIXEL_M2 = 100
-PREDICTIONS = pd.DataFrame(
-    {
-        "class_name": ["forest"] * 9 + ["water"] + ["water"] * 4 + ["forest"],
-        "predicted": ["forest"] * 10 + ["water"] * 5,
-    }
-)
-ALL_USED = HeldOut(PREDICTIONS, {"forest": 10, "water": 5})
+#: Square metres on the ellipsoid of 10 m x 10 m on the central meridian of a UTM zone.
+PIXEL_M2 = 100 / 0.9996**2
+SCORES = {
+    "overall_accuracy": 0.9,
+    "users_accuracy_forest": 0.95,
+    "producers_accuracy_forest": 0.85,
+    "users_accuracy_water": 0.5,
+}
+COUNTED_ONLY = Accuracy(SCORES)
 
 
 def known_map() -> np.ndarray:
@@ -53,8 +56,8 @@ def view_of(numbers: np.ndarray, **origin: str) -> MapView:
         numbers,
         bands=Classification().bands(CLASSES, SECTION),
         crs=CRS.from_epsg(32633),
-        transform=Affine(10, 0, 15, 0, -10, 46),
-        pixel_m2=PIXEL_M2,
+        transform=Affine(10, 0, 500_000, 0, -10, 5_100_000),
+        uri="s3://eo-data/map.tif",
         origin={"model": "models:/land-cover/3", "model_name": "land-cover"} | origin,
         thumbnail=thumbnail,
     )
@@ -93,14 +96,12 @@ def test_sieve_never_touches_nodata_nor_makes_classes(numbers: np.ndarray) -> No
 def test_polygons_have_class_and_area_of_every_patch() -> None:
     frame = polygons(known_map(), view_of(known_map()), CLASSES)
     assert frame.crs.to_epsg() == 32633
-    rows = sorted(zip(frame["class_name"], frame["class_number"], frame["area_m2"], strict=True))
-    assert rows == [
-        ("forest", 1, 101 * PIXEL_M2),
-        ("water", 2, PIXEL_M2),
-        ("water", 2, 6 * PIXEL_M2),
-    ]
+    frame = frame.sort_values("area_m2")
+    assert frame["class_name"].tolist() == ["water", "water", "forest"]
+    assert frame["class_number"].tolist() == [2, 2, 1]
+    assert (frame["area_m2"] / PIXEL_M2).tolist() == pytest.approx([1, 6, 101], rel=1e-5)
     assert frame.geometry.is_valid.all()
-    assert frame.total_bounds.tolist() == [15, 46 - 90, 15 + 120, 46]
+    assert frame.total_bounds.tolist() == [500_000, 5_099_910, 500_120, 5_100_000]
 
 
 @given(arrays("uint8", (8, 9), elements=st.integers(0, 2)))
@@ -108,83 +109,95 @@ def test_polygons_cover_each_class_once(numbers: np.ndarray) -> None:
     frame = polygons(numbers, view_of(numbers), CLASSES)
     for number in (1, 2):
         mine = frame[frame["class_number"] == number]
-        assert mine["area_m2"].sum() == PIXEL_M2 * (numbers == number).sum()
+        expected = PIXEL_M2 * (numbers == number).sum()
+        assert mine["area_m2"].sum() == pytest.approx(expected, rel=1e-5)
         assert len(mine) == ndimage.label(numbers == number)[1]
 
 
-def test_class_areas_are_of_the_map_before_the_sieve() -> None:
-    areas = class_areas(view_of(known_map()), ALL_USED, CLASSES)
-    assert areas["adjusted"]
+def test_class_areas_without_a_sample_are_pixel_counts_without_intervals() -> None:
+    areas = class_areas(view_of(known_map()), COUNTED_ONLY, CLASSES)
+    assert (areas["method"], areas["remark"]) == ("pixel count", "")
     assert areas["map"]["model"] == "models:/land-cover/3"
-    assert (areas["total_px"], areas["nodata_px"], areas["pixel_m2"]) == (120, 12, 100)
+    assert areas["map"]["uri"] == "s3://eo-data/map.tif"
+    assert (areas["total_px"], areas["nodata_px"]) == (120, 12)
+    assert areas["pixel_m2"] == pytest.approx(PIXEL_M2, rel=1e-6)
     forest, water = areas["classes"]["forest"], areas["classes"]["water"]
-    assert (forest["mapped_m2"], water["mapped_m2"]) == (101 * PIXEL_M2, 7 * PIXEL_M2)
-    # of 10 mapped forest 9 are; of 5 mapped water 4 are
-    assert areas["error_matrix"]["samples"] == [[9, 1], [1, 4]]
-    assert water["area_m2"]["value"] == pytest.approx(PIXEL_M2 * (7 * 0.8 + 101 * 0.1))
-    error = np.sqrt((7 / 108) ** 2 * 0.16 / 4 + (101 / 108) ** 2 * 0.09 / 9)
-    assert water["area_m2"]["margin"] == pytest.approx(PIXEL_M2 * 108 * 1.96 * error)
-    assert areas["overall_accuracy"]["value"] == pytest.approx((101 * 0.9 + 7 * 0.8) / 108)
+    assert (forest["pixels"], water["pixels"]) == (101, 7)  # before the sieve
+    assert forest["mapped_m2"] == pytest.approx(101 * PIXEL_M2, rel=1e-6)
+    assert forest["cross_validated"] == {"users_accuracy": 0.95, "producers_accuracy": 0.85}
+    assert water["cross_validated"] == {"users_accuracy": 0.5, "producers_accuracy": None}
+    assert "area_m2" not in forest
     assert json.loads(json.dumps(areas)) == areas
 
 
-def test_class_areas_weight_samples_of_a_class_of_which_not_all_pixels_were_used() -> None:
-    held_out = HeldOut(PREDICTIONS, {"forest": 20, "water": 5})
-    areas = class_areas(view_of(known_map()), held_out, CLASSES)
-    assert areas["weights"] == {"forest": 2, "water": 1}
-    # of 10 mapped forest 9 are, each for 2: 18 of 19; of 5 mapped water 4 are, of 6
-    users = [areas["classes"][name]["users_accuracy"]["value"] for name in CLASSES]
-    assert users == pytest.approx([18 / 19, 4 / 6])
-    assert areas["remark"] == f"{ASSUMPTION} {WEIGHTED}"
-
-
-def test_class_areas_of_all_labelled_pixels_weight_none() -> None:
-    plain, told = (
-        class_areas(view_of(known_map()), HeldOut(PREDICTIONS, counts), CLASSES)
-        for counts in ({}, {"forest": 10, "water": 5})
+def test_class_areas_of_a_map_in_degrees_are_those_on_the_ellipsoid() -> None:
+    numbers = np.ones((10, 10), "uint8")
+    degrees = replace(
+        view_of(numbers), crs=CRS.from_epsg(4326), transform=Affine(1e-4, 0, 15, 0, -1e-4, 46)
     )
-    assert plain == told
-    assert plain["remark"] == ASSUMPTION
-    assert "may be biased" in ASSUMPTION
+    areas = class_areas(degrees, COUNTED_ONLY, CLASSES)
+    metres = 111_147 * 77_466  # a degree of latitude and of longitude at 46 degrees north
+    expected = 100 * 1e-8 * metres
+    assert areas["classes"]["forest"]["mapped_m2"] == pytest.approx(expected, rel=1e-3)
+    [forest] = polygons(numbers, degrees, CLASSES)["area_m2"]
+    assert forest == pytest.approx(expected, rel=1e-3)
 
 
-def test_class_areas_of_a_class_without_samples_are_told_without_accuracies() -> None:
-    numbers = np.where(known_map() == 2, 0, known_map()).astype("uint8")
-    forest = PREDICTIONS[PREDICTIONS["class_name"] == "forest"].assign(predicted="forest")
-    areas = class_areas(view_of(numbers), HeldOut(forest, {}), CLASSES)
+def sampled() -> Accuracy:
+    """Of 10 points mapped as forest 9 are forest; of 5 mapped as water all are."""
+    mapped = ["forest"] * 10 + ["water"] * 5
+    sample = pd.DataFrame(
+        {"stratum": mapped, "mapped": mapped, "reference": ["forest"] * 9 + ["water"] * 6}
+    )
+    strata = {
+        name: Stratum(level=name, pixels=n, area_m2=n * PIXEL_M2)
+        for name, n in (("forest", 101), ("water", 7))
+    }
+    return Accuracy(SCORES, estimate_areas(sample, strata, CLASSES).to_dict())
+
+
+def test_class_areas_with_a_sample_are_its_estimates() -> None:
+    areas = class_areas(view_of(known_map()), sampled(), CLASSES)
+    assert (areas["method"], areas["points"], areas["strata"]) == ("probability sample", 15, 2)
     water = areas["classes"]["water"]
-    assert (water["mapped_m2"], water["users_accuracy"], water["producers_accuracy"]) == (
-        0,
-        None,
-        None,
-    )
-    assert "NaN" not in json.dumps(areas)
+    assert water["pixels"] == 7
+    assert water["area_m2"]["value"] == pytest.approx(PIXEL_M2 * (7 + 101 * 0.1))
+    assert areas["overall_accuracy"]["value"] == pytest.approx((101 * 0.9 + 7) / 108)
+    assert json.loads(json.dumps(areas)) == areas
 
 
-def test_class_areas_held_out_of_another_map_are_refused() -> None:
-    other = HeldOut(PREDICTIONS.replace("water", "ice"), {})
-    with pytest.raises(DataError, match="class ice, which the map does not know"):
-        class_areas(view_of(known_map()), other, CLASSES)
-
-
-def test_report_classes_without_samples_of_a_mapped_class_tells_mapped_areas_and_why() -> None:
-    few = HeldOut(PREDICTIONS[PREDICTIONS["predicted"] == "forest"], {})
-    areas = class_areas(view_of(known_map()), few, CLASSES)
-    assert not areas["adjusted"]
-    assert areas["classes"]["water"] == {"mapped_m2": 700}
-    table = report_classes(view_of(known_map()), few, SECTION).table
-    assert "water (7 px, 0 samples)" in table
-    assert "| water | 0.1 | not known | not known | not known |" in table
-
-
-def test_report_classes_table_tells_areas_intervals_and_what_they_assume() -> None:
-    table = report_classes(view_of(known_map(), note="Simulated."), ALL_USED, SECTION).table
+def test_report_table_without_a_sample_calls_areas_what_they_are() -> None:
+    table = report_classes(view_of(known_map(), note="Simulated."), COUNTED_ONLY, SECTION).table
     assert "12 of 120 pixels have no class" in table
     assert "models:/land-cover/3, run unknown" in table
     assert "**Simulated.**" in table
-    assert "| forest | 1.0 | 0.9 ± 0.2 | 0.90 ± 0.20 | 0.98 ± 0.03 |" in table
-    assert "stratified random sample" in table
+    assert "| class | mapped area (pixel count), ha | cross-validated user's accuracy |" in table
+    assert "| forest | 1.0 | 0.95 | 0.85 |" in table
+    assert "| water | 0.1 | 0.50 | not known |" in table
+    assert "Cross-validated overall accuracy: 0.90." in table
+    assert "they have no interval" in table
+    assert "`invoke validate draw --map s3://eo-data/map.tif`" in table
+    assert "±" not in table
+    assert " to " not in table.partition("Cross-validated overall")[0]
+
+
+def test_report_table_with_a_sample_has_its_intervals() -> None:
+    table = report_classes(view_of(known_map()), sampled(), SECTION).table
+    assert "probability sample of this map, of 15 points in 2 strata" in table
+    forest = next(line for line in table.splitlines() if line.startswith("| forest"))
+    assert re.match(
+        r"\| forest \| 1\.0 \| 0\.9 \(0\.7 to 1\.1\) \| 0\.90 \(0\.\d\d to 1\.00\) \|", forest
+    )
     assert "10.1016/j.rse.2014.02.015" in table
+    assert "10.1080/01431161.2014.930207" in table
+    assert "cross-validated" not in table
+
+
+def test_report_table_tells_why_a_sample_is_not_taken() -> None:
+    other = Accuracy(SCORES, None, "The sample was drawn from another map.")
+    assert "The sample was drawn from another map." in (
+        report_classes(view_of(known_map()), other, SECTION).table
+    )
 
 
 @pytest.mark.parametrize("unit", [1, 4])
@@ -192,16 +205,17 @@ def test_report_classes_polygons_follow_the_minimum_mapping_unit(unit: int, tmp_
     import geopandas as gpd
 
     section = SECTION.model_copy(update={"minimum_mapping_unit_px": unit})
-    ending, write = report_classes(view_of(known_map()), ALL_USED, section).files["polygons"]
+    ending, write = report_classes(view_of(known_map()), COUNTED_ONLY, section).files["polygons"]
     assert ending == "polygons.parquet"
     write(tmp_path / ending)
     frame = gpd.read_parquet(tmp_path / ending)
-    assert sorted(frame["area_m2"] / PIXEL_M2) == ([1, 6, 101] if unit == 1 else [6, 102])
+    expected = [1, 6, 101] if unit == 1 else [6, 102]
+    assert sorted(frame["area_m2"] / PIXEL_M2) == pytest.approx(expected, rel=1e-5)
 
 
 def test_report_classes_quicklook_shows_the_classes_in_their_colours(tmp_path: Path) -> None:
     numbers = np.repeat(np.repeat(known_map(), 300, axis=0), 300, axis=1)
-    _, draw = report_classes(view_of(numbers), ALL_USED, SECTION).files["quicklook"]
+    _, draw = report_classes(view_of(numbers), COUNTED_ONLY, SECTION).files["quicklook"]
     draw(tmp_path / "q.png")
     picture = (255 * matplotlib.image.imread(tmp_path / "q.png")[..., :3]).round().astype(int)
     pixels = picture.reshape(-1, 3)
