@@ -18,6 +18,7 @@ __all__ = [
     "Map",
     "Model",
     "Monitor",
+    "Priors",
     "Promotion",
     "Validation",
     "Watch",
@@ -34,6 +35,10 @@ def _colour(text: str) -> str:
     if not re.fullmatch("#[0-9a-fA-F]{6}", text):
         raise ValueError(f"{text!r} is no colour; write it as #1f6b35")
     return text
+
+
+#: Shares of strata, which need not add up to 1.
+Priors = Literal["labels", "equal"] | dict[str, Annotated[float, Field(gt=0)]]
 
 
 class Labels(Section):
@@ -227,6 +232,9 @@ class Map(Section):
         The map of one scene is made of the images of so many days up to its own. None takes the
         scene alone with composites = "whole", and a year otherwise, so that every period has its
         images.
+    priors : {"labels", "equal"} or dict
+        Shares in which a model expects the classes, or other strata: those of the labelled pixels,
+        equal ones, or `{ water = 0.1, forest = 0.9 }`. Samples are weighted so while it learns.
     colours : dict
         Class name to "#rrggbb"; others come from a palette.
     """
@@ -235,6 +243,7 @@ class Map(Section):
     areas: Address = ""
     areas_field: str = ""
     scene_days: int | None = Field(None, ge=1)
+    priors: Priors = "labels"
     colours: dict[str, Annotated[str, AfterValidator(_colour)]] = {}
 
 

@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 from pkgutil import resolve_name
 from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.base import is_classifier, is_regressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 from terraflow.eo.config.sections import Model
@@ -22,7 +25,7 @@ from terraflow.eo.hooks import ModelFactory
 from terraflow.eo.models.estimators import CLASSIFIERS, REGRESSORS, Kind, Parameters
 from terraflow.errors import ConfigError, error_place, first_line, nearest
 
-__all__ = ["ModelChoice", "choose_model", "fit", "one_thread"]
+__all__ = ["ModelChoice", "choose_model", "fit", "one_thread", "takes_weights", "unconverged"]
 
 #: LightGBM's own error for a wrong value; named, so that the library need not be imported.
 REFUSAL = "LightGBMError"
@@ -122,13 +125,28 @@ def choose_model(
 def one_thread() -> Iterator[None]:
     """Bound BLAS to one thread, so that sums round alike; enter it outside of other threads."""
     with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
-        # an mlp that stopped early has the scores to show for it
+        # `unconverged` tells it of the model that is registered
         warnings.filterwarnings("ignore", category=ConvergenceWarning)
         yield
 
 
-def fit(estimator: Any, features: pd.DataFrame, reference: pd.Series) -> Any:
+def takes_weights(estimator: Any) -> bool:
+    """Tell whether an estimator learns samples by their weights."""
+    return bool(has_fit_parameter(_last(estimator), "sample_weight"))
+
+
+def fit(
+    estimator: Any,
+    features: pd.DataFrame,
+    reference: pd.Series,
+    weights: npt.NDArray[np.float64] | None = None,
+) -> Any:
     """Fit, and return the estimator.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (sample,), float64, optional
+        Of the samples; an estimator that takes none, as one of the project may, is fitted without.
 
     Raises
     ------
@@ -137,9 +155,12 @@ def fit(estimator: Any, features: pd.DataFrame, reference: pd.Series) -> Any:
         project fails.
     """
     try:
-        return estimator.fit(features, reference)
+        if weights is None or not takes_weights(estimator):
+            return estimator.fit(features, reference)
+        step = f"{estimator.steps[-1][0]}__" if isinstance(estimator, Pipeline) else ""
+        return estimator.fit(features, reference, **{f"{step}sample_weight": weights})
     except Exception as error:
-        inner = getattr(estimator, "steps", [(0, estimator)])[-1][1]
+        inner = _last(estimator)
         if not _is_refusal(error, inner):
             raise
         name = type(inner).__name__
@@ -154,6 +175,23 @@ def fit(estimator: Any, features: pd.DataFrame, reference: pd.Series) -> Any:
             f"{name} can't be fitted: {first_line(error)}{error_place(error)}; correct the value "
             "in [model.parameters], or the model."
         ) from error
+
+
+def unconverged(estimator: Any) -> str:
+    """Tell of a fitted network that it might have learnt more, in a sentence; else nothing."""
+    inner = _last(estimator)
+    rounds, most = getattr(inner, "n_iter_", 0), getattr(inner, "max_iter", None)
+    if not isinstance(rounds, int) or most is None or rounds < most:
+        return ""
+    return (
+        f"{type(inner).__name__} had not converged after {most} rounds; raise max_iter in "
+        "[model.parameters], or take its scores as they are."
+    )
+
+
+def _last(estimator: Any) -> Any:
+    """Give the last step of a pipeline, or the estimator itself."""
+    return getattr(estimator, "steps", [(0, estimator)])[-1][1]
 
 
 def _is_refusal(error: Exception, estimator: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,8 @@ import pandas as pd
 
 from terraflow.eo.targets.parts import NotComparableError, Sums
 from terraflow.eo.targets.target import Target
-from terraflow.eo.training.scores import pool
+from terraflow.eo.training.scores import interval_shares, pool, presence
+from terraflow.eo.training.weights import count_weighted, label_weights
 
 __all__ = ["Difference", "compare", "pair"]
 
@@ -42,7 +44,12 @@ class Difference:
 
 
 def compare(
-    pixels: pd.DataFrame, target: Target, *, resamples: int = 1000, seed: int = 0
+    pixels: pd.DataFrame,
+    target: Target,
+    *,
+    label_counts: Mapping[str, int] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> Difference:
     """Give the difference of two models' primary measure with its 95 % interval.
 
@@ -53,6 +60,8 @@ def compare(
     ----------
     pixels : DataFrame
         Columns block, the target's own, challenger and champion, as `pair` gives them.
+    label_counts : mapping, optional
+        Stratum to the labelled pixels that its pixels stand for; each for one by default.
     resamples : int
         Of blocks, with replacement.
 
@@ -64,9 +73,18 @@ def compare(
     reference = pixels[target.column]
     decided = {who: pixels[who] for who in ("challenger", "champion")}
     levels = target.levels(pd.concat([reference, *decided.values()]))
+    strata = target.strata(reference)
+    weights = label_weights(strata, label_counts or {})
     by_block = np.stack(
         [
-            target.count(reference, target.as_predictions(values, levels), pixels["block"], levels)
+            count_weighted(
+                target,
+                reference,
+                target.as_predictions(values, levels),
+                pixels["block"],
+                levels=levels,
+                weights=weights,
+            )
             for values in decided.values()
         ],
         axis=1,
@@ -79,8 +97,9 @@ def compare(
         less: npt.NDArray[np.float64] = both[0] - both[1]
         return less
 
-    drawn = [difference(sums) for sums in pool(by_block, resamples, seed)]
-    low, high = np.quantile(np.concatenate(drawn), [0.025, 0.975])
+    present = presence(pixels["block"], strata)
+    drawn = [difference(sums) for sums in pool(by_block, resamples, seed, present)]
+    low, high = np.quantile(np.concatenate(drawn), interval_shares(len(by_block)))
     value = difference(by_block.sum(axis=0))
     better = low > 0 if target.greater_is_better else high < 0
     return Difference(

@@ -77,6 +77,7 @@ class _Test:
     target: str
     trials: int
     gap_px: int
+    label_counts: dict[str, int]
 
 
 def judge(
@@ -122,7 +123,13 @@ def judge(
                 f"before it, version {champion.version}, on simulated data."
             )
             return verdict.model_copy(update={"reason": reason, "promote": True})
-        found = compare(_pair(new, old, target), target, resamples=resamples, seed=seed)
+        found = compare(
+            _pair(new, old, target),
+            target,
+            label_counts=new.label_counts,
+            resamples=resamples,
+            seed=seed,
+        )
     except NotComparableError as error:
         promote = command("promote", "--run-id", verdict.run_id)
         reason = f"Can't compare {both}: {error}; `{promote}` promotes it all the same."
@@ -178,6 +185,7 @@ def _read_test(version: ModelVersion) -> _Test:
         target=run.data.tags.get("target", DEFAULT.name),
         trials=int(run.data.params.get("tuned_trials", 0)),
         gap_px=int(run.data.params.get("gap_px", 0)),
+        label_counts=report.label_counts,
     )
 
 

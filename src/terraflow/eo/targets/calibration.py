@@ -25,24 +25,24 @@ class Calibration(Record):
         Which curve takes a model's confidence to how often it is right.
     confidence, accuracy : list of float
         Knots of the curve, 0 to 1, between which it is linear.
-    error_before, error : float
+    error_before, error : float or None
         Expected calibration error without and with the curve, of samples that had no part in it.
     set_probability : float or None
         Least probability of a class that belongs to a pixel's set.
     half_width : float or None
         Half the width of an interval around a predicted number, in its unit.
-    coverage : float
+    coverage : float or None
         Share of samples whose truth lies in sets, or intervals, that they had no part in.
     """
 
     method: str = "none"
     confidence: list[float] = []
     accuracy: list[float] = []
-    error_before: float = math.nan
-    error: float = math.nan
+    error_before: float | None = None
+    error: float | None = None
     set_probability: float | None = None
     half_width: float | None = None
-    coverage: float = math.nan
+    coverage: float | None = None
 
     def apply(self, confidence: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         """Take confidences, 0 to 1, to how often predictions of such a confidence are right."""
@@ -66,8 +66,9 @@ def calibrate_numbers(
     for fold in np.unique(folds):
         others, here = folds != fold, folds == fold
         inside[here] = misses[here] <= held_out_quantile(misses[others], weights[others])
+    width = held_out_quantile(misses, weights)
     return Calibration(
-        half_width=held_out_quantile(misses, weights),
+        half_width=width if math.isfinite(width) else None,
         coverage=float(np.average(inside, weights=weights)),
     )
 

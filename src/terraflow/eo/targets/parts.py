@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -34,6 +35,7 @@ __all__ = [
     "Sums",
     "markdown_table",
     "measure_name",
+    "score_table",
 ]
 
 Sums = npt.NDArray[Any]
@@ -94,7 +96,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Score:
-    """A score and its 95 % interval, in the unit of its measure."""
+    """A score and its 95 % interval, in the unit of its measure; NaN where there is none."""
 
     value: float
     low: float
@@ -102,6 +104,10 @@ class Score:
 
     def text(self) -> str:
         """Write it with three decimals."""
+        if math.isnan(self.value):
+            return "not estimable"
+        if self.low == self.high:  # no error was seen, or nothing else: resamples can't vary
+            return f"{self.value:.3f} (no interval)"
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
@@ -114,7 +120,7 @@ class Evaluation:
     levels : list of str
         As `Target.levels` gives them.
     scores : dict
-        Name of a measure to its score.
+        Name of a measure to its score, for the labelled pixels that the samples stand for.
     at_random : dict
         Name of a measure to its value where pixels are drawn at random, which is optimistic.
     sums : ndarray
@@ -125,6 +131,11 @@ class Evaluation:
     importance : dict
         Feature to the loss of the primary measure, where the feature's values are permuted among
         held-out pixels.
+    as_drawn : dict
+        Name of a measure to its value for the samples themselves, where they were drawn in other
+        shares than the labelled pixels have; else nothing.
+    weights : ndarray, shape (sample,), float64, or None
+        How many labelled pixels each sample stands for; None is as many each.
     folds : ndarray, shape (sample,), int64
         Number of the fold in which each sample was held out.
     calibration : Calibration
@@ -137,6 +148,8 @@ class Evaluation:
     sums: Sums
     predictions: Floats
     importance: dict[str, float]
+    as_drawn: dict[str, float] = field(default_factory=dict)
+    weights: Floats | None = None
     folds: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, "int64"))
     calibration: Calibration = field(default_factory=Calibration)
 
@@ -251,6 +264,28 @@ def measure_name(name: str) -> str:
     words = name.split("_")
     short = {"f1", "rmse", "mae", "r2"}
     return " ".join(word.upper() if word in short else word for word in words)
+
+
+def score_table(evaluation: Evaluation, labels: Mapping[str, str]) -> str:
+    """Write measures as Markdown, each with its population and its interval.
+
+    Parameters
+    ----------
+    labels : mapping
+        Measure to its name for a reader.
+    """
+    header = ["", "labelled pixels, blocks held out (95 % interval)"]
+    header += ["samples as drawn, blocks held out"] if evaluation.as_drawn else []
+    rows = []
+    for name, label in labels.items():
+        row = [label, evaluation.scores[name].text()]
+        row += [_number(evaluation.as_drawn[name])] if evaluation.as_drawn else []
+        rows.append([*row, _number(evaluation.at_random[name])])
+    return markdown_table([*header, "labelled pixels, random pixels held out"], rows)
+
+
+def _number(value: float) -> str:
+    return "not estimable" if math.isnan(value) else f"{value:.3f}"
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

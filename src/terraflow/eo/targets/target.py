@@ -24,8 +24,8 @@ from terraflow.eo.targets.parts import (
     MapView,
     ReportFiles,
     Sums,
-    markdown_table,
     measure_name,
+    score_table,
 )
 from terraflow.errors import DataError
 from terraflow.storage import Storage
@@ -220,16 +220,15 @@ class Target(ABC):
 
     def card(self, evaluation: Evaluation) -> Card:
         """Tell in the model card what the target is, and its scores."""
-        rows = (
-            (
-                measure_name(name),
-                evaluation.scores[name].text(),
-                f"{evaluation.at_random[name]:.3f}",
+        text = score_table(evaluation, {name: measure_name(name) for name in self.headline})
+        known = evaluation.calibration
+        if known.half_width is not None and known.coverage is not None:
+            text += (
+                f"\n\nThe reference lies within {known.half_width:.4g} of the prediction, in the "
+                f"unit of {self.column}, in {known.coverage:.0%} of labelled pixels of blocks that "
+                "had no part in finding this width (90 % are meant)."
             )
-            for name in self.headline
-        )
-        table = markdown_table(("", "spatial blocks (95 % interval)", "at random"), rows)
-        return Card(purpose=f"It gives each pixel a number: {self.column}.", scores=table)
+        return Card(purpose=f"It gives each pixel a number: {self.column}.", scores=text)
 
     def label(self, measure: str) -> str:
         """Write a measure's name for a reader."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from terraflow.console import command
 from terraflow.eo.config.project_file import ProjectConfig
@@ -31,6 +31,7 @@ def model_card(
     run_id: str,
     provenance: Mapping[str, str],
     tuning: Tuning | None = None,
+    remarks: Sequence[str] = (),
 ) -> str:
     """Write the card in Markdown.
 
@@ -42,6 +43,8 @@ def model_card(
         Stratum to the number of its samples.
     provenance : dict
         What is known of code_commit, lock_digest and data_digest.
+    remarks : sequence of str
+        What a user should know of the fitted model.
 
     References
     ----------
@@ -58,10 +61,10 @@ def model_card(
         _simulated(report),
         _purpose(card, report, choice),
         _data(config, report, inputs, target, used),
-        _validation(config, target, tuning),
+        _validation(config, target, evaluation, tuning),
         "## Scores\n\n" + card.scores,
         importance,
-        _limits(config, report, card, tuning),
+        _limits(config, report, card, tuning, remarks),
         _use(config, run_id, inputs),
         _provenance(config, run_id, provenance),
     ]
@@ -129,7 +132,31 @@ def _data(
     )
 
 
-def _validation(config: ProjectConfig, target: Target, tuning: Tuning | None) -> str:
+def _population(evaluation: Evaluation) -> str:
+    if not evaluation.as_drawn:
+        return "All labelled pixels count alike. "
+    return (
+        "Of some only a part was drawn (see above), so that each sample counts as many labelled "
+        "pixels as it stands for; scores of the samples as they were drawn stand beside. "
+    )
+
+
+def _optimism(evaluation: Evaluation, target: Target) -> str:
+    """Tell by how much scores of random pixels are too good, if they are."""
+    name = target.primary
+    gain = evaluation.at_random[name] - evaluation.scores[name].value
+    gain = gain if target.greater_is_better else -gain
+    if gain > 0:
+        return f"Its {measure_name(name)} is better by {gain:.3f}, which is its optimism."
+    return (
+        f"Its {measure_name(name)} is no better here (by {-gain:.3f} worse): chance, or samples "
+        "that lie far apart."
+    )
+
+
+def _validation(
+    config: ProjectConfig, target: Target, evaluation: Evaluation, tuning: Tuning | None
+) -> str:
     validation, measure = config.validation, measure_name(target.primary)
     whole = (
         "All pixels of a polygon took the block that holds a point within it, so that none was in "
@@ -143,10 +170,11 @@ def _validation(config: ProjectConfig, target: Target, tuning: Tuning | None) ->
         f"x {validation.block_size_px} pixels, and these blocks into {validation.folds} folds. "
         "Each fold was predicted by a model fitted on the other folds; the scores are of all "
         f"these held-out predictions together (`predictions.parquet`). {whole}{_gap(config)}The "
-        f"95 % intervals come from {validation.resamples} resamples of blocks. Beside it stands a "
-        "cross-validation that draws pixels at random: it tests pixels beside those it was "
-        "trained on, and the difference is its optimism. The registered model itself was fitted "
-        "on all samples."
+        f"95 % intervals come from {validation.resamples} resamples of blocks"
+        f"{', each with every class' if target.probabilities else ''}. {_population(evaluation)}"
+        "Beside it stands a cross-validation that holds out pixels at random: it tests pixels "
+        "beside those it was trained on. "
+        f"{_optimism(evaluation, target)} The registered model itself was fitted on all samples."
     )
     if tuning:
         text += (
@@ -178,13 +206,20 @@ def _gap(config: ProjectConfig) -> str:
     return text
 
 
-def _limits(config: ProjectConfig, report: DataReport, card: Card, tuning: Tuning | None) -> str:
+def _limits(
+    config: ProjectConfig,
+    report: DataReport,
+    card: Card,
+    tuning: Tuning | None,
+    remarks: Sequence[str],
+) -> str:
     data = config.data
     points = [
         f"Places outside the area, images other than of {data.start or 'open'} to "
         f"{data.end or 'open'}, and other sensors: none was tested. `{command('monitor')}` tells "
         "how far new images are from the training data.",
         *card.limits,
+        *remarks,
         "Errors of the reference data count as errors of the model, and the model learns them.",
         "Spatial autocorrelation over more than a block makes scores optimistic.",
     ]

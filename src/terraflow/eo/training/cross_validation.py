@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import joblib
@@ -15,10 +15,11 @@ from sklearn.model_selection import StratifiedKFold
 from terraflow.console import command
 from terraflow.eo.config.sections import Validation
 from terraflow.eo.models.choice import ModelChoice, fit, one_thread
-from terraflow.eo.targets.parts import Evaluation, Sums
+from terraflow.eo.targets.parts import Evaluation, Floats, Sums
 from terraflow.eo.targets.target import Target
 from terraflow.eo.training.folds import Folds
-from terraflow.eo.training.scores import with_intervals
+from terraflow.eo.training.scores import presence, with_intervals
+from terraflow.eo.training.weights import count_weighted
 from terraflow.errors import DataError
 
 __all__ = ["Table", "check_samples", "cross_validate", "predict_held_out"]
@@ -42,6 +43,10 @@ class Table:
     target : Target
     levels : list of str
         As `Target.levels` gives them.
+    weights : ndarray, shape (sample,), float64, or None
+        How many labelled pixels each sample stands for, in scores; None is as many each.
+    learning_weights : ndarray, shape (sample,), float64, or None
+        By which a model learns it.
     """
 
     features: pd.DataFrame
@@ -49,10 +54,19 @@ class Table:
     blocks: pd.Series
     target: Target
     levels: list[str]
+    weights: Floats | None = None
+    learning_weights: Floats | None = None
 
-    def count(self, predictions: npt.NDArray[np.float64], groups: npt.ArrayLike) -> Sums:
+    def count(self, predictions: Floats, groups: npt.ArrayLike) -> Sums:
         """Count the target's sums of predictions of all samples, by group."""
-        return self.target.count(self.reference, predictions, groups, self.levels)
+        return count_weighted(
+            self.target,
+            self.reference,
+            predictions,
+            groups,
+            levels=self.levels,
+            weights=self.weights,
+        )
 
     def measures(self, sums: Sums) -> dict[str, npt.NDArray[np.float64]]:
         """Compute the target's measures."""
@@ -95,7 +109,8 @@ def cross_validate(
     choices = by_fold or [choice] * len(folds)
     predictions, permuted = _predict(table, folds, choices, seed=seed, permute=True)
     by_block = table.count(predictions, table.blocks)
-    scores = with_intervals(by_block, table.measures, validation.resamples, seed)
+    present = presence(table.blocks, table.target.strata(table.reference))
+    scores = with_intervals(by_block, table.measures, validation.resamples, seed, present)
     at_random = StratifiedKFold(validation.folds, shuffle=True, random_state=seed).split(
         table.features, table.target.strata(table.reference)
     )
@@ -106,8 +121,14 @@ def cross_validate(
     for fold, (_, held_out) in enumerate(folds):
         number[held_out] = fold
     calibration = table.target.calibrate(
-        predictions, table.reference, number, np.ones(len(number)), table.levels
+        predictions,
+        table.reference,
+        number,
+        np.ones(len(number)) if table.weights is None else table.weights,
+        table.levels,
     )
+    drawn = replace(table, weights=None)
+    as_drawn = table.measures(drawn.count(predictions, table.blocks).sum(axis=0))
     names = table.features.columns
     return Evaluation(
         levels=table.levels,
@@ -116,6 +137,10 @@ def cross_validate(
         sums=by_block.sum(axis=0),
         predictions=predictions,
         importance=dict(zip(names, (loss[0] - loss[1:]).tolist(), strict=True)),
+        as_drawn={name: float(value) for name, value in as_drawn.items()}
+        if table.weights is not None
+        else {},
+        weights=table.weights,
         folds=number,
         calibration=calibration,
     )
@@ -192,10 +217,11 @@ def _predict(
 
     def work(number: int) -> tuple[npt.NDArray[np.float64], Sums]:
         (seen, held_out), choice = folds[number], choices[number]
-        model = fit(choice.make(), table.features.iloc[seen], table.reference.iloc[seen])
-        tested, truth = table.features.iloc[held_out], table.reference.iloc[held_out]
+        learnt = None if table.learning_weights is None else table.learning_weights[seen]
+        model = fit(choice.make(), table.features.iloc[seen], table.reference.iloc[seen], learnt)
+        tested = table.features.iloc[held_out]
         random = np.random.default_rng([seed, number])
-        sums = _permute(model, tested, truth, table, random) if permute else np.zeros(0, int)
+        sums = _permute(model, held_out, table, random) if permute else np.zeros(0, int)
         return table.target.predict(model, tested, table.levels), sums
 
     # folds run beside each other: trees, LightGBM and BLAS let go of Python's lock
@@ -209,14 +235,14 @@ def _predict(
 
 def _permute(
     model: Any,
-    features: pd.DataFrame,
-    reference: pd.Series,
+    held_out: npt.NDArray[np.int64],
     table: Table,
     random: np.random.Generator,
 ) -> Sums:
     """Count sums as it is, then with each feature's values permuted: (1 + feature, ...)."""
-    rows = np.sort(random.permutation(len(features))[:IMPORTANCE_PIXELS])
-    values, truth = features.to_numpy()[rows], reference.to_numpy()[rows]
+    rows = held_out[np.sort(random.permutation(len(held_out))[:IMPORTANCE_PIXELS])]
+    values, truth = table.features.to_numpy()[rows], table.reference.to_numpy()[rows]
+    weights = None if table.weights is None else table.weights[rows]
     tables = [values]
     for column in range(values.shape[1]):
         changed = values.copy()
@@ -225,9 +251,14 @@ def _permute(
     found = []
     for start in range(0, len(tables), _AT_ONCE):
         part = tables[start : start + _AT_ONCE]
-        frame = pd.DataFrame(np.concatenate(part), columns=features.columns)
+        frame = pd.DataFrame(np.concatenate(part), columns=table.features.columns)
         predictions = table.target.predict(model, frame, table.levels)
         number = np.repeat(np.arange(len(part)), len(rows))
         many = np.tile(truth, len(part))
-        found.append(table.target.count(many, predictions, number, table.levels))
+        weigh = None if weights is None else np.tile(weights, len(part))
+        found.append(
+            count_weighted(
+                table.target, many, predictions, number, levels=table.levels, weights=weigh
+            )
+        )
     return np.concatenate(found)

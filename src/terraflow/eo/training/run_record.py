@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from mlflow.data.pandas_dataset import from_pandas
 
 import terraflow
 from terraflow.eo.config.project_file import ProjectConfig
+from terraflow.eo.config.sections import Priors
 from terraflow.eo.hooks import HookRecord
 from terraflow.eo.images.collection import read_digest
 from terraflow.eo.models.choice import ModelChoice
@@ -33,6 +35,7 @@ from terraflow.eo.training.card import SIMULATED_NOTE, model_card
 from terraflow.eo.training.cross_validation import Table
 from terraflow.eo.training.held_out import log_held_out
 from terraflow.eo.training.tuning import Tuning
+from terraflow.eo.training.weights import label_weights, learning_weights
 from terraflow.storage import Storage
 from terraflow.tracking import runs
 
@@ -91,10 +94,19 @@ class Samples:
         """What a reader must be told first, or nothing."""
         return SIMULATED_NOTE if self.report.simulated else ""
 
-    def to_table(self) -> Table:
-        """Give what a cross-validation takes."""
+    def to_table(self, priors: Priors = "labels") -> Table:
+        """Give what a cross-validation takes; a model learns strata in these shares."""
         levels = self.target.levels(self.reference)
-        return Table(self.features, self.reference, self.table["block"], self.target, levels)
+        counts = self.report.label_counts
+        return Table(
+            self.features,
+            self.reference,
+            self.table["block"],
+            self.target,
+            levels,
+            label_weights(self.strata, counts),
+            learning_weights(self.strata, counts, priors),
+        )
 
 
 @dataclass(frozen=True)
@@ -144,7 +156,9 @@ def model_info(training: Training) -> ModelInfo:
     )
 
 
-def log_training(training: Training, run_id: str, storage: Storage) -> None:
+def log_training(
+    training: Training, run_id: str, storage: Storage, remarks: Sequence[str] = ()
+) -> None:
     """Log all but the model itself to the active run."""
     samples, config, evaluation = training.samples, training.config, training.evaluation
     _log_inputs(config, samples, storage)
@@ -164,6 +178,7 @@ def log_training(training: Training, run_id: str, storage: Storage) -> None:
         run_id=run_id,
         provenance=_provenance(samples),
         tuning=training.tuning,
+        remarks=remarks,
     )
     mlflow.log_text(card, "model_card.md")
     predicted = samples.target.decide(evaluation.predictions, evaluation.levels)
@@ -245,13 +260,20 @@ def _metrics(training: Training) -> dict[str, float]:
     for told, score in evaluation.scores.items():
         name = runs.metric_name(told)
         metrics |= {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high}
+    for told, value in evaluation.as_drawn.items():
+        if told in samples.target.headline:
+            metrics[f"drawn_{runs.metric_name(told)}"] = value
+    for told in ("error_before", "error", "coverage"):
+        if (number := getattr(evaluation.calibration, told)) is not None:
+            metrics[f"calibration_{told}"] = number
     for stratum, count in samples.used.items():
         metrics[runs.metric_name(f"support_{stratum}")] = float(count)
     for name in samples.target.headline:
         metrics[f"random_{name}"] = evaluation.at_random[name]
     if training.tuning:
         metrics[f"corrected_{samples.target.primary}"] = training.tuning.corrected
-    return metrics
+    # what can't be estimated has no metric, where a 0 would pass for one
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def _log_figures(training: Training) -> None:

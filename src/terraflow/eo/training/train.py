@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -15,12 +16,19 @@ from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.eo.config.record import Record
 from terraflow.eo.hooks import HookRecord, Hooks, record_hooks
 from terraflow.eo.models.applicability import learn_applicability
-from terraflow.eo.models.choice import ModelChoice, choose_model, fit, one_thread
+from terraflow.eo.models.choice import (
+    ModelChoice,
+    choose_model,
+    fit,
+    one_thread,
+    takes_weights,
+    unconverged,
+)
 from terraflow.eo.models.model import log_model
 from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.samples.draw import NOT_FEATURES
 from terraflow.eo.samples.preprocess import Prepared, read_report
-from terraflow.eo.targets.parts import Score
+from terraflow.eo.targets.parts import Floats, Score
 from terraflow.eo.targets.target import Target
 from terraflow.eo.training.cross_validation import check_samples, cross_validate
 from terraflow.eo.training.folds import leave_gap, spatial_folds
@@ -45,7 +53,9 @@ class Trained(Record):
     scores : dict
         Measure to its value, and the least and greatest value of its 95 % interval.
     at_random : dict
-        Measure to its value by a cross-validation that draws pixels at random: optimistic.
+        Measure to its value by a cross-validation that draws pixels at random.
+    as_drawn : dict
+        Measure to its value for samples as drawn, where labelled pixels have other shares.
     headline : list of str
         Measures to be read first.
     """
@@ -55,6 +65,7 @@ class Trained(Record):
     model: str
     scores: dict[str, tuple[float, float, float]]
     at_random: dict[str, float]
+    as_drawn: dict[str, float] = {}
     headline: list[str]
     simulated: bool
 
@@ -123,8 +134,14 @@ def _log(training: Training, run: Run, storage: Storage, *, package: str) -> Non
     """Fit on all samples, and fill the run: scores, figures, the model, and what is told of it."""
     samples, choice, evaluation = training.samples, training.choice, training.evaluation
     with one_thread():
-        model = fit(choice.make(), samples.features, samples.reference)
-    log_training(training, run.info.run_id, storage)
+        weights = samples.to_table(training.config.map.priors).learning_weights
+        model = fit(choice.make(), samples.features, samples.reference, weights)
+    remarks = _remarks(model, weights)
+    for remark in remarks:
+        say(remark)
+    if remarks:
+        mlflow.set_tag("remarks", "\n".join(remarks))
+    log_training(training, run.info.run_id, storage, remarks)
     known = learn_applicability(
         samples.features,
         evaluation.importance,
@@ -145,10 +162,22 @@ def _log(training: Training, run: Run, storage: Storage, *, package: str) -> Non
         model=str(logged.model_uri),
         scores={n: (s.value, s.low, s.high) for n, s in evaluation.scores.items()},
         at_random=evaluation.at_random,
+        as_drawn=evaluation.as_drawn,
         headline=list(samples.target.headline),
         simulated=bool(samples.note),
     )
     mlflow.log_dict(trained.to_dict(), TRAINED)
+
+
+def _remarks(model: Any, weights: Floats | None) -> list[str]:
+    """List what a user should know of a fitted model."""
+    remarks = [unconverged(model)]
+    if weights is not None and not takes_weights(model):
+        remarks.append(
+            f"{type(model).__name__} takes no sample_weight, so that it expects strata in the "
+            "shares that were drawn, and not in those of [map] priors; let its fit take them."
+        )
+    return [remark for remark in remarks if remark]
 
 
 def _register(run: Run, config: ProjectConfig, samples: Samples, storage: Storage) -> Trained:
@@ -166,7 +195,7 @@ def _register(run: Run, config: ProjectConfig, samples: Samples, storage: Storag
 def _validate(
     config: ProjectConfig, choice: ModelChoice, samples: Samples, named: HookRecord, trials: int
 ) -> Training:
-    validation, seed, table = config.validation, config.seed, samples.to_table()
+    validation, seed, table = config.validation, config.seed, samples.to_table(config.map.priors)
     folds = leave_gap(
         spatial_folds(samples.strata, table.blocks, validation, seed=seed),
         samples.pixels,
@@ -242,7 +271,12 @@ def show(project: OpenProject, outputs: Inputs) -> int:
     ]
     table(("score", ""), rows)
     random = " and ".join(f"{trained.at_random[name]:.3f}" for name in trained.headline)
-    say(f"Over random folds, which is optimistic: {random}")
+    gain = trained.at_random[target.primary] - trained.scores[target.primary][0]
+    better = gain > 0 if target.greater_is_better else gain < 0
+    say(f"Over random folds{', which is optimistic' if better else ''}: {random}")
+    if trained.as_drawn:
+        drawn = " and ".join(f"{trained.as_drawn[name]:.3f}" for name in trained.headline)
+        say(f"Of the samples as they were drawn, and not of all labelled pixels: {drawn}")
     say(f"\nRun {trained.run_id}, model {trained.model} (alias challenger)")
     say(trained.url)
     say(f"Serve it: {command('serve', '--run-id', trained.run_id)}")

@@ -12,6 +12,7 @@ from terraflow.eo.promotion.comparison import Difference
 from terraflow.eo.promotion.comparison import compare as compare_for
 from terraflow.eo.promotion.comparison import pair as pair_for
 from terraflow.eo.targets.parts import NotComparableError
+from terraflow.eo.training.scores import interval_shares
 
 
 def compare(pixels: pd.DataFrame, **options: int) -> Difference:
@@ -79,9 +80,11 @@ def test_compare_twice_with_one_seed_gives_the_same() -> None:
 @settings(max_examples=20)
 @given(st.integers(0, 1000), st.integers(2, 6))
 def test_compare_scores_resamples_as_scikit_learn_does(seed: int, blocks: int) -> None:
+    """Every block has every class, so that no draw is drawn again."""
     random = np.random.default_rng(seed)
-    words = ["".join(random.choice(list("abc"), 30)) for _ in range(3)]
-    pixels = table(list(np.arange(30) % blocks), *words)
+    words = ["".join(random.choice(list("abc"), 30)) for _ in range(2)]
+    reference = "".join("abc"[i // blocks % 3] for i in range(30))
+    pixels = table(list(np.arange(30) % blocks), reference, *words)
     found = compare(pixels, resamples=10, seed=seed)
     times = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), size=10)
     differences = []
@@ -93,8 +96,56 @@ def test_compare_scores_resamples_as_scikit_learn_does(seed: int, blocks: int) -
             for who in ("challenger", "champion")
         ]
         differences.append(scores[0] - scores[1])
-    expected = np.quantile(differences, [0.025, 0.975])
+    expected = np.quantile(differences, interval_shares(blocks))
     assert (found.low, found.high) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def rare(seed: int, blocks: int = 20) -> pd.DataFrame:
+    """Five classes of which one lies in 3 blocks; two models of equal skill, bad block by block."""
+    random = np.random.default_rng(seed)
+    block = np.repeat(np.arange(blocks), 30)
+    truth = random.integers(0, 4, len(block))
+    for one in random.choice(blocks, 3, replace=False):
+        truth[(block == one) & (random.random(len(block)) < 0.3)] = 4
+    found = []
+    for _ in range(2):
+        skill = random.beta(1.6, 0.4, (blocks, 5))
+        right = random.random(len(block)) < skill[block, truth]
+        found.append(np.where(right, truth, random.integers(0, 5, len(block))))
+    words = ["".join("abcde"[i] for i in values) for values in (truth, *found)]
+    return table(block.tolist(), *words)
+
+
+def test_compare_class_in_few_blocks_that_the_champion_misses_counts() -> None:
+    pixels = rare(0)
+    pixels["challenger"] = pixels["class_name"]
+    pixels["champion"] = pixels["class_name"].replace("e", "a")
+    found = compare(pixels)
+    assert found.low > 0.15  # it was 0: of resamples, 4 % lack the class, and dropped it
+    assert found.better
+
+
+@pytest.mark.exhaustive
+def test_compare_promotes_equal_models_in_at_most_one_of_twenty(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    promoted = np.mean([compare(rare(seed), seed=seed).better for seed in range(1000)])
+    with capsys.disabled():
+        print(f"\n{promoted:.1%} of equal models are promoted")  # noqa: T201 - a figure
+    assert promoted <= 0.05
+
+
+def test_compare_weighs_pixels_by_what_they_stand_for() -> None:
+    """The challenger is better for 10 pixels that stand for 10, and worse for 10 of 1000."""
+    blocks = [block for block in range(10) for _ in "ab"]
+    pixels = table(blocks, "ab" * 10, "aa" * 10, "bb" * 10)
+    assert compare(pixels).value == 0
+    alike = compare(pixels, label_counts={"a": 500, "b": 500})
+    assert alike.value == 0
+    found = compare(pixels, label_counts={"a": 10, "b": 1000})
+    # F1 of b: 0 for the challenger, 2 * 1000 / (1000 + 1010) for the champion; of a the reverse
+    a, b = 2 * 10 / (1010 + 10), 2 * 1000 / (1010 + 1000)
+    assert found.value == pytest.approx((a - b) / 2)
 
 
 def test_pair_joins_pixels_and_keeps_the_challengers_blocks() -> None:

@@ -83,7 +83,7 @@ def card(project: ProjectConfig | None = None, **changes: Any) -> str:
         "| overall accuracy | 0.912 (0.881 to 0.934) | 0.967 |",
         "| macro F1 | 0.701 (0.650 to 0.750) | 0.902 |",
         "| forest | 0.810 (0.700 to 0.900) | 0.620 (0.500 to 0.700) | 0.700 (0.600 to 0.800) |",
-        "10 of 100 pixels of forest were taken for rock | ice; 4 of 40 pixels of rock | ice",
+        "10 of 100 labelled pixels of forest were taken for rock | ice; 4 of 40 labelled pixels of",
         "![Confusion matrix](confusion.png)",
         "invoke map --model runs:/f00d/model --items 's3://eo data/collection.json'",
         "invoke serve --run-id f00d",

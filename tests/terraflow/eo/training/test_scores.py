@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from terraflow.eo.built_in import Classification
 from terraflow.eo.targets.parts import Score
-from terraflow.eo.training.scores import resample, with_intervals
+from terraflow.eo.training.scores import interval_shares, presence, resample, with_intervals
 
 
 def measure(sums: np.ndarray) -> dict[str, np.ndarray]:
@@ -41,7 +42,36 @@ def test_with_intervals_widen_where_pixels_of_a_block_err_together() -> None:
     assert (wider.low, wider.high) == pytest.approx((0.6, 0.95), abs=0.051)
 
 
-def test_with_intervals_class_never_predicted_has_users_accuracy_0() -> None:
+def test_with_intervals_class_never_predicted_has_no_users_accuracy() -> None:
     intervals = with_intervals(np.array([[[3, 0], [1, 0]]] * 4), measure, 100, 0)
-    assert intervals["users_accuracy_b"] == Score(0, 0, 0)
-    assert intervals["producers_accuracy_b"] == Score(0, 0, 0)
+    assert np.isnan(intervals["users_accuracy_b"].value)
+    assert intervals["users_accuracy_b"].text() == "not estimable"
+    assert intervals["producers_accuracy_b"].text() == "0.000 (no interval)"
+
+
+def test_resample_always_holds_each_stratum() -> None:
+    present = np.zeros((20, 2), bool)
+    present[:, 0] = True
+    present[[3, 7], 1] = True
+    parts = np.concatenate(list(resample(20, 500, seed=1, present=present)))
+    assert (parts.sum(axis=1) == 20).all()
+    assert (parts[:, [3, 7]].sum(axis=1) > 0).all()
+    assert (np.concatenate(list(resample(20, 500, seed=1)))[:, [3, 7]].sum(axis=1) == 0).any()
+
+
+def test_resample_of_a_stratum_that_no_block_has_ends() -> None:
+    present = np.array([[True, False], [True, False]])
+    assert np.concatenate(list(resample(2, 10, seed=1, present=present))).shape == (10, 2)
+
+
+def test_presence_by_hand() -> None:
+    found = presence([4, 4, 9, 2], ["a", "b", "a", "b"])  # blocks by their numbers
+    assert found.tolist() == [[False, True], [True, True], [True, False]]
+
+
+def test_interval_shares_are_wider_for_few_blocks() -> None:
+    assert interval_shares(100_000) == pytest.approx((0.025, 0.975), abs=1e-4)
+    low, high = interval_shares(10)
+    assert low == pytest.approx(norm.cdf(-np.sqrt(10 / 9) * 2.262157), abs=1e-6)
+    assert low + high == 1
+    assert interval_shares(1) == (0, 1)

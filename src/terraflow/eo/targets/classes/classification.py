@@ -221,15 +221,25 @@ class Classification(Target):
     ) -> Mapping[str, Any]:
         """Draw the confusion matrix, and user's over producer's accuracy of each class."""
         from terraflow.eo.targets.classes.colours import class_colours  # noqa: PLC0415 - see bands
+        from terraflow.eo.targets.classes.confidence import reliability  # noqa: PLC0415 - see bands
         from terraflow.eo.targets.classes.figures import (  # noqa: PLC0415 - see bands
             confusion_figure,
             curves_figure,
+            reliability_figure,
         )
 
         levels = evaluation.levels
         colours = class_colours(levels, section.colours)
         truth = reference.to_numpy(dtype=object)
+        predictions, known = evaluation.predictions, evaluation.calibration
+        confidence = predictions.max(axis=1)
+        right = self.decide(predictions, levels) == truth
+        bins = reliability(confidence, right, evaluation.weights)
+        grid = np.linspace(1 / len(levels), 1, 101)
         return {
+            "reliability": reliability_figure(
+                bins, (grid, np.asarray(known.apply(grid), "float64")), note
+            ),
             "confusion": confusion_figure(evaluation.sums, levels, note),
             "class_curves": curves_figure(truth, evaluation.predictions, levels, colours, note),
         }

@@ -81,7 +81,7 @@ def set_sizes(probabilities: npt.NDArray[np.floating], bound: float) -> npt.NDAr
 
 
 def reliability(
-    confidence: Floats, right: npt.ArrayLike, weights: Floats
+    confidence: Floats, right: npt.ArrayLike, weights: Floats | None = None
 ) -> tuple[Floats, Floats, Floats]:
     """Give mean confidence, share that is right, and weight of each bin of confidence.
 
@@ -90,6 +90,8 @@ def reliability(
     tuple of ndarray, shape (bin,)
         Bins of equal width without a sample are left out.
     """
+    if weights is None:
+        weights = np.ones(len(confidence))
     number = np.minimum((confidence * BINS).astype(int), BINS - 1)
     weight: Floats = np.bincount(number, weights, BINS).astype("float64")
     filled = weight > 0

@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from terraflow.eo.targets.figures import TITLE, fitted, wrapped
 
-__all__ = ["confusion_figure", "curves_figure"]
+__all__ = ["confusion_figure", "curves_figure", "reliability_figure"]
 
 
 def confusion_figure(matrix: npt.NDArray[np.int64], classes: list[str], note: str) -> Figure:
@@ -38,7 +38,8 @@ def confusion_figure(matrix: npt.NDArray[np.int64], classes: list[str], note: st
     for row in ticks:
         for column in ticks:
             colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour)
+            number = f"{matrix[row, column]:.0f}"
+            axes.text(column, row, number, ha="center", va="center", color=colour)
     return fitted(figure)
 
 
@@ -84,4 +85,38 @@ def curves_figure(
         bbox_to_anchor=(1.01, 0.5),
         frameon=False,
     )
+    return fitted(figure)
+
+
+def reliability_figure(
+    bins: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    curve: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    note: str,
+) -> Figure:
+    """Draw how often predictions of some confidence are right, and the curve that mends it.
+
+    Parameters
+    ----------
+    bins : tuple of ndarray, shape (bin,)
+        Mean confidence, share that is right, and weight, as `confidence.reliability` gives them.
+    curve : tuple of ndarray, shape (knot,)
+        Confidence of the model, and what a map tells in its place.
+    note : str
+        Second line of the title.
+
+    References
+    ----------
+    Niculescu-Mizil & Caruana 2005, doi:10.1145/1102351.1102430.
+    """
+    confidence, right, weight = bins
+    figure = Figure(figsize=(6, 5.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="confidence is right")
+    axes.plot(*curve, color="#1f6b35", label="curve of the map")
+    area = 20 + 600 * weight / weight.sum()
+    axes.scatter(confidence, right, s=area, color="#3b6fb6", alpha=0.7, label="held-out pixels")
+    title = wrapped(f"How often predictions are right\n{note}", TITLE)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence of the model", title=title)
+    axes.set_ylabel("share that is right")
+    axes.legend(loc="upper left", frameon=False, markerscale=0.4)
     return fitted(figure)

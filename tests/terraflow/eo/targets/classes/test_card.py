@@ -47,8 +47,9 @@ def test_class_card_rows_are_of_the_class_that_they_name() -> None:
 def test_class_card_confusions_are_the_three_most_frequent_of_the_reference_first() -> None:
     text = card([[90, 10, 7], [4, 36, 0], [1, 2, 9]]).scores
     expected = (
-        "Most often confused: 10 of 107 pixels of forest were taken for rock | ice; 7 of 107 "
-        "pixels of forest were taken for water; 4 of 40 pixels of rock | ice were taken for forest."
+        "Most often confused: 10 of 107 labelled pixels of forest were taken for rock | ice; 7 of "
+        "107 labelled pixels of forest were taken for water; 4 of 40 labelled pixels of rock | ice "
+        "were taken for forest."
     )
     assert expected in text
 
