@@ -66,6 +66,8 @@ class DataReport(Record):
     Attributes
     ----------
     features, periods : list of str
+    dates : dict
+        Period to the number of days with an image.
     clear_share : dict
         Period to share (0-1) of clear observations.
     value_range : dict
@@ -95,6 +97,7 @@ class DataReport(Record):
     label_counts: dict[str, int]
     incomplete: int = 0
     gaps: int = 0
+    dates: dict[str, int] = {}
     grid: dict[str, Any]
     data_digest: str
     simulated: bool

@@ -280,6 +280,7 @@ def _report(source: FeatureSource, sampled: _Sampled, digest: str) -> DataReport
     return DataReport(
         features=source.names,
         periods=source.periods,
+        dates=source.dates,
         clear_share={p: tally.clear_share(p) for p in source.periods if p in tally.seen},
         value_range={name: (tally.low[name], tally.high[name]) for name in tally.low},
         outside_range={name: n / tally.values[name] for name, n in tally.outside.items()},
