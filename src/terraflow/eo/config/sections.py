@@ -195,8 +195,9 @@ class Validation(Section):
     folds : int
         Parts of the blocks, each held out once.
     whole_polygons : bool
-        All pixels of a polygon take one block, that which holds a point within the polygon. False
-        cuts polygons at blocks' edges, which a few polygons larger than a block call for.
+        All pixels of a polygon take one block, that which holds a point within the polygon; so do
+        those of a patch of a raster of at most 100 rows and columns. False cuts polygons at blocks'
+        edges, which a few polygons larger than a block call for.
     gap_px : int
         Training pixels at most so many columns and rows from a test pixel are left out; a gap
         as wide as neighbourhood features reach keeps test pixels out of training windows.

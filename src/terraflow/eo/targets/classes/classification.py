@@ -61,6 +61,7 @@ class Classification(Target):
     summary_format: ClassVar[str] = ".1%"
     code: ClassVar[tuple[str, ...]] = (
         "terraflow.eo.targets.classes.labels",
+        "terraflow.eo.targets.classes.patches",
         "terraflow.eo.targets.vector",
     )
 
