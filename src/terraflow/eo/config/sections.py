@@ -42,7 +42,11 @@ class Labels(Section):
     Attributes
     ----------
     source : str
-        "simulated", or polygons or points in any format OGR reads, or a raster of class numbers.
+        "simulated", or polygons or points in any format OGR reads, or a table of points, as CSV,
+        with columns longitude and latitude, or x and y, or a raster of class numbers.
+    crs : str or None
+        Of a table's coordinates, or of geometries whose file tells none, as "EPSG:32633"; longitude
+        and latitude are degrees (EPSG:4326) without it.
     field : str
         Attribute that holds what is learnt, as the name of a class; not used with a raster. It was
         called `class_field` before version 0.2, which is still read.
@@ -58,6 +62,7 @@ class Labels(Section):
     FORMER: ClassVar[dict[str, str]] = {"class_field": "field"}
 
     source: Address = SIMULATED
+    crs: str | None = None
     field: str = "class_name"
     classes: dict[str, str] | None = None
     shrink: float = Field(0, ge=0)

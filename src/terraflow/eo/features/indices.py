@@ -13,6 +13,9 @@ __all__ = ["add_indices", "check_indices"]
 
 #: STAC's common name of a band to its letter in spyndex's formulas.
 LETTERS = {band.common_name: letter for letter, band in spyndex.bands.items()}
+#: Letter to the band that takes its place where its own is not there: Landsat 8 and 9 have their
+#: only near infrared under nir08, Sentinel-2 has both.
+STAND_INS = {"N": "nir08"}
 
 
 def check_indices(names: Sequence[str], bands: Sequence[str], constants: dict[str, float]) -> None:
@@ -34,8 +37,8 @@ def check_indices(names: Sequence[str], bands: Sequence[str], constants: dict[st
         if name not in spyndex.indices:
             raise ConfigError(f"Index {name} is not known; {_nearest(name)}")
         needed = _needs(name)
-        have = {LETTERS[band] for band in bands if band in LETTERS}
-        lacking = [letter for letter in needed if letter not in have | _constants(constants).keys()]
+        have = _letters(bands).keys() | _constants(constants).keys()
+        lacking = [letter for letter in needed if letter not in have]
         if lacking:
             common = {letter: band for band, letter in LETTERS.items()}
             missing = ", ".join(common.get(letter, letter) for letter in lacking)
@@ -73,12 +76,18 @@ def add_indices(
     """
     bands = {str(name): cube[name] for name in cube.data_vars}
     check_indices(names, list(bands), constants)
-    values = {LETTERS[name]: band for name, band in bands.items() if name in LETTERS}
+    values = {letter: bands[name] for letter, name in _letters(list(bands)).items()}
     for name in names:
         params = {k: (values | _constants(constants))[k] for k in _needs(name)}
         index = spyndex.computeIndex(name, params).astype("float32")
         bands[name.lower()] = index.where(abs(index) != float("inf"))
     return bands
+
+
+def _letters(bands: Sequence[str]) -> dict[str, str]:
+    """Name the band of each letter in spyndex's formulas."""
+    stand_ins = {letter: name for letter, name in STAND_INS.items() if name in bands}
+    return stand_ins | {LETTERS[name]: name for name in bands if name in LETTERS}
 
 
 def _needs(name: str) -> list[str]:

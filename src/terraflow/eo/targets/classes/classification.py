@@ -62,6 +62,7 @@ class Classification(Target):
     code: ClassVar[tuple[str, ...]] = (
         "terraflow.eo.targets.classes.labels",
         "terraflow.eo.targets.classes.patches",
+        "terraflow.eo.targets.points",
         "terraflow.eo.targets.vector",
     )
 
