@@ -165,7 +165,7 @@ def test_monitored_pixels_lie_in_the_polygon(
     project_of: Callable[..., ProjectConfig], storage: Storage
 ) -> None:
     images = ingest(project_of(TRIANGLE), storage)
-    pixels, _ = draw_pixels(make_model(), images.items, storage)
+    pixels = draw_pixels(make_model(), images.items, storage).pixels
     assert len(pixels) == centres_in(TRIANGLE).sum()
 
 

@@ -51,7 +51,7 @@ class Data(Section):
     max_cloud_cover : float or None
         Per cent, of items that tell their eo:cloud_cover.
     max_items : int or None
-        So many, of least cloud cover, are taken.
+        So many are taken, by turns of all tiles and months, of each those of least cloud cover.
     bands : dict
         Name of a band in the features to key of its asset; "key.2" is the second band of an asset.
     scaling : dict

@@ -47,7 +47,11 @@ class Labels(Section):
     Attributes
     ----------
     source : str
-        "simulated", or polygons or points in any format OGR reads, or a raster of class numbers.
+        "simulated", or polygons or points in any format OGR reads, or a table of points, as CSV,
+        with columns longitude and latitude, or x and y, or a raster of class numbers.
+    crs : str or None
+        Of a table's coordinates, or of geometries whose file tells none, as "EPSG:32633"; longitude
+        and latitude are degrees (EPSG:4326) without it.
     field : str
         Attribute that holds what is learnt, as the name of a class; not used with a raster. It was
         called `class_field` before version 0.2, which is still read.
@@ -63,6 +67,7 @@ class Labels(Section):
     FORMER: ClassVar[dict[str, str]] = {"class_field": "field"}
 
     source: Address = SIMULATED
+    crs: str | None = None
     field: str = "class_name"
     classes: dict[str, str] | None = None
     shrink: float = Field(0, ge=0)
@@ -200,8 +205,9 @@ class Validation(Section):
     folds : int
         Parts of the blocks, each held out once.
     whole_polygons : bool
-        All pixels of a polygon take one block, that which holds a point within the polygon. False
-        cuts polygons at blocks' edges, which a few polygons larger than a block call for.
+        All pixels of a polygon take one block, that which holds a point within the polygon; so do
+        those of a patch of a raster of at most 100 rows and columns. False cuts polygons at blocks'
+        edges, which a few polygons larger than a block call for.
     gap_px : int
         Training pixels at most so many columns and rows from a test pixel are left out; a gap
         as wide as neighbourhood features reach keeps test pixels out of training windows.

@@ -36,6 +36,9 @@ MEANT_NORMALISED = frozenset(
 #: A formula has a pole where its extremes are so many times the tails of what surfaces give.
 POLE = 3
 TAILS = (0.005, 0.995)
+#: Letter to the band that takes its place where its own is not there: Landsat 8 and 9 have their
+#: only near infrared under nir08, Sentinel-2 has both.
+STAND_INS = {"N": "nir08"}
 
 
 def check_indices(names: Sequence[str], bands: Sequence[str], constants: dict[str, float]) -> None:
@@ -70,8 +73,8 @@ def check_indices(names: Sequence[str], bands: Sequence[str], constants: dict[st
         if name not in spyndex.indices:
             raise ConfigError(f"Index {name} is not known; {_nearest(name)}")
         needed = _needs(name)
-        have = {LETTERS[band] for band in bands if band in LETTERS}
-        lacking = [letter for letter in needed if letter not in have | _constants(constants).keys()]
+        have = _letters(bands).keys() | _constants(constants).keys()
+        lacking = [letter for letter in needed if letter not in have]
         if lacking:
             common = {letter: band for band, letter in LETTERS.items()}
             missing = ", ".join(common.get(letter, letter) for letter in lacking)
@@ -109,10 +112,9 @@ def add_indices(
     """
     bands = {str(name): cube[name] for name in cube.data_vars}
     check_indices(names, list(bands), constants)
-    letters = {LETTERS[name]: band for name, band in bands.items() if name in LETTERS}
     values = _constants(constants) | {
-        letter: band if letter in THERMAL else band.clip(min=DARKEST)
-        for letter, band in letters.items()
+        letter: bands[name] if letter in THERMAL else bands[name].clip(min=DARKEST)
+        for letter, name in _letters(list(bands)).items()
     }
     for name in names:
         index = spyndex.computeIndex(name, {k: values[k] for k in _needs(name)}).astype("float32")
@@ -176,6 +178,12 @@ def _range(name: str, constants: tuple[tuple[str, float], ...]) -> Range:
     if max(-least, greatest) > POLE * max(-low, high):
         return low, high
     return least, greatest
+
+
+def _letters(bands: Sequence[str]) -> dict[str, str]:
+    """Name the band of each letter in spyndex's formulas."""
+    stand_ins = {letter: name for letter, name in STAND_INS.items() if name in bands}
+    return stand_ins | {LETTERS[name]: name for name in bands if name in LETTERS}
 
 
 def _needs(name: str) -> list[str]:

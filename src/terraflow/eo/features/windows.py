@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -77,6 +77,8 @@ class FeatureSource:
         Of these, the ones of which there is no item; they are filled from the others.
     far_periods : list of str
         Of these, the ones that are too far from the others to be filled.
+    dates : dict
+        Period to the number of days with an item; of the periods with any.
 
     Raises
     ------
@@ -118,7 +120,10 @@ class FeatureSource:
         self.area = None if outline is None else grid.area_on_grid(outline, self.geobox)
         times = [np.datetime64(item_time(item).replace(tzinfo=None), "ns") for item in self.items]
         self.periods = list(periods or observed_periods(times, features.composites))
-        present = set(period_labels(times, features.composites))
+        labels = period_labels(times, features.composites)
+        days = {(period, day) for period, day in zip(labels, np.array(times, "M8[D]"), strict=True)}
+        self.dates = dict(sorted(Counter(p for p, _ in days if p in self.periods).items()))
+        present = set(labels)
         self.missing_periods = [period for period in self.periods if period not in present]
         self.far_periods = far_periods(
             sorted(present), self.periods, features.composites, features.max_gap_days
@@ -135,15 +140,11 @@ class FeatureSource:
         self._configured = len(plain)
         self.names = [*plain, *own_names(recipe.own, times, series, [*series, *plain])]
 
-    @property
-    def filled_features(self) -> list[str]:
-        """Features that the items do not tell: those of missing periods, and of all periods."""
-        if not self.missing_periods:
-            return []
-        present = [period for period in self.periods if period not in self.missing_periods]
+    def features_of(self, periods: Sequence[str]) -> list[str]:
+        """Name the features that follow from the images of these periods alone."""
         plain = self.recipe.features.model_copy(update={"statistics": []})
-        told = set(feature_names(list(self.recipe.bands), plain, present))
-        return [name for name in self.names if name not in told]
+        told = set(feature_names(list(self.recipe.bands), plain, periods))
+        return [name for name in self.names if name in told]
 
     def windows(self) -> list[Window]:
         """Cut the grid into tiles, row by row; without those that the area does not reach."""

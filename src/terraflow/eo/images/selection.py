@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -132,8 +133,7 @@ def select(
     if data.max_cloud_cover is not None:
         chosen = _clear_enough(chosen, data.max_cloud_cover, catalogue)
     if data.max_items is not None:
-        clearest = sorted(chosen, key=lambda i: (_cloud_cover(i, 101), item_time(i), i.id))
-        chosen = clearest[: data.max_items]
+        chosen = _spread(chosen, data.max_items)
     return sorted(chosen, key=lambda item: (item_time(item), item.id))
 
 
@@ -222,6 +222,52 @@ def _clear_enough(items: list[pystac.Item], limit: float, catalogue: str) -> lis
 def _cloud_cover(item: pystac.Item, unknown: float) -> float:
     cover = item.properties.get("eo:cloud_cover")
     return unknown if cover is None else float(cover)
+
+
+def _spread(items: Sequence[pystac.Item], number: int) -> list[pystac.Item]:
+    """Take items by turns of all tiles and months, of each the clearest first.
+
+    The least cloud cover of all together would be that of a dry month, or of the tile without
+    mountains.
+    """
+    groups: dict[tuple[str, str], list[pystac.Item]] = {}
+    for item in sorted(items, key=lambda i: (_cloud_cover(i, 101), item_time(i), i.id)):
+        groups.setdefault((_tile(item), f"{item_time(item):%Y-%m}"), []).append(item)
+    waiting = {key: deque(members) for key, members in groups.items()}
+    taken: Counter[tuple[str, str] | str] = Counter()
+    chosen: list[pystac.Item] = []
+
+    def turn(key: tuple[str, str]) -> tuple[float, ...]:
+        tile, month = key
+        return taken[key], taken[tile], taken[month], _cloud_cover(waiting[key][0], 101)
+
+    while waiting and len(chosen) < number:
+        key = min(waiting, key=turn)
+        chosen.append(waiting[key].popleft())
+        taken.update([key, *key])
+        if not waiting[key]:
+            del waiting[key]
+    return chosen
+
+
+def _tile(item: pystac.Item) -> str:
+    """Name the tile of an item: by its code, else by its grid, else by its place.
+
+    References
+    ----------
+    https://github.com/stac-extensions/grid, /sentinel-2, /landsat and /projection
+    """
+    told = item.properties
+    for keys in (("grid:code",), ("s2:mgrs_tile",), ("landsat:wrs_path", "landsat:wrs_row")):
+        if all(key in told for key in keys):
+            return "/".join(str(told[key]) for key in keys)
+    for fields in (told, *(asset.extra_fields for asset in item.assets.values())):
+        if "proj:transform" in fields:
+            west, north = fields["proj:transform"][2], fields["proj:transform"][5]
+            crs = [fields.get(key, told.get(key)) for key in ("proj:code", "proj:epsg")]
+            return f"{crs} {west} {north}"
+    # to half a degree: of one tile an image may end where the orbit does
+    return " ".join(f"{round(2 * edge) / 2:g}" for edge in item.bbox[:2]) if item.bbox else ""
 
 
 def _wrong_area(path: str, what: str) -> DataError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 
 from terraflow.eo.targets.figures import TITLE, fitted, wrapped
 
-__all__ = ["Drift", "drift_figure", "measure", "population_stability"]
+__all__ = ["Drift", "drift_figure", "measure", "population_stability", "resembling"]
 
 BINS = 10
 #: Least share of a bin, in place of the 0 whose logarithm is infinite.
 EPSILON = 1e-4
+#: A mean index that so many pixels have by chance, or by having been filled otherwise.
+CHANCE = 0.01
 SHOWN = 30
 
 
@@ -59,6 +61,56 @@ def measure(training: pd.DataFrame, new: pd.DataFrame) -> Drift:
     }
     per_feature = {name: float(outside[name].mean()) for name in training}
     return Drift(psi, per_feature, float(outside.any(axis=1).mean()))
+
+
+def resembling(
+    training: pd.DataFrame,
+    new: pd.DataFrame,
+    series: Sequence[str],
+    *,
+    observed: Sequence[str],
+    periods: Sequence[str],
+) -> dict[str, str]:
+    """Name the periods whose new pixels look like another period of the training.
+
+    By the mean index over bands and indices: that with another period is at most half of that with
+    the period itself, which is more than chance. So images that are a month out of season are
+    seen, although no single feature has shifted far.
+
+    Parameters
+    ----------
+    training, new : DataFrame, shape (pixel, feature)
+        Finite.
+    series : sequence of str
+        Bands and indices, each of which has a feature SERIES_PERIOD.
+    observed, periods : sequence of str
+        Periods of the new pixels, and of the training.
+
+    Returns
+    -------
+    dict
+        Observed period to that which it looks like.
+    """
+    found = {}
+    for period in observed:
+        index = {
+            other: float(
+                np.mean(
+                    [
+                        population_stability(
+                            training[f"{name}_{other}"].to_numpy(),
+                            new[f"{name}_{period}"].to_numpy(),
+                        )
+                        for name in series
+                    ]
+                )
+            )
+            for other in periods
+        }
+        nearest = min(index, key=lambda other: index[other])
+        if index[period] > CHANCE and index[nearest] <= index[period] / 2:
+            found[period] = nearest
+    return found
 
 
 def population_stability(
@@ -116,7 +168,8 @@ def drift_figure(
     max_psi : float
         Drawn as a line.
     predicted : dict
-        What the model maps, as `Target.summarise` tells, of training and of new pixels.
+        What the model maps, as `Target.summarise` tells, of training and of new pixels; empty
+        where there would be no map.
     note : str
         Second line of the title.
     """
@@ -140,7 +193,7 @@ def drift_figure(
         (-0.2, 0.2),
         ("training", "new"),
         ("0.6", "C0"),
-        zip(*predicted.values(), strict=True),
+        zip(*predicted.values(), strict=True) if predicted else ([], []),
         strict=True,
     ):
         right.barh(places + offset, shares, 0.4, label=label, color=colour)

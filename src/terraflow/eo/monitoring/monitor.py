@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import mlflow
 import pandas as pd
@@ -12,6 +13,7 @@ import xarray as xr
 from mlflow.entities import Run
 
 from terraflow.eo.config.digests import value_digest
+from terraflow.eo.features.pixel import series_names
 from terraflow.eo.features.windows import FeatureSource
 from terraflow.eo.images.collection import of_month, read_items
 from terraflow.eo.images.places import latest_collection, project_root
@@ -19,8 +21,9 @@ from terraflow.eo.images.selection import item_time
 from terraflow.eo.models.apply import apply_model, check_features
 from terraflow.eo.models.champion import find_champion
 from terraflow.eo.models.model import LoadedModel, load_model
-from terraflow.eo.monitoring.drift import drift_figure, measure
+from terraflow.eo.monitoring.drift import drift_figure, measure, resembling
 from terraflow.eo.monitoring.monitored import Monitored, show
+from terraflow.eo.monitoring.population import read_population, read_training_dates
 from terraflow.eo.monitoring.served import read_served, served_uri
 from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.samples.draw import ANYWHERE, POPULATION, Draw, pixel_numbers, random_pixels
@@ -28,11 +31,10 @@ from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 from terraflow.tracking import runs
 
-__all__ = ["draw_pixels", "monitor", "show", "step"]
+__all__ = ["Drawn", "draw_pixels", "monitor", "show", "step"]
 
 #: With fewer, chance alone brings the index near its threshold: it is about 9 / pixels.
 MIN_PIXELS = 100
-_SHOWN = 5
 _RESULT = "drift.json"
 
 
@@ -51,8 +53,10 @@ def monitor(
 
     Up to 20 000 random pixels of the items stand against as many of the area of the training.
     With `served` rows stand in their place that the model server was asked.
-    Features of periods that no item lies in, and statistics over all periods then, are left out:
-    what would stand for them comes from other periods. Measures and a figure go into a run of the
+    Features of periods that no item lies in are left out: what would stand for them comes from
+    other periods. So are statistics over all dates, unless there are as many as in the training.
+    A period is also held against the others of the training: images that are out of season look
+    like those of another. Measures and a figure go into a run of the
     experiment NAME-monitoring.
 
     Parameters
@@ -93,8 +97,9 @@ def monitor(
         if found := runs.find_finished(storage.settings, name, told):
             return _read(found, key)
         tags |= told | {"terraflow.key": key}
-    training = _read_population(model, storage)
+    training = read_population(model, storage)
     left_out: list[str] = []
+    periods: list[str] = []
     if served:
         new = read_served(model, storage, POPULATION)
         if len(new) < MIN_PIXELS:
@@ -103,10 +108,16 @@ def monitor(
                 "needed; raise [serving] log_share, or wait for more."
             )
     else:
-        new, left_out = draw_pixels(model, items_uri, storage)
+        dates = read_training_dates(model, storage)
+        new, left_out, periods = draw_pixels(model, items_uri, storage, dates)
     compared = [feature for feature in new if feature not in left_out]
     drift = measure(training[compared], new[compared])
-    before, now = _predicted(model, training), _predicted(model, new)
+    series = series_names(list(model.recipe.bands), model.recipe.features)
+    alike = resembling(training, new, series, observed=periods, periods=model.info.periods)
+    before: dict[str, float] = {}
+    now: dict[str, float] = {}
+    if len(new.columns) == len(training.columns):  # else there would be no map
+        before, now = _predicted(model, training), _predicted(model, new)
     with runs.start_run(storage.settings, name, name=name, tags=tags) as run:
         result = Monitored(
             run_id=run.info.run_id,
@@ -122,6 +133,8 @@ def monitor(
             max_outside_range=limits[1],
             month=month,
             left_out=left_out,
+            periods=periods,
+            resembles=alike,
         )
         _log(result, model.info.note)
     return result
@@ -137,27 +150,60 @@ def _read(run: Run, key: str) -> Monitored:
     return found.model_copy(update={"known": run.data.tags.get("terraflow.key") != key})
 
 
+class Drawn(NamedTuple):
+    """Pixels of new items, and what of them can be compared.
+
+    Attributes
+    ----------
+    pixels : DataFrame, shape (pixel, feature), float32
+        Of the model's features those that the items give: without those of periods that are too
+        far from all images to be filled.
+    left_out : list of str
+        Features that are not compared.
+    periods : list of str
+        Periods that an item lies in.
+    """
+
+    pixels: pd.DataFrame
+    left_out: list[str]
+    periods: list[str]
+
+
 def draw_pixels(
-    model: LoadedModel, items_uri: str, storage: Storage
-) -> tuple[pd.DataFrame, list[str]]:
+    model: LoadedModel,
+    items_uri: str,
+    storage: Storage,
+    training_dates: Mapping[str, int] | None = None,
+) -> Drawn:
     """Draw random pixels of items, as many as `preprocess` draws of the whole area.
+
+    Only features of periods that an item lies in can be compared: the others are filled from
+    these. Statistics over all dates, and what the project computes of these, can be compared where
+    each period has as many dates as in the training: the largest of fewer values is smaller.
+
+    Parameters
+    ----------
+    training_dates : mapping, optional
+        Period to number of dates of the training; without it they are taken to be as many.
 
     Returns
     -------
-    pixels : DataFrame, shape (pixel, feature), float32
-        Up to 20 000; the same items give the same.
-    filled : list of str
-        Features that the items do not tell: their periods are filled from others.
+    Drawn
+        Up to 20 000 pixels; the same items give the same.
 
     Raises
     ------
     DataError
         The items give other features than the model knows, or less than 100 pixels have all.
     """
-    source = FeatureSource(
-        read_items(items_uri, storage), model.recipe, storage, model.info.periods
-    )
+    items, periods = read_items(items_uri, storage), model.info.periods
+    source = FeatureSource(items, model.recipe, storage, periods)
     check_features(source.names, model)
+    observed = [period for period in periods if period not in source.missing_periods]
+    as_often = not training_dates or dict(training_dates) == source.dates
+    compared = source.names if observed == periods and as_often else source.features_of(observed)
+    if source.far_periods:
+        source = FeatureSource(items, model.recipe, storage, observed)
     drawn = Draw(POPULATION)
     for window, features in source.iterate("monitor"):
         numbers = pixel_numbers(window, model.config.seed, ANYWHERE)
@@ -166,12 +212,14 @@ def draw_pixels(
     if len(pixels) < MIN_PIXELS:
         dates = sorted(item_time(item) for item in source.items)
         raise DataError(
-            f"Only {len(pixels)} pixels of {items_uri} have all {len(model.info.features)} "
+            f"Only {len(pixels)} pixels of {items_uri} have all {len(source.names)} "
             f"features, and {MIN_PIXELS} are needed; take more or clearer items: these are of "
             f"{dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}, and the model's composites of "
-            f"{model.info.periods[0]} to {model.info.periods[-1]}."
+            f"{periods[0]} to {periods[-1]}."
         )
-    return pixels[model.info.features], source.filled_features
+    left_out = [name for name in model.info.features if name not in compared]
+    given = [name for name in model.info.features if name in pixels]
+    return Drawn(pixels[given], left_out, observed)
 
 
 def step(project: OpenProject, inputs: Inputs) -> Monitored:
@@ -217,32 +265,6 @@ def _thresholds(
             f"Threshold max_outside_range is {outside:g}; give a share of pixels from 0 to 1."
         )
     return psi, outside
-
-
-def _read_population(model: LoadedModel, storage: Storage) -> pd.DataFrame:
-    """Read the pixels that `preprocess` drew of the training's area."""
-    uri = _population_uri(model, storage)
-    if not uri or not storage.exists(uri):
-        raise DataError(
-            f"The training pixels of model {model.uri} are gone: "
-            f"{f'{uri} does not exist' if uri else f'its run {model.run_id!r} names none'}; train "
-            "again, and monitor that model."
-        )
-    pixels = pd.read_parquet(io.BytesIO(storage.read(uri)))
-    if missing := [name for name in model.info.features if name not in pixels]:
-        raise DataError(
-            f"{uri} lacks {len(missing)} of the {len(model.info.features)} features of model "
-            f"{model.uri} ({', '.join(missing[:_SHOWN])}); train again, and monitor that model."
-        )
-    return pixels[model.info.features]
-
-
-def _population_uri(model: LoadedModel, storage: Storage) -> str:
-    try:
-        run = runs.find_run(storage.settings, model.run_id)
-    except ConfigError:
-        return ""
-    return str(run.data.tags.get("population", ""))
 
 
 def _predicted(model: LoadedModel, pixels: pd.DataFrame) -> dict[str, float]:

@@ -28,13 +28,19 @@ class Monitored(Record):
     psi, outside_per_feature, outside_range
         As in `Drift`.
     predicted : dict
-        What the model maps, as `Target.summarise` tells, of training and of new pixels.
+        What the model maps, as `Target.summarise` tells, of training and of new pixels; empty
+        where the items are too far from a period of the model for a map.
     max_psi, max_outside_range : float
         Thresholds.
     month : str
         Whose scenes they are, as 2024-05; "" for all of the items.
     left_out : list of str
-        Features that were not compared: the items lie in other periods than theirs.
+        Features that were not compared: the items lie in other periods than theirs, or they are
+        statistics over other dates than the training's.
+    periods : list of str
+        Periods that were compared.
+    resembles : dict
+        Of these, the ones that look like another period of the training, and which.
     known : bool
         Whether it was measured before, for another order.
     """
@@ -52,6 +58,8 @@ class Monitored(Record):
     max_outside_range: float
     month: str = ""
     left_out: list[str] = []
+    periods: list[str] = []
+    resembles: dict[str, str] = {}
     known: bool = False
 
     @property
@@ -61,8 +69,12 @@ class Monitored(Record):
 
     @property
     def drifted(self) -> bool:
-        """Whether a threshold is exceeded."""
-        return max(self.psi.values()) > self.max_psi or self.outside_range > self.max_outside_range
+        """Whether a threshold is exceeded, or images look like those of another period."""
+        return (
+            max(self.psi.values()) > self.max_psi
+            or self.outside_range > self.max_outside_range
+            or bool(self.resembles)
+        )
 
     @property
     def exit_code(self) -> int:
@@ -77,10 +89,17 @@ class Monitored(Record):
         outside = f"{self.outside_range:.1%} of pixels outside the training's range (threshold "
         why = (
             f"The images{of} have drifted from what {self.model} was trained on: greatest PSI "
-            f"{psi}, {outside}{self.max_outside_range:.1%}); {self.url}"
+            f"{psi}, {outside}{self.max_outside_range:.1%}){self._season()}; {self.url}"
         )
         new = self.drifted and not self.known
         return super().to_dict() | {"drifted": self.drifted, "new_drift": new, "why": why}
+
+    def _season(self) -> str:
+        """Name the periods that look like others."""
+        return "".join(
+            f", and the images of {period} look like {other} of the training"
+            for period, other in self.resembles.items()
+        )
 
 
 def show(project: OpenProject, outputs: Inputs) -> int:
@@ -93,21 +112,26 @@ def show(project: OpenProject, outputs: Inputs) -> int:
         ("feature", "PSI", "outside range"),
         [(n, f"{drift.psi[n]:.3f}", f"{drift.outside_per_feature[n]:.1%}") for n in worst],
     )
+    if result.periods:
+        say(f"Compared are the periods {', '.join(result.periods)}")
     if result.left_out:
         say(
             f"{len(result.left_out)} features are not compared: no image lies in their periods, or "
-            "they are statistics over all periods"
+            "they are statistics over other dates than those of the training"
         )
     if (rest := len(drift.psi) - len(worst)) > 0:
         say(f"... and {rest} features more, which changed less")
     say()
-    table(
-        ("predicted", "training", "new"),
-        [
-            (name, *(format(v, target.summary_format) for v in values))
-            for name, values in result.predicted.items()
-        ],
-    )
+    if result.predicted:
+        table(
+            ("predicted", "training", "new"),
+            [
+                (name, *(format(v, target.summary_format) for v in values))
+                for name, values in result.predicted.items()
+            ],
+        )
+    for period, other in result.resembles.items():
+        say(f"The images of {period} look like {other} of the training: are they out of season?")
     say(
         f"\nGreatest PSI {drift.psi[worst[0]]:.3f} (threshold {result.max_psi:g}); any feature "
         f"outside the training's range at {drift.outside_range:.1%} of pixels (threshold "

@@ -67,6 +67,8 @@ class DataReport(Record):
     Attributes
     ----------
     features, periods : list of str
+    dates : dict
+        Period to the number of days with an image.
     clear_share : dict
         Period to share (0-1) of clear observations.
     value_range : dict
@@ -78,6 +80,9 @@ class DataReport(Record):
         whose labels lie in the images, but on no such pixel.
     incomplete : int
         Labelled pixels that lack a feature, and are left out.
+    in_no_polygon : int
+        Labelled pixels that have all features and lie in no polygon, nor in a patch of a raster
+        that is kept whole: points, and patches that are too large.
     gaps : int
         Pixels of the whole area that are clear in one period, and in another farther from a clear
         one than [features] max_gap_days; they have no features.
@@ -95,7 +100,9 @@ class DataReport(Record):
     outside_range: dict[str, float]
     label_counts: dict[str, int]
     incomplete: int = 0
+    in_no_polygon: int = 0
     gaps: int = 0
+    dates: dict[str, int] = {}
     grid: dict[str, Any]
     data_digest: str
     simulated: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,13 +154,12 @@ def read_report(uri: str, storage: Storage) -> DataReport:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What was seen in one window: rows, random numbers and strata; counts by stratum."""
+    """What was seen in one window: rows, random numbers and strata; counts for the report."""
 
     labelled: tuple[pd.DataFrame, npt.NDArray[np.float64], npt.NDArray[np.object_]]
     anywhere: tuple[pd.DataFrame, npt.NDArray[np.float64]]
     label_counts: dict[str, int]
-    incomplete: int
-    gaps: int
+    pixels: Counter[str]
     tally: Tally
 
 
@@ -170,8 +170,7 @@ class _Sampled:
     config: ProjectConfig
     tally: Tally = field(default_factory=Tally)
     label_counts: dict[str, int] = field(default_factory=dict)
-    incomplete: int = 0
-    gaps: int = 0
+    pixels: Counter[str] = field(default_factory=Counter)
     drawn: Draw = field(init=False)
     population: Draw = field(init=False)
 
@@ -182,8 +181,7 @@ class _Sampled:
     def add(self, seen: _Seen) -> None:
         """Take in a window."""
         self.tally.add(seen.tally)
-        self.incomplete += seen.incomplete
-        self.gaps += seen.gaps
+        self.pixels.update(seen.pixels)
         for name, size in seen.label_counts.items():
             self.label_counts[name] = self.label_counts.get(name, 0) + size
         self.drawn.add(*seen.labelled)
@@ -242,8 +240,11 @@ class _Look:
                 features, POPULATION, pixel_numbers(window, config.seed, ANYWHERE)
             ),
             label_counts=counts,
-            incomplete=int(known.sum()) - len(labelled),
-            gaps=source.count_gaps(features),
+            pixels=Counter(
+                incomplete=int(known.sum()) - len(labelled),
+                in_no_polygon=int((labelled["polygon"] < 0).sum()),
+                gaps=source.count_gaps(features),
+            ),
             tally=count(inner, config.features, config.checks),
         )
 
@@ -280,12 +281,12 @@ def _report(source: FeatureSource, sampled: _Sampled, digest: str) -> DataReport
     return DataReport(
         features=source.names,
         periods=source.periods,
+        dates=source.dates,
         clear_share={p: tally.clear_share(p) for p in source.periods if p in tally.seen},
         value_range={name: (tally.low[name], tally.high[name]) for name in tally.low},
         outside_range={name: n / tally.values[name] for name, n in tally.outside.items()},
         label_counts=dict(sorted(sampled.label_counts.items())),
-        incomplete=sampled.incomplete,
-        gaps=sampled.gaps,
+        **sampled.pixels,
         grid={
             "crs": str(geobox.crs),
             "transform": list(geobox.affine)[:6],

@@ -97,7 +97,7 @@ class Numbers(Target):
     headline = ("rmse", "mae", "r2", "bias")
     dtype = "float32"
     overview_resampling = "average"
-    code = (__name__, "terraflow.eo.targets.vector")
+    code = (__name__, "terraflow.eo.targets.points", "terraflow.eo.targets.vector")
 
     @property
     def quantity(self) -> str:
@@ -116,13 +116,14 @@ class Numbers(Target):
             They can't be read, hold no numbers, or lie outside of the grid.
         """
         frame = on_grid_crs(read_frame(uri, storage), uri, labels, geobox)
-        if not pd.api.types.is_numeric_dtype(frame[labels.field]):
-            found = frame[labels.field].iloc[0]
+        numbers = pd.to_numeric(frame[labels.field], errors="coerce")  # a table's are texts
+        if numbers.isna().any():
+            found = frame[labels.field][numbers.isna()].iloc[0]
             raise DataError(
                 f"{labels.field} of {uri} holds {found!r}, which is no number; correct the data, "
                 "or name another attribute by [labels] field."
             )
-        frame = inside(frame.assign(value_=frame[labels.field].astype("float64")), uri, geobox)
+        frame = inside(frame.assign(value_=numbers.astype("float64")), uri, geobox)
         return NumberLabels(shrink(frame, labels.shrink, uri).reset_index(drop=True))
 
     def count(

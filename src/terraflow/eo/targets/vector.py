@@ -7,6 +7,7 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import rasterio
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
@@ -14,6 +15,7 @@ from shapely.geometry import box
 
 from terraflow.eo.config.sections import Labels
 from terraflow.eo.features.grid import crs_name
+from terraflow.eo.targets.points import stated_crs, to_points
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
@@ -60,33 +62,43 @@ def is_raster(uri: str, storage: Storage) -> bool:
         raise DataError(f"Labels {uri} do not exist; correct [labels] source in the configuration.")
     try:
         with storage.gdal(), rasterio.open(uri) as file:
-            return bool(file.count)
+            # GDAL takes a table of regular x, y and numbers for a raster
+            return bool(file.count) and file.driver != "XYZ"
     except (rasterio.errors.RasterioError, OSError):
         return False
 
 
 def on_grid_crs(
-    frame: gpd.GeoDataFrame, uri: str, labels: Labels, geobox: GeoBox
+    frame: gpd.GeoDataFrame | pd.DataFrame, uri: str, labels: Labels, geobox: GeoBox
 ) -> gpd.GeoDataFrame:
     """Keep the geometries whose [labels] field is set, in the CRS of a grid.
+
+    Parameters
+    ----------
+    frame : GeoDataFrame or DataFrame
+        A table without geometries is read as points; see `points.to_points`.
 
     Raises
     ------
     DataError
         There are no geometries, no such field or no CRS.
+    ConfigError
+        [labels] crs is not known.
     """
+    crs = stated_crs(labels.crs)
     if not isinstance(frame, gpd.GeoDataFrame):
-        raise DataError(
-            f"{uri} has no geometries, only {', '.join(frame.columns)}; expected polygons or "
-            "points in a format OGR reads, or a raster that GDAL reads."
-        )
+        frame = to_points(frame, uri, crs)
     if labels.field not in frame.columns:
         raise DataError(
             f"{uri} has no field {labels.field!r}; it has {', '.join(frame.columns)}; "
             "correct [labels] field."
         )
+    if frame.crs is None and crs is not None:
+        frame = frame.set_crs(crs)
     if frame.crs is None:
-        raise DataError(f"{uri} has no CRS; add one to the file, as ogr2ogr's -a_srs does.")
+        raise DataError(
+            f"{uri} has no CRS; add one to the file, as ogr2ogr's -a_srs does, or set [labels] crs."
+        )
     return frame[frame[labels.field].notna()].to_crs(str(geobox.crs))
 
 

@@ -124,6 +124,7 @@ def _data(
             markdown_table(("", ""), facts.items()),
             "Labelled pixels that have all features, and how many of them were used:",
             markdown_table((target.column.removesuffix("_name"), "labelled", "used"), counts),
+            *_cut(config, report),
             "Clear observations:",
             markdown_table(("period", "share"), shares),
             f"<details><summary>All {len(report.features)} features</summary>\n\n"
@@ -154,13 +155,23 @@ def _optimism(evaluation: Evaluation, target: Target) -> str:
     )
 
 
+def _cut(config: ProjectConfig, report: DataReport) -> list[str]:
+    """Tell what of the labels is not kept whole, where the card says that polygons are."""
+    if not (report.in_no_polygon and config.validation.whole_polygons):
+        return []
+    return [
+        f"{report.in_no_polygon} of them lie in no polygon: they are points, or in patches of a "
+        "raster that are too large to be kept whole, which blocks cut."
+    ]
+
+
 def _validation(
     config: ProjectConfig, target: Target, evaluation: Evaluation, tuning: Tuning | None
 ) -> str:
     validation, measure = config.validation, measure_name(target.primary)
     whole = (
-        "All pixels of a polygon took the block that holds a point within it, so that none was in "
-        "training when another was tested. "
+        "All pixels of a polygon took the block that holds a point within it, as did those of a "
+        "patch of a raster of labels, so that none was in training when another was tested. "
         if validation.whole_polygons
         else "Blocks may cut polygons: of one polygon, pixels in one block may have been in "
         "training when those in another were tested. "

@@ -109,6 +109,21 @@ def test_index_of_a_missing_band_is_missing() -> None:
     assert np.isnan(add_indices(bands(red=np.nan, nir=0.1), ["NDVI"], {})["ndvi"].item())
 
 
+def test_add_indices_landsats_near_infrared_stands_for_nir() -> None:
+    check_indices(["NDVI"], ["red", "nir08"], {})
+    found = add_indices(bands(red=0.1, nir08=0.3), ["NDVI"], {})
+    assert found["ndvi"].item() == pytest.approx(0.5)
+    both = add_indices(bands(nir08=0.9, red=0.1, nir=0.3), ["NDVI"], {})
+    assert both["ndvi"].item() == pytest.approx(0.5)
+
+
+def test_add_indices_red_edge_by_common_names() -> None:
+    edges = bands(rededge071=0.1, rededge075=0.2, rededge078=0.4, nir08=0.5, red=0.1)
+    found = add_indices(edges, ["NDREI", "IRECI"], {})
+    assert found["ndrei"].item() == pytest.approx((0.5 - 0.1) / (0.5 + 0.1))
+    assert found["ireci"].item() == pytest.approx((0.4 - 0.1) / (0.1 / 0.2), rel=1e-5)
+
+
 def test_check_indices_unknown_name_gives_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"Index NDVJ is not known; did you mean .*NDVI"):
         check_indices(["NDVJ"], ["red"], {})

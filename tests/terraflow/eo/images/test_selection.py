@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pystac
 import pytest
@@ -157,6 +159,51 @@ def test_select_number_takes_the_clearest_in_order_of_time() -> None:
     ]
     assert select_ids(items, max_items=2) == ["2024-01-01-5", "2024-01-03-1"]
     assert len(select_ids(items, max_items=9)) == 4
+
+
+def tiled(day: str, cloud: float, tile: int, **properties: Any) -> pystac.Item:
+    """An item of one of two tiles beside each other, whose images end where the orbit does."""
+    item = make_item(day, cloud, box(15 + tile, 46, 15.9 + tile - cloud / 1000, 46.9))
+    item.id = f"{tile} {day}"
+    item.properties |= properties
+    return item
+
+
+TILES: dict[str, Callable[[int], dict[str, Any]]] = {
+    "grid": lambda tile: {"grid:code": f"MGRS-33TV{tile}"},
+    "sentinel-2": lambda tile: {"s2:mgrs_tile": f"33TV{tile}"},
+    "landsat": lambda tile: {"landsat:wrs_path": "190", "landsat:wrs_row": f"02{tile}"},
+    "projection": lambda tile: {
+        "proj:code": "EPSG:32633",
+        "proj:transform": [10, 0, 500_000 + 99_990 * tile, 0, -10, 5_100_000],
+    },
+}
+
+
+@pytest.mark.parametrize("kind", TILES)
+def test_select_number_takes_of_each_tile_and_month(kind: str) -> None:
+    items = [
+        tiled(f"2024-0{month}-{day:02}", day + 20 * tile + month, tile, **TILES[kind](tile))
+        for tile in (0, 1)  # the second is always cloudier
+        for month in (4, 5, 6)
+        for day in (3, 13)
+    ]
+    ids = select_ids(items, max_items=6)
+    assert {(item[0], item[7:9]) for item in ids} == {
+        (tile, month) for tile in "01" for month in ("04", "05", "06")
+    }
+    assert {item[-2:] for item in ids} == {"03"}  # the clearer of both days
+    assert len(select_ids(items, max_items=12)) == 12
+    few = select_ids(items, max_items=3)
+    assert {item[7:9] for item in few} == {"04", "05", "06"}
+    assert {item[0] for item in few} == {"0", "1"}
+
+
+def test_select_number_takes_more_of_a_month_where_others_have_no_more() -> None:
+    items = [make_item(f"2024-05-{day:02}", day) for day in range(1, 6)]
+    items.append(make_item("2024-06-01", 90))
+    ids = select_ids(items, max_items=4)
+    assert ids == ["2024-05-01-1", "2024-05-02-2", "2024-05-03-3", "2024-06-01-90"]
 
 
 def write_area(path: Path, document: object) -> str:

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 from shapely.geometry import box
 
-from area import Area, make_project, write_labels
+from area import Area, make_project, write_labels, write_raster
 from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.eo.features import windows
 from terraflow.eo.hooks import Hooks
@@ -18,6 +18,7 @@ from terraflow.eo.images.collection import Images
 from terraflow.eo.images.ingest import ingest
 from terraflow.eo.project import OpenProject, Project
 from terraflow.eo.samples.preprocess import Prepared, check, preprocess, read_report, show, step
+from terraflow.eo.targets.classes import patches
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 
@@ -105,6 +106,26 @@ def test_preprocess_reports_the_data(area: Area, storage: Storage, tmp_path: Pat
     assert report.value_range["red"] == pytest.approx((0.1, 0.2))
     assert report.label_counts == {"forest": 128, "water": 128}
     assert report.grid["shape"] == [16, 16]
+
+
+def test_preprocess_raster_labels_patches_are_whole_in_one_block(
+    area: Area, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patches, "PATCH_PX", 6)
+    monkeypatch.setattr(windows, "WINDOW_PX", 5)
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    values = np.zeros((16, 16), "uint8")
+    values[0:6, 0:5], values[7:12, 3:9], values[0:15, 11:16] = 1, 2, 2  # the last is too large
+    write_raster(tmp_path / "classes.tif", values, 0)
+    project, images = ingested(area, storage, tmp_path)
+    images = images.model_copy(update={"labels": str(tmp_path / "classes.tif")})
+    prepared = preprocess(project, Hooks(), images, storage)
+    samples = gpd.read_parquet(prepared.samples)
+    whole = samples[samples["polygon"] >= 0].groupby("polygon")["block"]
+    assert sorted(whole.size()) == [30, 30]
+    assert (whole.nunique() == 1).all()
+    assert samples.loc[samples["polygon"] < 0, "block"].nunique() > 4
+    assert read_report(prepared.report, storage).in_no_polygon == 15 * 5
 
 
 def test_preprocess_tells_what_gaps_cost(

@@ -46,6 +46,14 @@ def evaluation() -> Evaluation:
     )
 
 
+def test_card_tells_of_labels_that_are_not_kept_whole() -> None:
+    told = "37 of them lie in no polygon: they are points, or in patches of a raster that are too"
+    assert told in card(in_no_polygon=37)
+    assert "lie in no polygon" not in card()
+    cut = make_project(validation={"whole_polygons": False})
+    assert "lie in no polygon" not in card(cut, in_no_polygon=37)
+
+
 def card(project: ProjectConfig | None = None, **changes: Any) -> str:
     counts = {"forest": 1234, "rock | ice": 40}
     tuning = changes.pop("tuning", None)

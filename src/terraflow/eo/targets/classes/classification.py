@@ -63,6 +63,8 @@ class Classification(Target):
     summary_format: ClassVar[str] = ".1%"
     code: ClassVar[tuple[str, ...]] = (
         "terraflow.eo.targets.classes.labels",
+        "terraflow.eo.targets.classes.patches",
+        "terraflow.eo.targets.points",
         "terraflow.eo.targets.vector",
     )
 

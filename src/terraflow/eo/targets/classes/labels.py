@@ -15,6 +15,7 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 from terraflow.eo.config.sections import Labels
+from terraflow.eo.targets.classes.patches import Patches, find_patches
 from terraflow.eo.targets.vector import (
     anchors,
     burn_rows,
@@ -88,11 +89,14 @@ class RasterLabels:
         Value in the raster to 1 to n for `names`.
     names : list of str
         Name of class 1, 2, ...
+    patches : Patches
+        Patches of one class, each of which takes the place of a polygon.
     """
 
     path: str
     numbers: dict[int, int]
     names: list[str]
+    patches: Patches
 
     @property
     def expected(self) -> list[str]:
@@ -100,32 +104,20 @@ class RasterLabels:
         return []
 
     def burn(self, geobox: GeoBox) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
-        """Warp to a grid by the nearest pixel; as `VectorLabels.burn`, with no polygon."""
-        with (
-            rasterio.open(self.path) as file,
-            WarpedVRT(
-                file,
-                crs=str(geobox.crs),
-                transform=geobox.affine,
-                width=geobox.width,
-                height=geobox.height,
-                resampling=Resampling.nearest,
-                add_alpha=file.nodata is None,  # beyond the raster's edge is not class 0
-            ) as warped,
-        ):
-            values = warped.read(1, masked=True)
-        numbers = np.zeros(values.shape, dtype="uint8")
-        for value, number in self.numbers.items():
-            numbers[(values.data == value) & ~np.ma.getmaskarray(values)] = number
-        return np.ma.masked_equal(numbers, 0), np.full(values.shape, -1, dtype="int32")
+        """Warp to a part of the grid by the nearest pixel; as `VectorLabels.burn`, with patches."""
+
+        def warp(part: GeoBox) -> npt.NDArray[np.uint8]:
+            return _warp(self.path, self.numbers, part)
+
+        return np.ma.masked_equal(warp(geobox), 0), self.patches.burn(warp, geobox)
 
     def decode(self, numbers: npt.NDArray[np.uint8]) -> npt.NDArray[np.object_]:
         """Give the class name of each number."""
         return decode(numbers, self.names)
 
     def anchors(self) -> npt.NDArray[np.float64]:
-        """Give no point: there are no polygons; shape (0, 2)."""
-        return np.empty((0, 2))
+        """Give the centre of a pixel of each patch: float64, shape (patch, 2), x and y."""
+        return self.patches.anchors
 
 
 def decode(numbers: npt.NDArray[np.uint8], names: Sequence[str]) -> npt.NDArray[np.object_]:
@@ -156,7 +148,7 @@ def read_labels(
         The file can't be read, has no CRS or no such field, or lies outside the grid.
     """
     if is_raster(uri, storage):
-        return _raster(uri, labels, storage)
+        return _raster(uri, labels, geobox, storage)
     return _vector(read_frame(uri, storage), uri, labels, geobox)
 
 
@@ -178,7 +170,7 @@ def _vector(frame: gpd.GeoDataFrame, uri: str, labels: Labels, geobox: GeoBox) -
     return VectorLabels(frame.reset_index(drop=True), names)
 
 
-def _raster(uri: str, labels: Labels, storage: Storage) -> RasterLabels:
+def _raster(uri: str, labels: Labels, geobox: GeoBox, storage: Storage) -> RasterLabels:
     with storage.gdal(), rasterio.open(uri) as file:
         if file.crs is None:
             raise DataError(f"{uri} has no CRS; add one to the file, as gdal_edit's -a_srs does.")
@@ -193,9 +185,31 @@ def _raster(uri: str, labels: Labels, storage: Storage) -> RasterLabels:
     classes = labels.classes if labels.classes is not None else {name: name for name in values}
     names = _checked(sorted({classes[name] for name in values if name in classes}), uri)
     place = {name: i + 1 for i, name in enumerate(names)}
-    return RasterLabels(
-        uri, {value: place[classes[n]] for n, value in values.items() if n in classes}, names
-    )
+    numbers = {value: place[classes[n]] for n, value in values.items() if n in classes}
+    with storage.gdal():
+        patches = find_patches(lambda part: _warp(uri, numbers, part), geobox)
+    return RasterLabels(uri, numbers, names, patches)
+
+
+def _warp(path: str, numbers: dict[int, int], geobox: GeoBox) -> npt.NDArray[np.uint8]:
+    """Warp class numbers to a grid by the nearest pixel: uint8, shape (y, x), 0 is none."""
+    with (
+        rasterio.open(path) as file,
+        WarpedVRT(
+            file,
+            crs=str(geobox.crs),
+            transform=geobox.affine,
+            width=geobox.width,
+            height=geobox.height,
+            resampling=Resampling.nearest,
+            add_alpha=file.nodata is None,  # beyond the raster's edge is not class 0
+        ) as warped,
+    ):
+        values = warped.read(1, masked=True)
+    found = np.zeros(values.shape, dtype="uint8")
+    for value, number in numbers.items():
+        found[(values.data == value) & ~np.ma.getmaskarray(values)] = number
+    return found
 
 
 def _checked(names: list[str], uri: str) -> list[str]:
