@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import geopandas as gpd
 import numpy as np
@@ -67,7 +68,7 @@ class PixelAreas:
         """Refuse a CRS that has no place on Earth."""
         self.equal_area  # noqa: B018 - it raises
 
-    @property
+    @cached_property
     def equal_area(self) -> pyproj.CRS:
         """An equal-area CRS of the same ellipsoid, with the grid in its middle."""
         try:
@@ -94,7 +95,7 @@ class PixelAreas:
         Pixels outside of what the CRS can show are NaN.
         """
         rows, columns = self.shape
-        lattice_y, lattice_x, known = self._lattice()
+        lattice_y, lattice_x, known = self._lattice
         at = np.arange(columns) + 0.5
         along = np.stack([np.interp(at, lattice_x, row) for row in known])
         step = max(1, BLOCK_PX // columns)
@@ -142,6 +143,7 @@ class PixelAreas:
         columns, rows = np.meshgrid(x, y)
         return a * columns + b * rows + c, d * columns + e * rows + f
 
+    @cached_property
     def _lattice(self) -> tuple[Floats, Floats, Floats]:
         """Compute the area of pixels at rows and columns some kilometres apart, the last included.
 
