@@ -208,6 +208,17 @@ class Target(ABC):
         del reference, evaluation, section, note
         return {}
 
+    def spreads(self, scores: Mapping[str, float], levels: Sequence[str]) -> dict[str, float]:
+        """Expect, for each named value of a map, the standard deviation of a point's being right.
+
+        Parameters
+        ----------
+        scores : mapping
+            Measures of the map's run.
+        """
+        del scores
+        return dict.fromkeys(levels, 0.5)
+
     def estimate(
         self, sample: pd.DataFrame, strata: Mapping[str, Stratum], levels: Sequence[str]
     ) -> dict[str, Any]:
