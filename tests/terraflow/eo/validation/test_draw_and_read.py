@@ -263,3 +263,39 @@ def test_points_table_is_one_row_a_point(case: Case) -> None:
     assert points["id"].tolist() == list(range(1, 41))
     assert set(points["interpreters"]) == {"Anna, Ben"}
     assert set(points["note"]) == {"by Anna; by Ben"}
+
+
+def test_task_draws_reads_and_shows_the_areas(
+    case: Case, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from invoke.context import Context
+
+    from terraflow.tasks.validate import validate
+
+    monkeypatch.setenv("TERRAFLOW_STORE", "local")
+    folder = str(case.folder)
+    given = {"map": case.map, "points": "40", "output": folder, "no_chips": True, "seed": "7"}
+    validate(Context(), also=[], action="draw", **given)
+    said = capsys.readouterr().out
+    assert "40 points: " in said
+    assert f"validate read {folder}/points.gpkg" in said
+    assert read_sample(case.folder / "points.gpkg").seed == 7
+    other = case.fill("ben.gpkg", interpreter="Ben", reference="water", note="all wet")
+    third = case.fill("eva.gpkg", interpreter="Eva")
+    case.fill(interpreter="Anna")
+    validate(
+        Context(),
+        also=[str(other), str(third)],
+        action="read",
+        file=str(case.folder / "points.gpkg"),
+    )
+    said = capsys.readouterr().out
+    assert "Cohen's kappa of Anna, Ben: 0.00" in said
+    assert "Cohen's kappa of Anna, Eva: 1.00" in said
+    assert f"points on which they differ: {case.folder / 'disagreements.csv'}" in said
+    assert "| forest |" in said
+    assert "estimated area, ha" in said
+    assert f"validation: {case.map.replace('.tif', '_validation.json')}" in said
+    listed = pd.read_csv(case.folder / "disagreements.csv")
+    assert list(listed) == ["id", "Anna", "Ben", "Eva"]
+    assert (listed["Ben"] == "water").all()
