@@ -92,7 +92,7 @@ class PixelAreas:
     def blocks(self) -> Iterator[tuple[slice, Floats]]:
         """Give rows, some at a time, with the area of their pixels: (row, column), m2.
 
-        Pixels outside of what the CRS can show are NaN.
+        Pixels outside of what the CRS can show are 0.
         """
         rows, columns = self.shape
         lattice_y, lattice_x, known = self._lattice
@@ -107,7 +107,7 @@ class PixelAreas:
             span = np.maximum(lattice_y[below] - lattice_y[above], 1)
             part = ((some + 0.5 - lattice_y[above]) / span)[:, None]
             areas = along[above] * (1 - part) + along[below] * part
-            yield slice(top, some[-1] + 1), areas
+            yield slice(top, some[-1] + 1), np.nan_to_num(areas)
 
     def sums(self, values: npt.NDArray[np.integer], length: int) -> Floats:
         """Add up the area of the pixels of each value.
@@ -162,7 +162,8 @@ class PixelAreas:
                 transformer.transform(*self._world(x + sign * dx, y + sign * dy))
                 for sign in (1, -1)
             )
-            moved: Floats = (np.array(after) - np.array(before)) / (2 * half)
+            with np.errstate(invalid="ignore"):  # infinite outside of what the CRS can show
+                moved: Floats = (np.array(after) - np.array(before)) / (2 * half)
             return moved
 
         (x_by_x, y_by_x), (x_by_y, y_by_y) = differences(half, 0), differences(0, half)

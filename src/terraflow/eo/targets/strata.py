@@ -113,7 +113,8 @@ def draw_pixels(
     keys = [np.empty(0) for _ in counts]
     places = [np.empty((0, 2), dtype="int64") for _ in counts]
     for rows, block in areas.blocks():
-        key = np.log(random.random(block.shape)) / block
+        with np.errstate(divide="ignore"):  # what has no area is not drawn
+            key = np.log(random.random(block.shape)) / block
         here = strata[rows]
         for i, count in enumerate(counts):
             row, column = np.nonzero(here == i + 1)
