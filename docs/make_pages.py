@@ -38,7 +38,7 @@ ROOMS = {
     "Images and catalogues": ("eo/images", "storage"),
     "Labels, features and samples": ("eo/targets", "eo/features", "eo/samples"),
     "Models and training": ("eo/models", "eo/training", "eo/promotion", "tracking"),
-    "Maps, reports and drift": ("eo/maps", "eo/monitoring"),
+    "Maps, reports and drift": ("eo/maps", "eo/validation", "eo/monitoring"),
     "The project's own code": ("eo",),
     "Airflow": ("orchestration",),
     "The model server": ("serving",),

@@ -42,15 +42,19 @@ EO = {
     "training": {"samples", "models"},
     "promotion": {"training"},
     "maps": {"training", "models"},
+    "validation": {"maps"},
     "monitoring": {"samples", "models"},
     "labelling": {"samples", "models"},
-    "eo": {"maps", "monitoring", "promotion", "labelling"},
+    "eo": {"validation", "monitoring", "promotion", "labelling"},
 }
 #: Outside of the targets, the model card and the figures, so many modules may know the word class.
 MAX_KNOWING_CLASSES = 8
 CLASS = re.compile(r"\bclass(es|_\w+|if\w+)?\b|\w+_class(es)?\b")
-#: Python's own word, and names of JupyterLab's and MLflow's.
-NOT_MEANT = re.compile(r"^\s*class \w+[(:]|check_for_updates_class|\"model_class\"", re.MULTILINE)
+#: Python's own word, and names of JupyterLab's, MLflow's and QGIS's.
+NOT_MEANT = re.compile(
+    r"^\s*class \w+[(:]|check_for_updates_class|\"model_class\"|\"class\": \"SimpleMarker\"",
+    re.MULTILINE,
+)
 
 
 def find_modules() -> dict[str, Path]:

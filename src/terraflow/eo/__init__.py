@@ -23,7 +23,7 @@ EXPORTS = {
     "ask": "terraflow.serving.client",
     "load_model": "terraflow.eo.models.model",
     "map_figure": "terraflow.eo.targets.figures",
-    "mean_per_area": "terraflow.eo.targets.zonal",
+    "mean_per_area": "terraflow.eo.targets.area.zonal",
     "open_project": "terraflow.eo.project",
     "percentile": "terraflow.eo.features.composites",
     "pixel_table": "terraflow.eo.samples.draw",

@@ -12,11 +12,11 @@ from terraflow.eo.project import open_project as open_project
 from terraflow.eo.samples.draw import pixel_table as pixel_table
 from terraflow.eo.samples.preprocess import read_report as read_report
 from terraflow.eo.steps import run_up_to as run_up_to
+from terraflow.eo.targets.area.zonal import mean_per_area as mean_per_area
 from terraflow.eo.targets.figures import map_figure as map_figure
 from terraflow.eo.targets.numbers import Numbers as Numbers
 from terraflow.eo.targets.parts import Band as Band
 from terraflow.eo.targets.target import Target as Target
-from terraflow.eo.targets.zonal import mean_per_area as mean_per_area
 from terraflow.serving.client import ask as ask
 
 EXPORTS: dict[str, str]

@@ -6,7 +6,7 @@ from types import ModuleType
 
 from invoke.collection import Collection
 
-from terraflow.tasks import dags, deploy, develop, new, serving, stack
+from terraflow.tasks import dags, deploy, develop, new, serving, stack, validate
 from terraflow.tasks.steps import STEP_TASKS, step
 
 __all__ = ["namespace"]
@@ -21,6 +21,7 @@ namespace = Collection(
     *_tasks(stack),
     *STEP_TASKS.values(),
     step,
+    *_tasks(validate),
     *_tasks(dags),
     *_tasks(serving),
     *_tasks(deploy),

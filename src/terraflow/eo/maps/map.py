@@ -17,7 +17,7 @@ from terraflow.console import command, say
 from terraflow.eo.config.record import Record
 from terraflow.eo.features.windows import FeatureSource
 from terraflow.eo.images.collection import read_items
-from terraflow.eo.maps.map_file import category_names, create_map, write_cog
+from terraflow.eo.maps.map_file import category_names, create_map, qgis_style, write_cog
 from terraflow.eo.maps.map_item import map_item
 from terraflow.eo.maps.map_origin import MapOrigin, make_origin
 from terraflow.eo.models.apply import apply_model, check_features
@@ -67,7 +67,7 @@ def make_map(model: LoadedModel, items_uri: str, storage: Storage, *, output: st
     output : str
         Path or URI of the COG, ending in .tif; by default maps/ID/map.tif in the project's part of
         the store. The item lies beside it with the ending .json, and names of values for GDAL and
-        QGIS with .tif.aux.xml.
+        QGIS with .tif.aux.xml and .qml.
 
     Raises
     ------
@@ -108,6 +108,7 @@ def make_map(model: LoadedModel, items_uri: str, storage: Storage, *, output: st
         _write(path, source, model, bands, origin)
         if bands[0].names:
             storage.write(f"{uri}.aux.xml", category_names(bands[0]))
+            storage.write(f"{uri.removesuffix('.tif')}.qml", qgis_style(bands[0]))
         storage.write(uri, path)
     document = json.dumps(item.to_dict(), indent=2).encode()
     return Mapped(map=uri, item=storage.write(item.self_href, document))

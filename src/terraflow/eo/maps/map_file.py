@@ -29,6 +29,7 @@ __all__ = [
     "category_names",
     "create_map",
     "open_map",
+    "qgis_style",
     "read_info",
     "write_cog",
 ]
@@ -144,6 +145,28 @@ def category_names(band: Band) -> bytes:
     ET.indent(root)
     document: bytes = ET.tostring(root, encoding="utf-8")
     return document
+
+
+def qgis_style(band: Band) -> bytes:
+    """Style of a map for QGIS (.qml), which takes it where it lies beside the map.
+
+    References
+    ----------
+    https://docs.qgis.org/latest/en/docs/user_manual/appendices/qgis_file_formats.html
+    """
+    root = ET.Element("qgis", version="3.34.0", styleCategories="AllStyleCategories")
+    renderer = ET.SubElement(
+        ET.SubElement(root, "pipe"),
+        "rasterrenderer",
+        {"type": "paletted", "band": "1", "opacity": "1", "alphaBand": "-1"},
+    )
+    palette = ET.SubElement(renderer, "colorPalette")
+    for value, name in band.names.items():
+        entry = {"value": str(value), "label": name, "color": band.colours[value], "alpha": "255"}
+        ET.SubElement(palette, "paletteEntry", entry)
+    ET.indent(root)
+    document: bytes = ET.tostring(root, encoding="utf-8")
+    return b"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n" + document
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from terraflow.console import table
 from terraflow.eo.maps.map_file import MapInfo, read_info
+from terraflow.eo.maps.validated import Validation, find_validation
 from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.targets.parts import measure_name
 
@@ -39,7 +40,11 @@ def step(project: OpenProject, inputs: Inputs) -> dict[str, list[tuple[str, str]
         The file is no map, or can't be read.
     """
     uri = inputs["file"]
-    return {"origin": [("map", uri), *describe(read_info(uri, project.storage))]}
+    rows = [("map", uri), *describe(read_info(uri, project.storage))]
+    found, remark = find_validation(uri, project.storage)
+    if found:
+        rows.append(("validated", _validated(found)))
+    return {"origin": rows + ([("validated", remark)] if remark else [])}
 
 
 def show(project: OpenProject, outputs: Inputs) -> int:
@@ -64,6 +69,15 @@ def describe(info: MapInfo) -> list[tuple[str, str]]:
     values = (plural, ", ".join(band.names.values())) if band.names else ("bands", _names(info))
     grid = f"{info.shape[0]} rows x {info.shape[1]} columns, {info.crs.to_string()[:60]}"
     return [*rows, values, ("grid", grid)]
+
+
+def _validated(found: Validation) -> str:
+    overall = found.estimates["overall_accuracy"]
+    low, high = overall["low"], overall["high"]
+    return (
+        f"by a probability sample of {found.points} points: overall accuracy "
+        f"{overall['value']:.3f} (95 % interval {low:.3f} to {high:.3f})"
+    )
 
 
 def _names(info: MapInfo) -> str:

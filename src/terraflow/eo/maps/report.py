@@ -20,7 +20,7 @@ from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.targets.parts import Accuracy, MapView
 from terraflow.eo.targets.target import Target
 from terraflow.eo.targets.vector import read_frame
-from terraflow.errors import DataError
+from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 from terraflow.tracking import runs
 
@@ -98,8 +98,13 @@ def report(
 
 def _accuracy(map_uri: str, run_id: str, storage: Storage) -> Accuracy:
     """Collect what is known of a map's errors."""
-    scores = dict(runs.find_run(storage.settings, run_id).data.metrics)
     found, remark = find_validation(map_uri, storage)
+    try:
+        scores = dict(runs.find_run(storage.settings, run_id).data.metrics)
+    except ConfigError:
+        if not found:  # its areas need no scores
+            raise
+        scores = {}
     return Accuracy(scores, found.estimates if found else None, remark)
 
 

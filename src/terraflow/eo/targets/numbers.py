@@ -14,6 +14,7 @@ import pandas as pd
 from odc.geo.geobox import GeoBox
 
 from terraflow.eo.config.sections import Labels, Map
+from terraflow.eo.targets.area.zonal import mean_per_area
 from terraflow.eo.targets.figures import number_figure
 from terraflow.eo.targets.parts import (
     Accuracy,
@@ -26,7 +27,6 @@ from terraflow.eo.targets.parts import (
 )
 from terraflow.eo.targets.target import Target
 from terraflow.eo.targets.vector import anchors, burn_rows, inside, on_grid_crs, read_frame, shrink
-from terraflow.eo.targets.zonal import mean_per_area
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 

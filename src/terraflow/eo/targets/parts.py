@@ -17,8 +17,8 @@ from odc.geo.geobox import GeoBox
 from rasterio.crs import CRS
 from rasterio.transform import array_bounds
 
+from terraflow.eo.targets.area.pixel_areas import PixelAreas
 from terraflow.eo.targets.calibration import Calibration
-from terraflow.eo.targets.pixel_areas import PixelAreas
 from terraflow.errors import DataError
 
 __all__ = [

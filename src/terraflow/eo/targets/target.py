@@ -12,8 +12,8 @@ import pandas as pd
 from odc.geo.geobox import GeoBox
 
 from terraflow.eo.config.sections import Labels, Map
+from terraflow.eo.targets.area.design import Stratum
 from terraflow.eo.targets.calibration import Calibration, calibrate_numbers
-from terraflow.eo.targets.design import Stratum
 from terraflow.eo.targets.parts import (
     Accuracy,
     Band,
@@ -240,6 +240,17 @@ class Target(ABC):
         """Draw figures of a training: name to matplotlib's Figure."""
         del reference, evaluation, section, note
         return {}
+
+    def spreads(self, scores: Mapping[str, float], levels: Sequence[str]) -> dict[str, float]:
+        """Expect, for each named value of a map, the standard deviation of a point's being right.
+
+        Parameters
+        ----------
+        scores : mapping
+            Measures of the map's run.
+        """
+        del scores
+        return dict.fromkeys(levels, 0.5)
 
     def estimate(
         self, sample: pd.DataFrame, strata: Mapping[str, Stratum], levels: Sequence[str]

@@ -101,7 +101,12 @@ def test_make_map_output_lies_where_it_is_asked_for(
     output = tmp_path / "maps" / "mine.tif"
     made = make_map(make_model(), write_items(area), storage, output=str(output))
     assert made == Mapped(map=str(output), item=str(output.with_suffix(".json")))
-    assert files_below(output.parent) == ["mine.json", "mine.tif", "mine.tif.aux.xml"]
+    assert files_below(output.parent) == [
+        "mine.json",
+        "mine.qml",
+        "mine.tif",
+        "mine.tif.aux.xml",
+    ]
 
 
 def test_make_map_output_of_another_kind_is_refused(area: Area, storage: Storage) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 from odc.geo.geobox import GeoBox
 
 from terraflow.eo.config.sections import Labels, Map
+from terraflow.eo.targets.area.design import Stratum
 from terraflow.eo.targets.calibration import Calibration
 from terraflow.eo.targets.classes.labels import (
     RasterLabels,
@@ -20,7 +21,6 @@ from terraflow.eo.targets.classes.labels import (
     read_labels,
 )
 from terraflow.eo.targets.classes.measures import Matrices, confusion_measures, count_by_group
-from terraflow.eo.targets.design import Stratum
 from terraflow.eo.targets.parts import (
     Accuracy,
     Band,
@@ -245,6 +245,14 @@ class Classification(Target):
             "confusion": confusion_figure(evaluation.sums, levels, note),
             "class_curves": curves_figure(truth, evaluation.predictions, levels, colours, note),
         }
+
+    def spreads(self, scores: Mapping[str, float], levels: Sequence[str]) -> dict[str, float]:
+        """Expect user's accuracies as those of cross-validation, from 0.05 to 0.95, else 0.5."""
+        from terraflow.tracking.runs import metric_name  # noqa: PLC0415 - mlflow is slow
+
+        found = (scores.get(metric_name(f"users_accuracy_{level}"), 0.5) for level in levels)
+        users = [0.5 if np.isnan(score) else min(max(score, 0.05), 0.95) for score in found]
+        return {n: float(np.sqrt(u * (1 - u))) for n, u in zip(levels, users, strict=True)}
 
     def estimate(
         self, sample: pd.DataFrame, strata: Mapping[str, Stratum], levels: Sequence[str]

@@ -15,7 +15,7 @@ import rasterio.features
 from shapely.geometry import shape
 
 from terraflow.eo.config.sections import Map
-from terraflow.eo.targets.classes.area_table import area_table
+from terraflow.eo.targets.classes.areas import area_table
 from terraflow.eo.targets.figures import map_figure
 from terraflow.eo.targets.parts import Accuracy, MapView, ReportFiles
 from terraflow.tracking.runs import metric_name

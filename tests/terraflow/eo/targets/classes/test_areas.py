@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from terraflow.eo.targets.area.design import Interval, Stratum
 from terraflow.eo.targets.classes.areas import AreaEstimate, estimate_areas
-from terraflow.eo.targets.design import Interval, Stratum
 from terraflow.errors import DataError
 
 HA = 10_000

@@ -19,10 +19,10 @@ from rasterio.crs import CRS
 from scipy import ndimage
 
 from terraflow.eo.config.sections import Map
+from terraflow.eo.targets.area.design import Stratum
 from terraflow.eo.targets.classes.areas import estimate_areas
 from terraflow.eo.targets.classes.classification import Classification
 from terraflow.eo.targets.classes.report import class_areas, polygons, report_classes, sieve
-from terraflow.eo.targets.design import Stratum
 from terraflow.eo.targets.parts import Accuracy, MapView
 
 CLASSES = ["forest", "water"]

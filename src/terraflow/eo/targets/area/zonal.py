@@ -14,7 +14,7 @@ from rasterio.crs import CRS
 from rasterio.features import geometry_mask
 from shapely import Geometry
 
-from terraflow.eo.targets.pixel_areas import PixelAreas
+from terraflow.eo.targets.area.pixel_areas import PixelAreas
 from terraflow.errors import DataError
 
 __all__ = ["WHOLE_MAP", "mean_per_area"]

@@ -13,7 +13,7 @@ from rasterio.crs import CRS
 from shapely import MultiPolygon, Polygon
 from shapely.geometry import box
 
-from terraflow.eo.targets.zonal import WHOLE_MAP, mean_per_area
+from terraflow.eo.targets.area.zonal import WHOLE_MAP, mean_per_area
 from terraflow.errors import DataError
 
 UTM = CRS.from_epsg(32633)

@@ -11,7 +11,7 @@ from rasterio.crs import CRS
 from shapely import Polygon, segmentize, transform
 from shapely.geometry import box
 
-from terraflow.eo.targets.pixel_areas import PixelAreas
+from terraflow.eo.targets.area.pixel_areas import PixelAreas
 from terraflow.errors import DataError
 
 GEOD = Geod(ellps="WGS84")
@@ -108,3 +108,15 @@ def test_turned_and_flipped_grids_have_the_same_area() -> None:
 def test_crs_without_a_place_on_earth_is_refused(crs: CRS | None) -> None:
     with pytest.raises(DataError, match=r"no place on Earth and no area; map again"):
         PixelAreas(crs, Affine.scale(10, -10), (2, 2))
+
+
+def test_pixels_outside_of_the_earth_have_no_area() -> None:
+    """The corners of Mollweide's ellipse, of a map of the whole Earth."""
+    side, shape = 20_000, (910, 1810)
+    corner = Affine(side, 0, -side * shape[1] / 2, 0, -side, side * shape[0] / 2)
+    areas = PixelAreas(CRS.from_user_input("ESRI:54009"), corner, shape)
+    [*blocks] = areas.blocks()
+    every = np.concatenate([block for _, block in blocks])
+    assert every[0, 0] == every[-1, -1] == 0
+    assert every[455, 905] == pytest.approx(side**2, rel=0.01)
+    assert every.sum() == pytest.approx(5.1e14, rel=0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import geopandas as gpd
 import numpy as np
@@ -67,7 +68,7 @@ class PixelAreas:
         """Refuse a CRS that has no place on Earth."""
         self.equal_area  # noqa: B018 - it raises
 
-    @property
+    @cached_property
     def equal_area(self) -> pyproj.CRS:
         """An equal-area CRS of the same ellipsoid, with the grid in its middle."""
         try:
@@ -91,10 +92,10 @@ class PixelAreas:
     def blocks(self) -> Iterator[tuple[slice, Floats]]:
         """Give rows, some at a time, with the area of their pixels: (row, column), m2.
 
-        Pixels outside of what the CRS can show are NaN.
+        Pixels outside of what the CRS can show are 0.
         """
         rows, columns = self.shape
-        lattice_y, lattice_x, known = self._lattice()
+        lattice_y, lattice_x, known = self._lattice
         at = np.arange(columns) + 0.5
         along = np.stack([np.interp(at, lattice_x, row) for row in known])
         step = max(1, BLOCK_PX // columns)
@@ -106,7 +107,7 @@ class PixelAreas:
             span = np.maximum(lattice_y[below] - lattice_y[above], 1)
             part = ((some + 0.5 - lattice_y[above]) / span)[:, None]
             areas = along[above] * (1 - part) + along[below] * part
-            yield slice(top, some[-1] + 1), areas
+            yield slice(top, some[-1] + 1), np.nan_to_num(areas)
 
     def sums(self, values: npt.NDArray[np.integer], length: int) -> Floats:
         """Add up the area of the pixels of each value.
@@ -142,6 +143,7 @@ class PixelAreas:
         columns, rows = np.meshgrid(x, y)
         return a * columns + b * rows + c, d * columns + e * rows + f
 
+    @cached_property
     def _lattice(self) -> tuple[Floats, Floats, Floats]:
         """Compute the area of pixels at rows and columns some kilometres apart, the last included.
 
@@ -160,7 +162,8 @@ class PixelAreas:
                 transformer.transform(*self._world(x + sign * dx, y + sign * dy))
                 for sign in (1, -1)
             )
-            moved: Floats = (np.array(after) - np.array(before)) / (2 * half)
+            with np.errstate(invalid="ignore"):  # infinite outside of what the CRS can show
+                moved: Floats = (np.array(after) - np.array(before)) / (2 * half)
             return moved
 
         (x_by_x, y_by_x), (x_by_y, y_by_y) = differences(half, 0), differences(0, half)

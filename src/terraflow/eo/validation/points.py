@@ -1,0 +1,144 @@
+"""Points of a sample as a GeoPackage: written empty, and read with reference values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+
+from terraflow.eo.validation.sample import Sample
+from terraflow.errors import DataError, did_you_mean
+
+__all__ = ["LAYER", "read_points", "write_points"]
+
+LAYER = "points"
+COLUMNS = ("id", "reference", "interpreter", "note")
+#: Of a pixel's side: a point that lies farther from its place was moved.
+MOVED = 0.01
+_SHOWN = 10
+
+
+def write_points(sample: Sample, path: Path) -> None:
+    """Write the points without their strata and without what the map says.
+
+    Columns are id, lon and lat (degrees, WGS84), and the empty reference, interpreter and note;
+    geometries are pixel centres in the map's CRS.
+    """
+    x, y = ([getattr(point, axis) for point in sample.points] for axis in "xy")
+    frame = gpd.GeoDataFrame(
+        {"id": [point.id for point in sample.points]},
+        geometry=gpd.points_from_xy(x, y),
+        crs=sample.crs,
+    )
+    degrees = frame.geometry.to_crs("EPSG:4326")
+    frame["lon"], frame["lat"] = degrees.x.round(7), degrees.y.round(7)
+    for name in COLUMNS[1:]:
+        frame[name] = pd.Series([None] * len(frame), dtype="str")
+    frame.to_file(path, layer=LAYER, driver="GPKG")
+
+
+def read_points(paths: Sequence[Path], sample: Sample) -> pd.DataFrame:
+    """Read what interpreters said of a sample's points: one file each, or rows of one file.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        In any format OGR reads, in any CRS. Where a file names no interpreter, its name stands for
+        one.
+
+    Returns
+    -------
+    DataFrame
+        id (int64), reference (str; None where there is none), interpreter and note (str), and
+        cluster where a file has that column; one row for each point and interpreter.
+
+    Raises
+    ------
+    DataError
+        Points are missing, unknown, moved or there twice, or have an unknown reference value: all
+        of them are named.
+    """
+    frames = [_read(path, sample) for path in paths]
+    told = pd.concat(frames, ignore_index=True)
+    problems = _problems(told, sample)
+    for path, frame in zip(paths, frames, strict=True):
+        if missing := sorted({point.id for point in sample.points} - set(frame["id"])):
+            problems.append(f"{len(missing)} missing from {path.name} ({_listed(missing)})")
+    if problems:
+        raise DataError(
+            f"The points of {', '.join(str(path) for path in paths)} are not as they were drawn: "
+            f"{'; '.join(problems)}; mend the file, or take a fresh copy of what `validate draw` "
+            "wrote."
+        )
+    wanted = [name for name in (*COLUMNS, "cluster") if name in told]
+    return told[wanted].astype({"id": "int64"})
+
+
+def _read(path: Path, sample: Sample) -> gpd.GeoDataFrame:
+    try:
+        frame = gpd.read_file(path)
+    except (RuntimeError, ValueError) as error:
+        raise DataError(
+            f"{path} can't be read: {str(error).splitlines()[0]}; name the points that "
+            "`validate draw` wrote."
+        ) from error
+    if lacking := [name for name in COLUMNS if name not in frame.columns]:
+        raise DataError(
+            f"{path} has no column {', '.join(lacking)}; it has {', '.join(frame.columns)}; name "
+            "the points that `validate draw` wrote."
+        )
+    if not isinstance(frame, gpd.GeoDataFrame) or frame.crs is None:
+        raise DataError(
+            f"{path} has no geometries with a CRS; name the points that `validate draw` wrote."
+        )
+    places = frame.geometry.to_crs(sample.crs)
+    usable = places.geom_type.eq("Point") & ~places.is_empty
+    text = {name: frame[name].astype("str").where(frame[name].notna()) for name in COLUMNS[1:]}
+    text = {name: column.str.strip().replace("", None) for name, column in text.items()}
+    told = pd.DataFrame(
+        {
+            "id": pd.to_numeric(frame["id"], errors="coerce").astype("float64"),
+            "reference": text["reference"],
+            "interpreter": text["interpreter"].fillna(path.stem),
+            "note": text["note"].fillna(""),
+            "x": places.where(usable).x,
+            "y": places.where(usable).y,
+        }
+    )
+    return told.assign(cluster=frame["cluster"]) if "cluster" in frame else told
+
+
+def _problems(told: pd.DataFrame, sample: Sample) -> list[str]:
+    """Name what is wrong with the points that are there."""
+    drawn = pd.DataFrame([(p.id, p.x, p.y) for p in sample.points], columns=["id", "x0", "y0"])
+    beside = told.merge(drawn, on="id", how="left")
+    unknown = beside["x0"].isna()
+    shift = np.hypot(beside["x"] - beside["x0"], beside["y"] - beside["y0"])
+    moved = ~unknown & ~(shift <= MOVED * sample.pixel_size)
+    twice = told.duplicated(["id", "interpreter"])
+    known = told["reference"].isna() | told["reference"].isin(sample.levels)
+    problems = [
+        f"{len(ids)} {word} ({_listed(ids)})"
+        for word, ids in (
+            ("unknown", told["id"][unknown].tolist()),
+            ("moved", told["id"][moved].tolist()),
+            ("twice from one interpreter", sorted(set(told["id"][twice]))),
+        )
+        if ids
+    ]
+    for word in sorted(set(told["reference"][~known])):
+        ids = told["id"][told["reference"] == word].tolist()
+        near = did_you_mean(word, sample.levels)
+        problems.append(
+            f"{len(ids)} with the unknown reference {word!r}{near}, of "
+            f"{', '.join(sample.levels)} ({_listed(ids)})"
+        )
+    return problems
+
+
+def _listed(ids: Sequence[float]) -> str:
+    shown = ", ".join("no id" if np.isnan(i) else f"{i:g}" for i in ids[:_SHOWN])
+    return f"id {shown}" + (", ..." if len(ids) > _SHOWN else "")
