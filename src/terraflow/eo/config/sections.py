@@ -238,6 +238,9 @@ class Map(Section):
         The map of one scene is made of the images of so many days up to its own. None takes the
         scene alone with composites = "whole", and a year otherwise, so that every period has its
         images.
+    quality : bool
+        Beside a map lies a file of its quality: clear observations, how many values may be the
+        true one, and how unlike the training samples a pixel is.
     priors : {"labels", "equal"} or dict
         Shares in which a model expects the classes, or other strata: those of the labelled pixels,
         equal ones, or `{ water = 0.1, forest = 0.9 }`. Samples are weighted so while it learns.
@@ -249,6 +252,7 @@ class Map(Section):
     areas: Address = ""
     areas_field: str = ""
     scene_days: int | None = Field(None, ge=1)
+    quality: bool = True
     priors: Priors = "labels"
     colours: dict[str, Annotated[str, AfterValidator(_colour)]] = {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from terraflow.eo.config.record import Record
 from terraflow.eo.features.windows import FeatureSource
 from terraflow.eo.images.collection import read_items
 from terraflow.eo.maps.map_file import category_names, create_map, qgis_style, write_cog
-from terraflow.eo.maps.map_item import map_item
+from terraflow.eo.maps.map_item import map_item, quality_uri
 from terraflow.eo.maps.map_origin import MapOrigin, make_origin
-from terraflow.eo.models.apply import apply_model, check_features
+from terraflow.eo.models.apply import apply_with_quality, check_features
 from terraflow.eo.models.model import LoadedModel, load_model
+from terraflow.eo.models.quality import DTYPE, Quality, quality_bands
 from terraflow.eo.project import Inputs, OpenProject
-from terraflow.eo.targets.parts import Band
 from terraflow.errors import ConfigError, DataError, NothingToDoError
 from terraflow.storage import Storage, join
 
@@ -67,7 +68,8 @@ def make_map(model: LoadedModel, items_uri: str, storage: Storage, *, output: st
     output : str
         Path or URI of the COG, ending in .tif; by default maps/ID/map.tif in the project's part of
         the store. The item lies beside it with the ending .json, and names of values for GDAL and
-        QGIS with .tif.aux.xml and .qml.
+        QGIS with .tif.aux.xml and .qml. So does, unless [map] quality is false, a COG of its
+        quality with .quality.tif, whose bands `quality_bands` describes.
 
     Raises
     ------
@@ -105,10 +107,13 @@ def make_map(model: LoadedModel, items_uri: str, storage: Storage, *, output: st
     )
     with storage.scratch() as folder:
         path = folder / "map.tif"
-        _write(path, source, model, bands, origin)
+        quality = folder / "quality.tif" if model.config.map.quality else None
+        _write(path, source, model, origin, quality)
         if bands[0].names:
             storage.write(f"{uri}.aux.xml", category_names(bands[0]))
             storage.write(f"{uri.removesuffix('.tif')}.qml", qgis_style(bands[0]))
+        if quality:
+            storage.write(quality_uri(uri), quality)
         storage.write(uri, path)
     document = json.dumps(item.to_dict(), indent=2).encode()
     return Mapped(map=uri, item=storage.write(item.self_href, document))
@@ -168,22 +173,36 @@ def _write(
     path: Path,
     source: FeatureSource,
     model: LoadedModel,
-    bands: Sequence[Band],
     origin: MapOrigin,
+    quality_path: Path | None,
 ) -> None:
-    """Predict all windows into a COG, by way of a plain GeoTIFF beside it."""
+    """Predict all windows into a COG, and their quality into another, by way of plain GeoTIFFs."""
 
-    def work(window: Window) -> tuple[npt.NDArray[Any], int]:
-        features = source.compute(window)
-        return apply_model(model, features), source.count_gaps(features)
+    def work(window: Window) -> tuple[npt.NDArray[Any], Quality | None, int]:
+        with source.storage.gdal():
+            cube = source.cube(window)
+            features = source.features(cube, window)
+        clear = source.clear_observations(cube, window) if quality_path else None
+        return *apply_with_quality(model, features, clear), source.count_gaps(features)
 
+    bands = model.target.bands(model.info.levels, model.config.map)
     plain, found, gaps = path.with_name("windows.tif"), 0, 0
-    with (
-        create_map(plain, source.geobox, bands, model.target.dtype, origin) as file,
-        threadpool_limits(limits=1, user_api="blas"),  # more would round differently
-    ):
-        for window, (values, gap) in source.over_windows(work, "map"):
+    plain_quality = path.with_name("windows_quality.tif")
+    with ExitStack() as opened:
+        file = opened.enter_context(
+            create_map(plain, source.geobox, bands, model.target.dtype, origin)
+        )
+        beside = None
+        if quality_path:
+            beside = opened.enter_context(
+                create_map(plain_quality, source.geobox, quality_bands(model), DTYPE, origin)
+            )
+        # more would round differently
+        opened.enter_context(threadpool_limits(limits=1, user_api="blas"))
+        for window, (values, quality, gap) in source.over_windows(work, "map"):
             file.write(values, window=window)
+            if beside:
+                beside.write(quality, window=window)
             gaps += gap
             found += int(np.count_nonzero(bands[0].is_valid(values[0])))
     if not found:
@@ -195,6 +214,8 @@ def _write(
     if gaps:
         say(f"{gaps} pixels are nodata: they {model.recipe.features.gap_text}.")
     write_cog(plain, path, model.target.overview_resampling)
+    if quality_path:
+        write_cog(plain_quality, quality_path, "nearest")
 
 
 def check(project: OpenProject, inputs: Inputs) -> None:

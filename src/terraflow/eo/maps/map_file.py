@@ -97,6 +97,8 @@ def create_map(
             palette = {value: _rgba(colour) for value, colour in colours.items()}
             file.write_colormap(1, {0: (0, 0, 0, 0)} | palette)
         file.descriptions = tuple(band.name for band in bands)
+        if any(band.scale != 1 for band in bands):
+            file.scales = tuple(band.scale for band in bands)
         file.update_tags(**{_PREFIX + key.upper(): v for key, v in origin.to_tags().items()})
         for number, band in enumerate(bands, 1):
             names = {f"{_NAME}{value}": name for value, name in band.names.items()}
@@ -263,6 +265,9 @@ def _unmark_alpha(path: Path) -> None:
             for entry in entries:
                 file.seek(entry)
                 if number("<H") == _EXTRA_SAMPLES:
+                    file.seek(entry + 4)
+                    if number(pointer) > 1:  # of a file without colours, whose bands are no alpha
+                        continue
                     file.seek(entry + entry_bytes - struct.calcsize(pointer))
                     file.write(b"\0\0")
             file.seek(entries[-1] + entry_bytes)

@@ -19,10 +19,11 @@ from shapely import orient_polygons, set_precision, to_geojson
 from terraflow.eo.images.local_files import UNDATED
 from terraflow.eo.maps.map_origin import MapOrigin
 from terraflow.eo.models.model import LoadedModel
+from terraflow.eo.models.quality import DTYPE, quality_bands
 from terraflow.eo.targets.parts import Band
 from terraflow.settings import Settings
 
-__all__ = ["map_item"]
+__all__ = ["map_item", "quality_uri"]
 
 PROCESSING = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
@@ -73,6 +74,8 @@ def map_item(
     if any(each.properties.get(UNDATED) for each in items):
         item.properties[UNDATED] = True  # start and end mean nothing then
     item.add_asset("map", _map_asset(uri, model))
+    if model.config.map.quality:
+        item.add_asset("quality", _quality_asset(quality_uri(uri), model))
     item.add_asset(
         "model",
         pystac.Asset(
@@ -167,6 +170,31 @@ def _map_asset(uri: str, model: LoadedModel) -> pystac.Asset:
         f"{_title(model)}: {' and '.join(band['name'] for band in bands)}",
         media_type=COG,
         roles=["data", *(["classification", "confidence"] if named else [])],
+        extra_fields={"bands": bands},
+    )
+
+
+def quality_uri(uri: str) -> str:
+    """Give the URI of the quality file of a map."""
+    return uri.removesuffix(".tif") + ".quality.tif"
+
+
+def _quality_asset(uri: str, model: LoadedModel) -> pystac.Asset:
+    bands = [
+        {
+            "name": band.name,
+            "description": band.description,
+            "data_type": DTYPE,
+            "nodata": band.nodata,
+            "raster:scale": band.scale,
+        }
+        for band in quality_bands(model)
+    ]
+    return pystac.Asset(
+        "./" + uri.rpartition("/")[2],
+        "Where the map is sure, and where it may be applied",
+        media_type=COG,
+        roles=["metadata"],
         extra_fields={"bands": bands},
     )
 

@@ -61,16 +61,26 @@ class Network:
         )
 
     def decide(self, pixels: Matrix) -> tuple[npt.NDArray[np.int64], Matrix]:
+        """Find the most probable class, from 0, and its probability, as `decide_in_sets` does."""
+        return self.decide_in_sets(pixels, None)[:2]
+
+    def decide_in_sets(
+        self, pixels: Matrix, bound: float | None
+    ) -> tuple[npt.NDArray[np.int64], Matrix, npt.NDArray[np.int64] | None]:
         """Find the most probable class, from 0, and its probability, 0 to 1.
 
         Parameters
         ----------
         pixels : ndarray, shape (feature, pixel), float32
             Without NaN.
+        bound : float or None
+            Least probability of a class in a pixel's set, which always has the most probable one.
 
         Returns
         -------
         number, probability : ndarray, shape (pixel,)
+        size : ndarray, shape (pixel,), or None
+            Classes in the set, with a bound.
         """
         values = pixels - self.mean
         for i, (weights, biases) in enumerate(self.layers):
@@ -81,6 +91,10 @@ class Network:
         number = values.argmax(axis=0)
         values -= values.max(axis=0)
         np.exp(values, out=values)
+        total = values.sum(axis=0)
         # newer stubs of numpy lose the type of a quotient
-        probability: Matrix = np.divide(1, values.sum(axis=0), dtype="float32")
-        return number, probability
+        probability: Matrix = np.divide(1, total, dtype="float32")
+        if bound is None:
+            return number, probability, None
+        size = (values >= np.float32(bound) * total).sum(axis=0)
+        return number, probability, np.maximum(size, 1)

@@ -72,6 +72,8 @@ class Band:
     name, description, unit : str
     nodata : float
         Value of pixels of which nothing can be told.
+    scale : float
+        By which a stored number is multiplied.
     names : dict
         Value to the name it stands for, where values are names; empty where they are numbers.
     colours : dict
@@ -84,6 +86,7 @@ class Band:
     description: str = ""
     unit: str = ""
     nodata: float = 0
+    scale: float = 1
     names: Mapping[int, str] = field(default_factory=dict)
     colours: Mapping[int, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)

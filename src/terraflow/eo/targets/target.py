@@ -136,6 +136,11 @@ class Target(ABC):
         """Turn predictions into the values of a map, shape (band, pixel); by default numbers."""
         return predictions.T.astype(self.dtype)
 
+    def encode_sure(self, predictions: Floats, calibration: Calibration) -> npt.NDArray[Any]:
+        """Turn predictions into the values of a map, as sure as held-out ones tell to be."""
+        del calibration
+        return self.encode(predictions)
+
     def levels(self, reference: pd.Series) -> list[str]:
         """List what the columns of a prediction stand for; nothing where it is a number."""
         del reference

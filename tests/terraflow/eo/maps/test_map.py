@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from terraflow.eo.features import windows
 from terraflow.eo.hooks import Hooks
 from terraflow.eo.maps import map as map_step
 from terraflow.eo.maps.map import Mapped, check_output, find_map, make_map
+from terraflow.eo.maps.map_item import quality_uri
+from terraflow.eo.models.applicability import learn_applicability
 from terraflow.eo.models.choice import choose_model, fit
 from terraflow.eo.models.model import LoadedModel
 from terraflow.eo.project import OpenProject, Project
+from terraflow.eo.targets.calibration import Calibration
 from terraflow.errors import ConfigError, DataError, NothingToDoError, StorageError
 from terraflow.storage import Storage
 
@@ -104,9 +108,67 @@ def test_make_map_output_lies_where_it_is_asked_for(
     assert files_below(output.parent) == [
         "mine.json",
         "mine.qml",
+        "mine.quality.tif",
         "mine.tif",
         "mine.tif.aux.xml",
     ]
+
+
+def sure_model(**changes: Any) -> LoadedModel:
+    """Whose training knew dark water alone."""
+    model = make_model(**changes)
+    dark = pd.DataFrame([[0.0, 0.0, 0.0], [0.02, 0.02, 0.0]] * 5, columns=model.info.features)
+    importance = dict.fromkeys(model.info.features, 1.0)
+    known = learn_applicability(dark, importance, folds=np.arange(10) % 2, seed=0)
+    calibration = Calibration(confidence=[0, 1], accuracy=[0, 0.5], set_probability=0.3)
+    info = model.info.model_copy(update={"calibration": calibration})
+    return replace(model, applicability=known, info=info)
+
+
+def test_make_map_writes_its_quality_beside_it(area: Area, storage: Storage) -> None:
+    made = make_map(sure_model(), write_items(area), storage)
+    with rasterio.open(made.map) as file, rasterio.open(quality_uri(made.map)) as quality:
+        confidence = file.read(2)
+        assert quality.descriptions == (
+            *("clear_observations", "set_size", "dissimilarity", "applicable"),
+        )
+        assert (quality.crs, quality.transform) == (file.crs, file.transform)
+        assert quality.scales == (1, 1, 0.001, 1)
+        clear, sizes, unlike, inside = quality.read(masked=True)
+    known = known_classes()
+    assert confidence.max() == 50  # as often as held-out predictions are right
+    assert (clear == np.where(known > 0, 2, 0)).all()
+    for band in (sizes, unlike, inside):
+        assert (np.ma.getmaskarray(band) == (known == 0)).all()
+    assert (sizes.compressed() == 1).all()
+    assert (inside[known == 2] == 1).all()
+    assert (inside[known == 1] == 0).all()
+    assert unlike[known == 1].min() > 1000 > unlike[known == 2].max()
+    item = pystac.Item.from_file(made.item)
+    told = item.assets["quality"]
+    assert told.get_absolute_href() == quality_uri(made.map)
+    assert [band["name"] for band in told.extra_fields["bands"]][2] == "dissimilarity"
+
+
+def test_make_map_without_quality_writes_none_and_the_same_map(
+    area: Area, storage: Storage, tmp_path: Path
+) -> None:
+    items = write_items(area)
+    made = make_map(sure_model(), items, storage, output=str(tmp_path / "with.tif"))
+    plain = make_project(map={"quality": False, "colours": {"water": "#0000ff"}})
+    off = make_map(sure_model(project=plain), items, storage, output=str(tmp_path / "off.tif"))
+    assert not Path(quality_uri(off.map)).exists()
+    assert "quality" not in pystac.Item.from_file(off.item).assets
+    with rasterio.open(made.map) as one, rasterio.open(off.map) as other:
+        assert (one.read() == other.read()).all()
+
+
+def test_make_map_of_an_older_model_tells_clear_observations_alone(
+    area: Area, storage: Storage
+) -> None:
+    made = make_map(make_model(), write_items(area), storage)
+    with rasterio.open(quality_uri(made.map)) as quality:
+        assert quality.descriptions == ("clear_observations",)
 
 
 def test_make_map_output_of_another_kind_is_refused(area: Area, storage: Storage) -> None:

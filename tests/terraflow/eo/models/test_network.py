@@ -16,6 +16,7 @@ from terraflow.eo.config.sections import Model
 from terraflow.eo.models.apply import apply_model
 from terraflow.eo.models.choice import choose_model, fit, one_thread
 from terraflow.eo.models.network import Network
+from terraflow.eo.targets.classes.confidence import set_sizes
 
 
 def fitted(classes: list[str] = CLASSES, **parameters: Any) -> Any:
@@ -60,6 +61,20 @@ def test_network_decides_as_the_library_but_for_rounding(
     assert (number == expected.argmax(axis=1))[clear].all()
     assert clear.mean() > 0.999
     assert len(np.unique(number)) == len(classes)
+
+
+def test_network_counts_the_classes_of_a_set_as_the_library_does() -> None:
+    classifier, pixels = fitted(), some_pixels()
+    network = Network.of(classifier)
+    assert network
+    expected = classifier.predict_proba(pd.DataFrame(pixels.T.astype("float64"), columns=FEATURES))
+    for bound in (0.05, 0.3, 0.99):
+        number, probability, sizes = network.decide_in_sets(pixels, bound)
+        assert sizes is not None
+        assert (number == network.decide(pixels)[0]).all()
+        assert (probability == network.decide(pixels)[1]).all()
+        assert (sizes != set_sizes(expected, bound)).mean() < 1e-3
+    assert sizes.min() == sizes.max() == 1
 
 
 def test_apply_model_by_network_equals_the_library_in_class_and_confidence(

@@ -172,6 +172,13 @@ class Classification(Target):
         """Give class and confidence of probabilities: uint8, shape (2, pixel)."""
         return self.encode_decided(predictions.argmax(axis=1), predictions.max(axis=1))
 
+    def encode_sure(self, predictions: Floats, calibration: Calibration) -> npt.NDArray[np.uint8]:
+        """Give class and confidence, which says how often such a class is right."""
+        if type(self).encode is not Classification.encode:  # a project's own
+            return self.encode(predictions)
+        confidence = calibration.apply(predictions.max(axis=1))
+        return self.encode_decided(predictions.argmax(axis=1), confidence)
+
     def encode_decided(
         self, number: npt.NDArray[np.int64], probability: npt.NDArray[np.floating]
     ) -> npt.NDArray[np.uint8]:
