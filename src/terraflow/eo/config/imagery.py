@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from terraflow.eo.config.addresses import Address, without_credentials
+from terraflow.eo.config.bounds import crosses, width_deg
 from terraflow.eo.config.section import Section
 
 __all__ = ["SIMULATED", "CloudMask", "Data", "Grid", "Scaling"]
@@ -44,8 +45,8 @@ class Data(Section):
         band the file's own bands are taken.
     area : list of float, str or None
         West, south, east, north in degrees (EPSG:4326), of which the box in the images' CRS is
-        taken whole; or a GeoJSON file of polygons: only pixels whose centre lies in one count.
-        None takes all.
+        taken whole; or a GeoJSON file of polygons: only pixels whose centre lies in one count. A
+        west greater than east crosses the antimeridian. None takes all.
     start, end : date or None
         First and last day, both included; None is open, and undated files then pass.
     max_cloud_cover : float or None
@@ -77,9 +78,12 @@ class Data(Section):
             raise ValueError(f"start {self.start} is after end {self.end}; swap them")
         if isinstance(self.area, tuple):
             west, south, east, north = self.area
-            if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+            within = -180 <= west <= 180 and -180 <= east <= 180 and -90 <= south < north <= 90
+            # swapped by mistake, a box would go around the globe
+            if not within or west == east or (west > east and width_deg(self.area) > 180):
                 raise ValueError(
-                    f"area {list(self.area)} is no box; write west, south, east, north in degrees"
+                    f"area {list(self.area)} is no box; write west, south, east, north in degrees, "
+                    "and west greater than east only where it crosses the antimeridian"
                 )
         if unknown := set(self.scaling) - set(self.bands):
             raise ValueError(
@@ -90,8 +94,11 @@ class Data(Section):
 
     @property
     def has_outline(self) -> bool:
-        """Whether the area is polygons, beyond which no pixel counts."""
-        return isinstance(self.area, str)
+        """Whether the area is polygons, beyond which no pixel counts.
+
+        So is a box across the antimeridian: an image that spans the globe has it on both sides.
+        """
+        return isinstance(self.area, str) or (self.area is not None and crosses(self.area))
 
     @field_validator("area")
     @classmethod

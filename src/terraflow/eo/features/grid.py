@@ -17,6 +17,7 @@ from odc.geo.geom import BoundingBox
 from pyproj import Transformer
 from pyproj.exceptions import CRSError
 from rasterio.features import rasterize
+from rasterio.warp import transform_bounds
 from shapely.affinity import translate
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
@@ -87,7 +88,8 @@ def project_grid(items: Sequence[pystac.Item], asset: str, grid: Grid) -> GeoBox
     DataError
         An item does not tell its grid.
     ConfigError
-        The CRS is unknown, or of other units than the resolution that is missing.
+        The CRS is unknown, of other units than the resolution that is missing, or has the two
+        sides of the antimeridian at its two ends where an image lies on both.
     """
     native = native_geobox(items[0], asset)
     if native.crs is None:  # for the type checker: native_geobox has seen to it
@@ -102,8 +104,10 @@ def project_grid(items: Sequence[pystac.Item], asset: str, grid: Grid) -> GeoBox
             )
         step = grid.resolution or abs(native.affine.a)
         affine = Affine(step, 0, 0, 0, -step, 0)
-    boxes = [native_geobox(item, asset).boundingbox for item in items]
-    corners = [_pixels(box, crs, affine) for box in dict.fromkeys(boxes)]
+    boxes = dict.fromkeys(native_geobox(item, asset).boundingbox for item in items)
+    for each in boxes:
+        _check_whole(each, crs)
+    corners = [_pixels(each, crs, affine) for each in boxes]
     left, top = min(c[0] for c in corners), min(c[1] for c in corners)
     right, bottom = max(c[2] for c in corners), max(c[3] for c in corners)
     return GeoBox((bottom - top, right - left), affine * Affine.translation(left, top), crs)
@@ -168,6 +172,23 @@ def crs_name(crs: CRS | None) -> str:
     if crs is None:
         return "no CRS"
     return f"EPSG:{crs.epsg}" if crs.epsg else str(crs.proj.name)
+
+
+def _check_whole(bounds: BoundingBox, crs: CRS) -> None:
+    """See that a box across the antimeridian is one piece in a CRS."""
+    if bounds.crs is None or bounds.crs == crs:
+        return
+    west, south, east, north = transform_bounds(str(bounds.crs), "EPSG:4326", *bounds.bbox)
+    if west <= east:
+        return
+    to_grid = Transformer.from_crs("EPSG:4326", str(crs), always_xy=True)
+    middle = (south + north) / 2
+    x, _ = to_grid.transform([179.8, 179.9, -179.9], [middle] * 3)
+    if abs(x[2] - x[1]) > 100 * abs(x[1] - x[0]):
+        raise ConfigError(
+            f"[grid] crs {crs_name(crs)} has the two sides of the antimeridian at its two ends, "
+            "and images lie on both; leave it out, or set one whose middle is near, as EPSG:3832."
+        )
 
 
 def _around(geobox: GeoBox, to_degrees: Transformer) -> BaseGeometry | None:

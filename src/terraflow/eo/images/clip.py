@@ -21,11 +21,11 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 from terraflow.eo.config.addresses import without_query
+from terraflow.eo.config.bounds import Bounds, overlap
 from terraflow.eo.images.assets import Image
 from terraflow.errors import DataError, StorageError
 
 __all__ = [
-    "Bounds",
     "UnreadableError",
     "describe",
     "read_bounds",
@@ -33,7 +33,6 @@ __all__ = [
     "write_clip",
 ]
 
-Bounds = tuple[float, float, float, float]
 STRIP_PX = 1024  # rows read at a time, so that memory does not grow with the scene
 ROUNDING_PX = 1e-4
 
@@ -79,8 +78,9 @@ def write_clip(
     image : Image
         Which band, and scale, offset and nodata that go before the file's own.
     bounds : tuple of float or None
-        West, south, east, north in degrees (EPSG:4326); their box in the image's CRS is snapped
-        outward to whole pixels. None takes all.
+        West, south, east, north in degrees (EPSG:4326), west greater than east across the
+        antimeridian; their box in the image's CRS is snapped outward to whole pixels. None takes
+        all.
     cog : Path
         Single-band COG to write; same input, same bytes.
     stopped : callable
@@ -133,13 +133,20 @@ def write_clip(
 
 
 def read_bounds(file: DatasetReader) -> Bounds:
-    """Bounds of an image: west, south, east, north in degrees (EPSG:4326)."""
+    """Bounds of an image: west, south, east, north in degrees (EPSG:4326).
+
+    West is greater than east where it crosses the antimeridian.
+    """
     left, bottom, right, top = file.bounds
     bottom, top = min(bottom, top), max(bottom, top)  # the first row may be the southernmost
     west, south, east, north = transform_bounds(file.crs, "EPSG:4326", left, bottom, right, top)
     if not all(map(math.isfinite, (west, south, east, north))):
         return -180.0, -90.0, 180.0, 90.0  # corners off the globe, as in some sinusoidal tiles
-    return west, south, east, north
+    if east - west >= 360:
+        return -180.0, south, 180.0, north
+    # in degrees an image may run on past 180
+    turns = [longitude - 360 if longitude > 180 else longitude for longitude in (west, east)]
+    return turns[0], south, turns[1], north
 
 
 def describe(cog: Path, uri: str) -> tuple[pystac.Asset, Bounds]:
@@ -211,14 +218,10 @@ def _window(file: DatasetReader, bounds: Bounds | None) -> Window | None:
     if bounds is None:
         return Window(0, 0, file.width, file.height)
     # together first, in degrees: far from its centre a projection has no sound coordinates
-    there = read_bounds(file)
-    west, south = max(bounds[0], there[0]), max(bounds[1], there[1])
-    east, north = min(bounds[2], there[2]), min(bounds[3], there[3])
-    if west >= east or south >= north:
+    common = overlap(read_bounds(file), bounds)
+    if common is None:
         return None
-    west, south, east, north = transform_bounds(
-        "EPSG:4326", file.crs, west, south, east, north, densify_pts=21
-    )
+    west, south, east, north = transform_bounds("EPSG:4326", file.crs, *common, densify_pts=21)
     corners = [~file.transform * corner for corner in ((west, north), (east, south))]
     if not all(math.isfinite(number) for corner in corners for number in corner):
         return None

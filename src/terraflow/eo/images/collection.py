@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import pystac
 
+from terraflow.eo.config.bounds import Bounds, as_bounds, smallest
 from terraflow.eo.config.record import Record
 from terraflow.eo.images.search import read_catalogue
 from terraflow.eo.images.selection import item_time
@@ -190,11 +191,12 @@ def write_part(items: Sequence[pystac.Item], root: str, storage: Storage) -> str
     return write_collection(root.rpartition("/")[2], folder, found, storage)[0]
 
 
-def extent(items: Iterable[pystac.Item]) -> tuple[float, float, float, float]:
+def extent(items: Iterable[pystac.Item]) -> Bounds:
     """Bounds of all items: west, south, east, north in degrees (EPSG:4326).
+
+    West is greater than east where they lie on both sides of the antimeridian.
 
     Of items that do not tell where they lie: the whole world.
     """
-    bounds = [item.bbox for item in items if item.bbox] or [[-180.0, -90.0, 180.0, 90.0]]
-    west, south, east, north = zip(*bounds, strict=True)
-    return min(west), min(south), max(east), max(north)
+    bounds = [as_bounds(item.bbox) for item in items if item.bbox]
+    return smallest(bounds or [(-180.0, -90.0, 180.0, 90.0)])

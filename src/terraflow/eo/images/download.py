@@ -17,9 +17,9 @@ import requests
 
 from terraflow.console import progress
 from terraflow.eo.config.addresses import without_query
+from terraflow.eo.config.bounds import Bounds
 from terraflow.eo.images.assets import Image
 from terraflow.eo.images.clip import (
-    Bounds,
     UnreadableError,
     describe,
     read_bounds,

@@ -11,22 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import pystac
-from shapely.geometry import box, mapping
+from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
 from terraflow.console import say
 from terraflow.eo.config.addresses import without_query
+from terraflow.eo.config.bounds import Bounds, as_geometry
 from terraflow.eo.config.imagery import SIMULATED
 from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.eo.config.step import Configured
 from terraflow.eo.images.assets import Image, find_images
-from terraflow.eo.images.clip import Bounds
 from terraflow.eo.images.collection import Images, extent, write_collection
 from terraflow.eo.images.download import Copy, Downloader
 from terraflow.eo.images.local_files import UNDATED, find_files
 from terraflow.eo.images.places import project_root
 from terraflow.eo.images.search import find_items, sign
-from terraflow.eo.images.selection import AREA, bounds_text, outline_file, read_area, select
+from terraflow.eo.images.selection import (
+    AREA,
+    area_bounds,
+    bounds_text,
+    outline_file,
+    read_area,
+    select,
+)
 from terraflow.eo.images.simulate import make_area
 from terraflow.errors import DataError
 from terraflow.storage import Storage, join
@@ -75,7 +82,7 @@ def ingest(config: ProjectConfig, storage: Storage) -> Images:
     https://github.com/radiantearth/stac-spec/blob/v1.1.0/collection-spec/collection-spec.md
     """
     area = read_area(config.data, storage)
-    bounds = area.bounds if area is not None else None
+    bounds = area_bounds(area) if area is not None else None
     root = project_root(config.name, storage)
     if area is not None and config.data.has_outline:
         storage.write(*outline_file(area, root))
@@ -138,7 +145,7 @@ def find_waiting(config: ProjectConfig, storage: Storage) -> list[str]:
 
 def _plan(config: ProjectConfig, storage: Storage, area: BaseGeometry | None) -> list[_Task]:
     """Name what is to be copied, whether it is there or not."""
-    bounds = area.bounds if area is not None else None
+    bounds = area_bounds(area) if area is not None else None
     root = project_root(config.name, storage)
     items = _find_sources(config, storage, area)
     mask = [config.cloud_mask.asset] if config.cloud_mask else []
@@ -207,7 +214,7 @@ class _Task:
         source = self.item
         item = pystac.Item(
             source.id,
-            geometry=mapping(box(*bounds)),
+            geometry=mapping(as_geometry(bounds)),
             bbox=list(bounds),
             datetime=source.datetime,
             properties=self.properties,

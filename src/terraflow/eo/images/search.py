@@ -16,8 +16,9 @@ from shapely.geometry.base import BaseGeometry
 from urllib3 import Retry
 
 from terraflow.eo.config.addresses import without_query
+from terraflow.eo.config.bounds import parts
 from terraflow.eo.config.imagery import Data
-from terraflow.eo.images.selection import bounds_text, period_text, select
+from terraflow.eo.images.selection import area_bounds, bounds_text, period_text, select
 from terraflow.errors import DataError, StorageError, TerraFlowError
 from terraflow.storage import Storage
 
@@ -209,17 +210,20 @@ def _search(
         )
     period = f"{data.start or '..'}/{data.end or '..'}"
     # cloud cover is compared here and not by the API, which would drop items that don't tell it
-    found = client.search(
-        collections=[data.collection],
-        bbox=area.bounds,
-        datetime=None if period == "../.." else period,
-        limit=100,
-    )
-    items = [_with_absolute_hrefs(i, i.get_self_href() or catalogue) for i in found.items()]
+    bounds, found = area_bounds(area), dict[str, pystac.Item]()
+    for part in parts(bounds):  # not every API takes a box across the antimeridian
+        search = client.search(
+            collections=[data.collection],
+            bbox=part,
+            datetime=None if period == "../.." else period,
+            limit=100,
+        )
+        found |= {item.id: item for item in search.items()}
+    items = [_with_absolute_hrefs(i, i.get_self_href() or catalogue) for i in found.values()]
     if not items:
         raise DataError(
             f"{catalogue} has no item of {data.collection} in the area "
-            f"{bounds_text(area.bounds)} {period_text(data)}; change [data] area, start or end."
+            f"{bounds_text(bounds)} {period_text(data)}; change [data] area, start or end."
         )
     return items
 

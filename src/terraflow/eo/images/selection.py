@@ -10,15 +10,17 @@ from datetime import UTC, datetime
 
 import pystac
 import shapely
-from shapely.geometry import box, mapping, shape
+from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 
+from terraflow.eo.config.bounds import Bounds, across, as_bounds, as_geometry, cut, jumps, smallest
 from terraflow.eo.config.imagery import Data
 from terraflow.errors import DataError, StorageError
 from terraflow.storage import Storage, join
 
 __all__ = [
     "AREA",
+    "area_bounds",
     "bounds_text",
     "item_area",
     "item_time",
@@ -38,7 +40,7 @@ def read_area(data: Data, storage: Storage) -> BaseGeometry | None:
     Returns
     -------
     geometry or None
-        In degrees (EPSG:4326); None is everywhere.
+        In degrees (EPSG:4326), cut at the antimeridian where it crosses it; None is everywhere.
 
     Raises
     ------
@@ -50,7 +52,7 @@ def read_area(data: Data, storage: Storage) -> BaseGeometry | None:
     https://www.rfc-editor.org/rfc/rfc7946
     """
     if not isinstance(data.area, str):
-        return box(*data.area) if data.area else None
+        return as_geometry(data.area) if data.area else None
     try:
         document = json.loads(storage.read(data.area))
         features = document.get("features", [document])
@@ -63,9 +65,15 @@ def read_area(data: Data, storage: Storage) -> BaseGeometry | None:
     if area.is_empty or not area.area > 0:
         raise _wrong_area(data.area, "holds no polygon")
     west, south, east, north = area.bounds
-    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
+    # past 180 it is the other side of the antimeridian, unless it goes around the globe
+    if not (-360 <= west <= east <= 360 and east - west <= 360 and -90 <= south <= north <= 90):
         raise _wrong_area(data.area, f"lies at {bounds_text(area.bounds)}, which are no degrees")
-    return area
+    return cut(area)
+
+
+def area_bounds(area: BaseGeometry) -> Bounds:
+    """Give the smallest box around an area: west, south, east, north in degrees (EPSG:4326)."""
+    return smallest(part.bounds for part in getattr(area, "geoms", [area]))
 
 
 def outline_file(area: BaseGeometry, root: str) -> tuple[str, bytes]:
@@ -195,17 +203,20 @@ def _in_area(items: list[pystac.Item], area: BaseGeometry, catalogue: str) -> li
     if not chosen:
         extent = shapely.union_all([place for place in places if place is not None]).bounds
         raise DataError(
-            f"No item of {catalogue} touches the area {bounds_text(area.bounds)} (west, south, "
-            f"east, north in degrees); its items lie within {bounds_text(extent)}; change [data] "
-            "area."
+            f"No item of {catalogue} touches the area {bounds_text(area_bounds(area))} (west, "
+            f"south, east, north in degrees); its items lie within {bounds_text(extent)}; change "
+            "[data] area."
         )
     return chosen
 
 
 def _footprint(item: pystac.Item) -> BaseGeometry | None:
-    if item.geometry:
-        return shapely.make_valid(shape(item.geometry))
-    return box(*item.bbox) if item.bbox and len(item.bbox) == 4 else None
+    """Give where an item lies; of an outline that jumps, both that it may mean."""
+    if not item.geometry:
+        return as_geometry(as_bounds(item.bbox)) if item.bbox and len(item.bbox) == 4 else None
+    told = shape(item.geometry)
+    place = shapely.make_valid(told)
+    return place.union(across(told)) if jumps(told) else place
 
 
 def _clear_enough(items: list[pystac.Item], limit: float, catalogue: str) -> list[pystac.Item]:

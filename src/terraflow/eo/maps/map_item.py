@@ -16,6 +16,7 @@ from pystac.extensions.classification import SCHEMA_URI_PATTERN as CLASSIFICATIO
 from pystac.extensions.projection import SCHEMA_URI as PROJECTION
 from shapely import orient_polygons, set_precision, to_geojson
 
+from terraflow.eo.config.bounds import across, jumps, smallest
 from terraflow.eo.images.local_files import UNDATED
 from terraflow.eo.maps.map_origin import MapOrigin
 from terraflow.eo.models.model import LoadedModel
@@ -52,14 +53,16 @@ def map_item(
     https://github.com/stac-extensions/classification, /processing, /mlm (which replaces
     /ml-model) and /projection
     """
-    footprint = geobox.footprint("EPSG:4326", npoints=5)
+    footprint = geobox.footprint("EPSG:4326", npoints=5).geom
+    if jumps(footprint):
+        footprint = across(footprint)
     # to a tenth of a metre, and anticlockwise as RFC 7946 asks
-    outline = orient_polygons(set_precision(footprint.geom, 1e-6))
+    outline = orient_polygons(set_precision(footprint, 1e-6))
     start, end = _span(items)
     item = pystac.Item(
         id=origin.id,
         geometry=json.loads(to_geojson(outline)),
-        bbox=list(outline.bounds),
+        bbox=list(smallest(part.bounds for part in getattr(outline, "geoms", [outline]))),
         datetime=None,
         start_datetime=start,
         end_datetime=end,

@@ -75,6 +75,8 @@ elevation = "../dem.tif"
     ("text", "expected"),
     [
         ("start = 2024-05-01\nend = 2024-04-01", "start 2024-05-01 is after end 2024-04-01; swap"),
+        ("area = [179, 46, 179, 47]", "is no box; write west"),
+        ("area = [179, 46, 181, 47]", "is no box; write west"),
         ("area = [14, 46, 13, 47]", "area [14.0, 46.0, 13.0, 47.0] is no box; write west"),
         ("scaling = { rde = { scale = 1 } }", "scaling names rde, which bands does not"),
         ("name_pattern = '('", "is no regular expression"),
