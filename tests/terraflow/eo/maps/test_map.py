@@ -16,7 +16,7 @@ import rasterio
 from sklearn.ensemble import RandomForestClassifier
 
 from area import Area, make_project, write_raster
-from maps import CLASSES, FEATURES, files_below, known_classes, make_model, write_items
+from maps import CLASSES, DARK, FEATURES, files_below, known_classes, make_model, write_items
 from terraflow.eo.features import windows
 from terraflow.eo.hooks import Hooks
 from terraflow.eo.maps import map as map_step
@@ -117,7 +117,9 @@ def test_make_map_output_lies_where_it_is_asked_for(
 def sure_model(**changes: Any) -> LoadedModel:
     """Whose training knew dark water alone."""
     model = make_model(**changes)
-    dark = pd.DataFrame([[0.0, 0.0, 0.0], [0.02, 0.02, 0.0]] * 5, columns=model.info.features)
+    red = DARK * 0.0001 - 0.1
+    rows = [[red + more, red + more, 0.0] for more in (-0.01, 0.01)] * 5
+    dark = pd.DataFrame(rows, columns=model.info.features)
     importance = dict.fromkeys(model.info.features, 1.0)
     known = learn_applicability(dark, importance, folds=np.arange(10) % 2, seed=0)
     calibration = Calibration(confidence=[0, 1], accuracy=[0, 0.5], set_probability=0.3)
