@@ -25,6 +25,7 @@ from terraflow.eo.models.apply import apply_with_quality, check_features
 from terraflow.eo.models.model import LoadedModel, load_model
 from terraflow.eo.models.quality import DTYPE, Quality, quality_bands
 from terraflow.eo.project import Inputs, OpenProject
+from terraflow.eo.targets.area.pixel_areas import pixel_side_m
 from terraflow.errors import ConfigError, DataError, NothingToDoError
 from terraflow.storage import Storage, join
 
@@ -38,6 +39,10 @@ __all__ = [
     "show",
     "step",
 ]
+
+
+#: Pixels that differ by less in their sides are of one size: those of a projection vary so much.
+SAME_SIZE = 0.1
 
 
 class Mapped(Record):
@@ -99,12 +104,17 @@ def make_map(model: LoadedModel, items_uri: str, storage: Storage, *, output: st
             f"The items lie in {covered} of the model's {len(model.info.periods)} periods; the "
             f"others ({', '.join(missing)}) are filled from them."
         )
+    told = _other_resolution(model, source)
+    if told:
+        say(told)
     origin = make_origin(model, items_uri, items)
     uri = output or _default_uri(origin, storage)
     bands = model.target.bands(model.info.levels, model.config.map)
     item = map_item(
         uri, model, items, geobox=source.geobox, origin=origin, settings=storage.settings
     )
+    if told:
+        item.properties["terraflow:remark"] = told
     with storage.scratch() as folder:
         path = folder / "map.tif"
         quality = folder / "quality.tif" if model.config.map.quality else None
@@ -167,6 +177,19 @@ def map_uri(
 
 def _default_uri(origin: MapOrigin, storage: Storage) -> str:
     return join(storage.settings.data_uri, origin.model_name, "maps", origin.id, "map.tif")
+
+
+def _other_resolution(model: LoadedModel, source: FeatureSource) -> str:
+    """Tell in a sentence where the pixels are of another size than those of the training."""
+    trained, grid = model.info.pixel_m, source.geobox
+    here = pixel_side_m(str(grid.crs), grid.affine, (grid.height, grid.width))
+    if trained is None or here is None or abs(here / trained - 1) <= SAME_SIZE:
+        return ""
+    return (
+        f"Pixels of these items are {here:.4g} m wide, and the model learnt pixels of "
+        f"{trained:.4g} m: what it was never tested on; take items of that resolution, or train "
+        "with these."
+    )
 
 
 def _write(

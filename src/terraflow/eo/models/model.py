@@ -61,6 +61,8 @@ class ModelInfo(Record):
         What it predicted for its input example; a server looks whether it still does.
     calibration : Calibration
         How sure it may be.
+    pixel_m : float or None
+        Side in metres of the pixels that it was trained on.
     """
 
     levels: list[str]
@@ -76,6 +78,7 @@ class ModelInfo(Record):
     hooks: HookRecord = HookRecord()
     example_predictions: list[Any] = []
     calibration: Calibration = Calibration()
+    pixel_m: float | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -28,6 +28,7 @@ from terraflow.eo.models.choice import ModelChoice
 from terraflow.eo.models.model import ModelInfo
 from terraflow.eo.samples.data_report import DataReport
 from terraflow.eo.samples.preprocess import Prepared
+from terraflow.eo.targets.area.pixel_areas import pixel_side_m
 from terraflow.eo.targets.figures import TITLE, fitted, wrapped
 from terraflow.eo.targets.parts import Evaluation, measure_name
 from terraflow.eo.targets.target import Target
@@ -141,7 +142,7 @@ def tags(
 def model_info(training: Training) -> ModelInfo:
     """Collect what a map needs of its model, and what makes it again."""
     samples, evaluation = training.samples, training.evaluation
-    found = _provenance(samples)
+    found, grid = _provenance(samples), samples.report.grid
     return ModelInfo(
         levels=evaluation.levels,
         features=list(samples.features.columns),
@@ -152,6 +153,7 @@ def model_info(training: Training) -> ModelInfo:
         note=f"Trained on {samples.note}." if samples.note else "",
         hooks=training.hooks,
         calibration=evaluation.calibration,
+        pixel_m=pixel_side_m(grid["crs"], Affine(*grid["transform"][:6]), tuple(grid["shape"])),
         **found,
     )
 

@@ -173,6 +173,18 @@ def test_make_map_of_an_older_model_tells_clear_observations_alone(
         assert quality.descriptions == ("clear_observations",)
 
 
+@pytest.mark.parametrize(("trained", "told"), [(10.0, False), (10.5, False), (30.0, True)])
+def test_make_map_of_pixels_of_another_size_says_so(
+    trained: float, told: bool, area: Area, storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_model(info={"pixel_m": trained})
+    made = make_map(model, write_items(area), storage)
+    sentence = "Pixels of these items are 10 m wide, and the model learnt pixels of 30 m"
+    assert (sentence in capsys.readouterr().out) == told
+    remark = pystac.Item.from_file(made.item).properties.get("terraflow:remark", "")
+    assert (sentence in remark) == told
+
+
 def test_make_map_output_of_another_kind_is_refused(area: Area, storage: Storage) -> None:
     with pytest.raises(ConfigError, match=r"Output map\.png .* ends in \.tif"):
         make_map(make_model(), write_items(area), storage, output="map.png")

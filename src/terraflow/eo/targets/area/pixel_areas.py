@@ -20,7 +20,7 @@ from rasterio.transform import array_bounds
 
 from terraflow.errors import DataError
 
-__all__ = ["PixelAreas"]
+__all__ = ["PixelAreas", "pixel_side_m"]
 
 Floats = npt.NDArray[np.float64]
 #: Pixels computed at once: 8 MB.
@@ -170,6 +170,28 @@ class PixelAreas:
         with np.errstate(invalid="ignore"):
             areas = np.abs(x_by_x * y_by_y - x_by_y * y_by_x)
         return y, x, np.where(np.isfinite(areas), areas, np.nan)
+
+
+def pixel_side_m(crs: str, transform: Affine, shape: tuple[int, int]) -> float | None:
+    """Give the side in metres of a square as large as the pixel in the middle of a grid.
+
+    Parameters
+    ----------
+    crs : str
+        As rasterio reads it.
+
+    Returns
+    -------
+    float or None
+        None where the grid has no place on Earth.
+    """
+    rows, columns = shape
+    middle = transform * Affine.translation(columns // 2, rows // 2)
+    try:
+        areas = PixelAreas(CRS.from_user_input(crs), middle, (1, 1))
+    except DataError:
+        return None
+    return round(float(np.sqrt(next(areas.blocks())[1][0, 0])), 4)
 
 
 def _places(size: int, step: int) -> Floats:
