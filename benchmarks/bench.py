@@ -152,6 +152,14 @@ def map_figures(folder: Path) -> list[Figure]:
         *figures,
         Figure(f"map memory, default ({default})", [measured["peak_mb_default"]], "MB", bound=1500),
         Figure(
+            "map, with quality / without",
+            [measured["ratio_with_quality"]],
+            "",
+            "more",
+            bound=0.5,
+            portable=True,
+        ),
+        Figure(
             "map, time for 4 x the pixels",
             [measured["time_ratio_4x_pixels"]],
             bound=4.2,

@@ -32,6 +32,8 @@ __all__ = ["measure"]
 #: As Orfeo ToolBox's defaults are told to be, for both forests.
 TREES, DEPTH = 100, 15
 OTHERS = ("plain_loop", "orfeo")
+#: Ending of a model's name where no file of the map's quality is wanted.
+WITHOUT = "_without_quality"
 #: Maps of the default model, which is fast; of the others one.
 RUNS = 3
 
@@ -44,13 +46,15 @@ def measure(folder: Path, side: int) -> dict[str, Any]:
     dict
         "runs": name to seconds, megapixels a second, peak memory, and share of pixels whose
         class is the true one; "ratio_default_to_orfeo" of their throughputs, None where Orfeo
-        ToolBox is not installed; "time_ratio_4x_pixels" of the default model.
+        ToolBox is not installed; "time_ratio_4x_pixels" of the default model, and
+        "ratio_with_quality" of its throughputs with and without a file of the map's quality.
     """
     from terraflow.eo.config.sections import Model  # noqa: PLC0415
     from terraflow.eo.models.estimators import CLASSIFIERS  # noqa: PLC0415 - no part of others' memory
 
     default = Model().name
-    runs = {name: run(name, folder, side) for name in (*CLASSIFIERS, *OTHERS) if installed(name)}
+    names = (*CLASSIFIERS, f"{default}{WITHOUT}", *OTHERS)
+    runs = {name: run(name, folder, side) for name in names if installed(name)}
     quarter = run(default, folder, side // 2)
     orfeo = runs.get("orfeo")
     ratio = runs[default]["mpx_per_s"] / orfeo["mpx_per_s"] if orfeo else None
@@ -61,6 +65,9 @@ def measure(folder: Path, side: int) -> dict[str, Any]:
         "default": default,
         "ratio_default_to_orfeo": ratio and round(ratio, 2),
         "time_ratio_4x_pixels": round(times, 2),
+        "ratio_with_quality": round(
+            runs[default]["mpx_per_s"] / runs[f"{default}{WITHOUT}"]["mpx_per_s"], 2
+        ),
         "peak_mb_default": runs[default]["peak_mb"],
     }
 
@@ -77,7 +84,10 @@ def run(name: str, folder: Path, side: int) -> dict[str, float]:
     folder = folder.absolute() / f"map-{side}"
     scene = make_scene(folder, side)
     _step(name, "train", folder, side)
-    maps = [_step(name, "map", folder, side) for _ in range(RUNS if name == Model().name else 1)]
+    maps = [
+        _step(name, "map", folder, side)
+        for _ in range(RUNS if name.removesuffix(WITHOUT) == Model().name else 1)
+    ]
     seconds = median(one["seconds"] for one in maps)
     return {
         "seconds": round(seconds, 2),
@@ -120,10 +130,12 @@ def train_ours(name: str, scene: Scene, folder: Path) -> None:
     from terraflow.eo.config.project_file import ProjectConfig  # noqa: PLC0415
     from terraflow.eo.hooks import Hooks  # noqa: PLC0415
     from terraflow.eo.images.ingest import ingest  # noqa: PLC0415
+    from terraflow.eo.models.applicability import learn_applicability  # noqa: PLC0415
     from terraflow.eo.models.choice import choose_model, fit, one_thread  # noqa: PLC0415
     from terraflow.eo.models.model import LoadedModel, ModelInfo  # noqa: PLC0415
     from terraflow.eo.samples.draw import NOT_FEATURES  # noqa: PLC0415
     from terraflow.eo.samples.preprocess import preprocess, read_report  # noqa: PLC0415
+    from terraflow.eo.targets.calibration import Calibration  # noqa: PLC0415
     from terraflow.storage import Storage  # noqa: PLC0415
 
     config = ProjectConfig.model_validate(
@@ -133,7 +145,8 @@ def train_ours(name: str, scene: Scene, folder: Path) -> None:
             "labels": {"source": str(scene.points)},
             "features": {"composites": "whole", "statistics": []},
             "validation": {"block_size_px": 64},
-            "model": {"name": name},
+            "model": {"name": name.removesuffix(WITHOUT)},
+            "map": {"quality": not name.endswith(WITHOUT)},
         }
     )
     storage = Storage(settings.load())
@@ -146,7 +159,13 @@ def train_ours(name: str, scene: Scene, folder: Path) -> None:
     with one_thread():
         choice = choose_model(config.model, hooks.models, seed=config.seed)
         estimator = fit(choice.make(), features, reference)
+    everywhere = dict.fromkeys(map(str, features.columns), 1.0)
+    folds = np.arange(len(features)) % 5
+    known = learn_applicability(features, everywhere, folds=folds, seed=config.seed)
+    knots = np.linspace(0, 1, 101).tolist()
+    sure = Calibration(confidence=knots, accuracy=knots, set_probability=0.3)
     info = ModelInfo(
+        calibration=sure,
         levels=hooks.target.levels(reference),
         features=list(features.columns),
         periods=read_report(prepared.report, storage).periods,
@@ -154,7 +173,7 @@ def train_ours(name: str, scene: Scene, folder: Path) -> None:
         seed=config.seed,
     )
     uri = f"models:/map-speed/{name}"
-    loaded = LoadedModel(estimator, info, config, hooks, uri, run_id="", version="1")
+    loaded = LoadedModel(estimator, info, config, hooks, uri, "", "1", known)
     joblib.dump((loaded, prepared.items), folder / f"{name}.model")
 
 

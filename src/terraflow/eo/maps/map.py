@@ -238,7 +238,7 @@ def _write(
         say(f"{gaps} pixels are nodata: they {model.recipe.features.gap_text}.")
     write_cog(plain, path, model.target.overview_resampling)
     if quality_path:
-        write_cog(plain_quality, quality_path, "nearest")
+        write_cog(plain_quality, quality_path, "nearest", level=1)
 
 
 def check(project: OpenProject, inputs: Inputs) -> None:

@@ -13,7 +13,7 @@ __all__ = ["DTYPE", "NODATA", "Quality", "dissimilarity_values", "quality_bands"
 
 DTYPE, NODATA = "uint16", 65535
 #: Of the dissimilarity index in the file; what is beyond its range is the greatest value.
-SCALE = 0.001
+SCALE = 0.01
 
 Quality = npt.NDArray[np.uint16]
 

@@ -135,7 +135,7 @@ def test_make_map_writes_its_quality_beside_it(area: Area, storage: Storage) -> 
             *("clear_observations", "set_size", "dissimilarity", "applicable"),
         )
         assert (quality.crs, quality.transform) == (file.crs, file.transform)
-        assert quality.scales == (1, 1, 0.001, 1)
+        assert quality.scales == (1, 1, 0.01, 1)
         clear, sizes, unlike, inside = quality.read(masked=True)
     known = known_classes()
     assert confidence.max() == 50  # as often as held-out predictions are right
@@ -145,7 +145,7 @@ def test_make_map_writes_its_quality_beside_it(area: Area, storage: Storage) -> 
     assert (sizes.compressed() == 1).all()
     assert (inside[known == 2] == 1).all()
     assert (inside[known == 1] == 0).all()
-    assert unlike[known == 1].min() > 1000 > unlike[known == 2].max()
+    assert unlike[known == 1].min() > 100 > unlike[known == 2].max()
     item = pystac.Item.from_file(made.item)
     told = item.assets["quality"]
     assert told.get_absolute_href() == quality_uri(made.map)

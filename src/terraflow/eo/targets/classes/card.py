@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from terraflow.console import command
 from terraflow.eo.targets.parts import Card, Evaluation, markdown_table, score_table
 
 __all__ = ["class_card"]
@@ -34,8 +35,10 @@ def class_card(evaluation: Evaluation) -> Card:
         scores=text,
         limits=[
             "A pixel that belongs to none of the classes gets one of them all the same.",
-            "Scores hold for the labelled pixels, whose class shares are not those of the area; "
-            "the step report estimates areas and their intervals.",
+            "Scores hold for the labelled pixels, which somebody chose, and whose class shares are "
+            "not those of the area.",
+            "Areas that are counted from its maps hold the maps' errors. Do not publish them: "
+            f"`{command('validate', 'draw')}` draws a sample that tells areas with intervals.",
         ],
     )
 
@@ -67,6 +70,6 @@ def _sureness(evaluation: Evaluation) -> str:
     return (
         f"Confidences of a map are {100 * known.error:.1f} per cent off on average (expected "
         f"calibration error, of labelled pixels in blocks held out): {curve}. Sets of classes that "
-        f"are meant to hold the true one in 90 % hold it in {known.coverage:.0%} of labelled "
-        "pixels of blocks that had no part in making them."
+        f"are meant to hold the true one in at least 90 % hold it in {known.coverage:.0%} of "
+        "labelled pixels of blocks that had no part in making them."
     )
