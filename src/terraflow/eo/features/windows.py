@@ -168,7 +168,7 @@ class FeatureSource:
 
     def cube(self, window: Window) -> xr.Dataset:
         """Load a window and what its neighbourhoods need around it: dims (time, y, x), float32."""
-        return load_clear(self.items, self.recipe, self._around(window)).compute()
+        return load_clear(self.items, self.recipe, self._around(window))
 
     def features(self, cube: xr.Dataset, window: Window) -> xr.DataArray:
         """Compute a window's features from its cube: (feature, y, x), float32, NaN nodata.
