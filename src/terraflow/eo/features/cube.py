@@ -19,13 +19,15 @@ from scipy.ndimage import distance_transform_edt
 
 from terraflow.eo.config.addresses import without_query
 from terraflow.eo.config.imagery import CloudMask, Scaling
+from terraflow.eo.features.composites import first_clear
 from terraflow.eo.features.grid import native_geobox
 from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.eo.features.warp import Warp, is_finer, on_one_lattice, pixel_size_m
 from terraflow.eo.images.assets import find_images, find_scaling
-from terraflow.eo.images.selection import item_time
+from terraflow.eo.images.local_files import UNDATED
+from terraflow.eo.images.selection import item_time, solar_days
 
-__all__ = ["clear_pixels", "find_unreadable", "load_clear"]
+__all__ = ["clear_pixels", "find_unreadable", "load_clear", "observation_times"]
 
 #: Value of a mask where there is none.
 UNSEEN = -1
@@ -42,7 +44,8 @@ def load_clear(items: Sequence[pystac.Item], recipe: FeatureRecipe, geobox: GeoB
     """Load the bands, scaled, with cloudy pixels and nodata as NaN.
 
     Clouds and nodata are left out on each image's own pixels, before these are warped: a mask of
-    larger pixels by its nearest, and of smaller ones by any that is not clear.
+    larger pixels by its nearest, and of smaller ones by any that is not clear. Where several items
+    show one day by the sun, the first clear one counts, of the newest processing baseline first.
 
     Parameters
     ----------
@@ -54,9 +57,9 @@ def load_clear(items: Sequence[pystac.Item], recipe: FeatureRecipe, geobox: GeoB
     Returns
     -------
     Dataset
-        One variable a band, dims (time, y, x), float32, in the unit that scale and offset lead to
-        (reflectance, unitless, nominally 0-1, for Sentinel-2 L2A). The coordinate `observed`, bool,
-        tells where there are data, clear or not.
+        One variable a band, dims (time, y, x), one time a solar day, float32, in the unit that
+        scale and offset lead to (reflectance, unitless, nominally 0-1, for Sentinel-2 L2A). The
+        coordinate `observed`, bool, tells where there are data, clear or not.
 
     Raises
     ------
@@ -85,18 +88,27 @@ def load_clear(items: Sequence[pystac.Item], recipe: FeatureRecipe, geobox: GeoB
             found.setdefault(name, np.full(shape, np.nan, "float32"))[indices] = values.pop(name)
         if first in names:
             observed[indices] = seen
-    lacking = np.full(shape, np.nan, "float32") if len(found) < len(recipe.bands) else None
+    for name in recipe.bands:
+        found.setdefault(name, np.full(shape, np.nan, "float32"))
+    days = solar_days(items, undated=UNDATED)
+    if len(days) < len(items):
+        found = dict(zip(found, first_clear(list(found.values()), days), strict=True))
+        observed = np.stack([observed[day].any(axis=0) for day in days])
     dims = ("time", "y", "x")
     return xr.Dataset(
-        {name: (dims, found.get(name, lacking)) for name in recipe.bands},
+        {name: (dims, found[name]) for name in recipe.bands},
         coords={
-            "time": np.array(
-                [np.datetime64(item_time(i).replace(tzinfo=None), "ns") for i in items]
-            ),
+            "time": observation_times(items),
             **xr_coords(geobox, dims=("y", "x")),
             "observed": (dims, observed),
         },
     )
+
+
+def observation_times(items: Sequence[pystac.Item]) -> npt.NDArray[np.datetime64]:
+    """Tell the time of each solar day's first item: datetime64[ns], shape (time,)."""
+    firsts = [item_time(items[min(day)]) for day in solar_days(items, undated=UNDATED)]
+    return np.array([time.replace(tzinfo=None) for time in firsts], "datetime64[ns]")
 
 
 def clear_pixels(mask: xr.DataArray, rule: CloudMask) -> xr.DataArray:
