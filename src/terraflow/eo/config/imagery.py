@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -127,12 +127,16 @@ class Grid(Section):
     resolution : float or None
         Size of a square pixel in the units of the CRS.
     resampling : str
-        Of bands, by GDAL's names; masks and labels always take the nearest.
+        Of bands, by GDAL's names; "auto" averages to a coarser grid, and to a finer one, or one
+        that lies between the pixels, it is bilinear. Masks and labels always take the nearest.
     """
+
+    #: What a record means that lacks a key.
+    UNRECORDED: ClassVar[dict[str, Any]] = {"resampling": "nearest"}
 
     crs: str | None = None
     resolution: float | None = Field(None, gt=0)
-    resampling: Literal["nearest", "bilinear", "cubic", "average"] = "nearest"
+    resampling: Literal["auto", "nearest", "bilinear", "cubic", "average"] = "auto"
 
 
 class CloudMask(Section):
@@ -146,11 +150,15 @@ class CloudMask(Section):
         Codes that are clear, as of Sentinel-2's scene layer (SCL).
     cloudy_bits : list of int or None
         Bits (0 is the lowest) any of which makes a pixel unclear, as in Landsat's QA_PIXEL.
+    dilate_m : float
+        Pixels as near as this to one that is not clear, in metres between their centres, are not
+        clear either.
     """
 
     asset: str
     clear: list[int] | None = Field(None, min_length=1)
     cloudy_bits: list[Annotated[int, Field(ge=0, le=30)]] | None = Field(None, min_length=1)
+    dilate_m: float = Field(0, ge=0, le=10_000)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

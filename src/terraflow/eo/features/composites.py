@@ -10,7 +10,7 @@ import xarray as xr
 
 from terraflow.eo.features.periods import YEAR_DAYS, period_days
 
-__all__ = ["clear_observations", "composite", "fill_gaps", "percentile", "statistic"]
+__all__ = ["clear_observations", "composite", "fill_gaps", "first_clear", "percentile", "statistic"]
 
 Images = npt.NDArray[np.float32]
 
@@ -75,6 +75,36 @@ def clear_observations(cube: xr.Dataset) -> npt.NDArray[np.uint16]:
     )
     count: npt.NDArray[np.uint16] = clear.sum(axis=0, dtype="uint16")
     return count
+
+
+def first_clear(bands: Sequence[Images], groups: Sequence[Sequence[int]]) -> list[Images]:
+    """Take of each group of images one for each pixel: the first that is clear there.
+
+    Parameters
+    ----------
+    bands : sequence of ndarray, shape (time, y, x), float32
+        NaN where not clear.
+    groups : sequence of sequence of int
+        Numbers of images, the one that is preferred first.
+
+    Returns
+    -------
+    list of ndarray, shape (group, y, x), float32
+        All bands of a pixel are of one image: of the first that is clear in all of them, else of
+        the first that is clear in any.
+    """
+    chosen = [band[[group[0] for group in groups]] for band in bands]
+    for place, group in enumerate(groups):
+        if len(group) == 1:
+            continue
+        clear = np.isfinite(np.stack([band[list(group)] for band in bands]))
+        taken = np.zeros(clear.shape[2:], bool)
+        for usable in (np.all(clear, axis=0), np.any(clear, axis=0)):
+            for number, known in zip(group, list(usable), strict=True):
+                for band, result in zip(bands, chosen, strict=True):
+                    result[place] = np.where(known & ~taken, band[number], result[place])
+                taken |= known
+    return chosen
 
 
 def statistic(values: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]:

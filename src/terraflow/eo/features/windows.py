@@ -22,7 +22,7 @@ from rasterio.windows import Window
 from terraflow.console import command, progress
 from terraflow.eo.features import grid
 from terraflow.eo.features.composites import clear_observations
-from terraflow.eo.features.cube import find_unreadable, load_clear
+from terraflow.eo.features.cube import find_unreadable, load_clear, observation_times
 from terraflow.eo.features.indices import check_indices
 from terraflow.eo.features.own import function_name, own_names
 from terraflow.eo.features.periods import far_periods, observed_periods, period_labels
@@ -118,7 +118,7 @@ class FeatureSource:
         self.geobox = grid.project_grid(self.items, recipe.bands[bands[0]], recipe.grid)
         outline = item_area(self.items, storage)
         self.area = None if outline is None else grid.area_on_grid(outline, self.geobox)
-        times = [np.datetime64(item_time(item).replace(tzinfo=None), "ns") for item in self.items]
+        times = observation_times(self.items)
         self.periods = list(periods or observed_periods(times, features.composites))
         labels = period_labels(times, features.composites)
         days = {(period, day) for period, day in zip(labels, np.array(times, "M8[D]"), strict=True)}
@@ -129,9 +129,9 @@ class FeatureSource:
             sorted(present), self.periods, features.composites, features.max_gap_days
         )
         if len(self.missing_periods) == len(self.periods):
-            first, last = str(min(times))[:10], str(max(times))[:10]
+            first, last = str(times.min())[:10], str(times.max())[:10]
             raise NothingToDoError(
-                f"None of the {len(times)} items, of {first} to {last}, lies in the model's "
+                f"None of the {len(self.items)} items, of {first} to {last}, lies in the model's "
                 f"periods {self.periods[0]} to {self.periods[-1]}; take items of these, or train "
                 "with [features] composites over all years, as month_of_year."
             )
@@ -169,7 +169,7 @@ class FeatureSource:
 
     def cube(self, window: Window) -> xr.Dataset:
         """Load a window and what its neighbourhoods need around it: dims (time, y, x), float32."""
-        return load_clear(self.items, self.recipe, self._around(window)).compute()
+        return load_clear(self.items, self.recipe, self._around(window))
 
     def features(self, cube: xr.Dataset, window: Window) -> xr.DataArray:
         """Compute a window's features from its cube: (feature, y, x), float32, NaN nodata.

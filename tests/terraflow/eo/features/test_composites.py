@@ -14,6 +14,7 @@ from terraflow.eo.features.composites import (
     clear_observations,
     composite,
     fill_gaps,
+    first_clear,
     percentile,
     statistic,
 )
@@ -143,3 +144,15 @@ def test_clear_observations_count_dates_of_which_all_bands_are_clear() -> None:
     found = clear_observations(xr.Dataset({"red": (dims, red), "nir": (dims, nir)}))
     assert found.dtype == "uint16"
     assert found.tolist() == [[2, 2]]
+
+
+def test_first_clear_takes_all_bands_of_a_pixel_from_one_image() -> None:
+    nan = np.nan
+    red = np.array([[[1, nan, nan, 1]], [[2, 2, nan, 2]], [[3, 3, 3, 3]]], "float32")
+    nir = np.array([[[nan, nan, nan, 10]], [[20, 20, nan, 20]], [[30, nan, nan, 30]]], "float32")
+    found = first_clear([red, nir], [[0, 1], [2]])
+    assert np.array_equal(found[0], [[[2, 2, nan, 1]], [[3, 3, 3, 3]]], True)
+    assert np.array_equal(found[1], [[[20, 20, nan, 10]], [[30, nan, nan, 30]]], True)
+    either = first_clear([red, nir], [[0, 2]])
+    assert np.array_equal(either[0], [[[3, 3, 3, 1]]], True)
+    assert np.array_equal(either[1], [[[30, nan, nan, 10]]], True)

@@ -170,6 +170,90 @@ def test_load_clear_averages_to_a_coarser_grid(area: Area, storage: Storage) -> 
     np.testing.assert_allclose(found, values.reshape(32, 2, 32, 2).mean((1, 3)), atol=1)
 
 
+def add_at(area: Area, time: str, red: int, mask: np.ndarray, **properties: object) -> None:
+    """Add one of several items of a day, which has the scaling of its baseline."""
+    day = f"{time[:10]}-{len(area.items)}"
+    new = properties.get("s2:processing_baseline", "05.00") >= "04.00"  # type: ignore[operator]
+    stored = np.where(red, red + 1000 * new, 0).astype("uint16") * ONES
+    other = Area(area.folder)
+    other.add(time[:10], stored, mask, scale=0.0001, offset=-0.1 if new else 0.0)
+    item = other.items[0]
+    for key in ("B04", "mask"):
+        path = area.folder / f"{day}-{key}.tif"
+        (area.folder / time[:10] / {"B04": "red.tif"}.get(key, "mask.tif")).rename(path)
+        item.assets[key].href = str(path)
+    item.id, item.datetime = day, datetime.fromisoformat(time).replace(tzinfo=UTC)
+    item.properties |= properties
+    area.items.append(item)
+
+
+def median(area: Area, storage: Storage) -> np.ndarray:
+    with storage.gdal():
+        cube = load(area)
+    return np.asarray(np.nanmedian(cube["red"].values, axis=0) * 10_000).round()
+
+
+def test_load_clear_two_tiles_of_one_overpass_count_once(area: Area, storage: Storage) -> None:
+    days = ["2024-04-01", "2024-04-11", "2024-04-21"]
+    for day, red in zip(days, (1000, 2200, 3000), strict=True):
+        add_at(area, f"{day}T10:00:00", red, ONES)
+    add_at(area, "2024-04-21T10:00:14", 3000, ONES)
+    assert (median(area, storage) == 2200).all()
+    with storage.gdal():
+        cube = load(area)
+    assert [str(time)[:10] for time in cube.time.values] == [
+        "2024-04-01",
+        "2024-04-11",
+        "2024-04-21",
+    ]
+    assert cube["observed"].shape == (3, 16, 16)
+
+
+@pytest.mark.parametrize("newest", [0, 1])
+def test_load_clear_newest_baseline_first_and_the_other_where_that_is_not_clear(
+    newest: int, area: Area, storage: Storage
+) -> None:
+    cloudy = ONES.copy()
+    cloudy[:4] = 9
+    both = ONES.copy()
+    both[0] = 9
+    for number in (0, 1):
+        new = number == newest
+        baseline = "10.00" if new else "02.14"
+        values = {"s2:processing_baseline": baseline}
+        add_at(
+            area, "2024-04-01T10:00:00", 3000 if new else 2000, cloudy if new else both, **values
+        )
+    with storage.gdal():
+        cube = load(area)
+    assert cube.sizes["time"] == 1
+    found = (cube["red"].values[0] * 10_000).round()
+    assert np.isnan(found[0]).all()
+    assert (found[1:4] == 2000).all()
+    assert (found[4:] == 3000).all()
+    assert cube["observed"].values.all()
+
+
+def test_load_clear_day_is_the_suns_not_that_of_utc(area: Area, storage: Storage) -> None:
+    add_at(area, "2024-04-01T23:59:50", 1000, ONES)
+    add_at(area, "2024-04-02T00:00:10", 3000, ONES)
+    for item in area.items:
+        item.bbox = [150.0, -30.0, 151.0, -29.0]  # ten in the morning
+    with storage.gdal():
+        assert load(area).sizes["time"] == 1
+    for item in area.items:
+        item.bbox = [0.0, 40.0, 0.0, 41.0]
+    with storage.gdal():
+        assert load(area).sizes["time"] == 2
+
+
+def test_load_clear_undated_items_are_not_of_one_day(area: Area, storage: Storage) -> None:
+    for red in (1000, 3000):
+        add_at(area, "2024-04-01T00:00:00", red, ONES, **{"terraflow:undated": True})
+    with storage.gdal():
+        assert load(area).sizes["time"] == 2
+
+
 def test_clear_pixels_reads_the_bits_of_qa_pixel() -> None:
     # Landsat Collection 2: bit 0 fill, 1 dilated cloud, 3 cloud, 4 cloud shadow, 6 clear
     flags = xr.DataArray(np.array([21824, 22280, 23888, 1], "int32"), dims="x")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import dask
@@ -13,6 +14,7 @@ from area import Area, make_project, write_raster
 from terraflow.eo.features import windows
 from terraflow.eo.features.recipe import FeatureFunction, FeatureRecipe
 from terraflow.eo.features.windows import FeatureSource
+from terraflow.eo.samples.data_report import count
 from terraflow.errors import ConfigError, DataError, NothingToDoError
 from terraflow.storage import Storage
 
@@ -115,16 +117,39 @@ def test_feature_source_counts_gaps_and_clear_observations_of_windows(
     recipe = FeatureRecipe.of(make_project(features=features))
     monkeypatch.setattr(windows, "WINDOW_PX", 4)
     source = FeatureSource(area.items, recipe, storage, ["01", "06"])
-    count = np.zeros((16, 16), int)
+    clear = np.zeros((16, 16), int)
     gaps = 0
     for window in source.windows():
         with storage.gdal():
             cube = source.cube(window)
             (top, bottom), (left, right) = window.toranges()
-            count[top:bottom, left:right] = source.clear_observations(cube, window)
+            clear[top:bottom, left:right] = source.clear_observations(cube, window)
             gaps += source.count_gaps(source.features(cube, window))
     assert gaps == 3
-    assert np.array_equal(count, np.where(cloudy == 1, 2, 1))
+    assert np.array_equal(clear, np.where(cloudy == 1, 2, 1))
+
+
+def test_feature_source_own_features_and_counts_see_a_solar_day_once(
+    area: Area, storage: Storage
+) -> None:
+    def dates(cube: xr.Dataset) -> dict[str, Any]:
+        return {f"dates_{cube.sizes['time']}": cube["red"].notnull().sum("time")}
+
+    for day, red in (("2024-04-30", 2000), ("2024-05-01", 3000)):
+        area.add(day, np.full((16, 16), red, "uint16"), ONES)
+    for item, taken in zip(area.items, ("2024-04-30T23:59:50", "2024-05-01T00:00:10"), strict=True):
+        item.datetime = datetime.fromisoformat(taken).replace(tzinfo=UTC)
+        item.bbox = [150.0, -30.0, 151.0, -29.0]
+    source = FeatureSource(area.items, FeatureRecipe.of(make_project(), [dates]), storage)
+    assert source.periods == ["2024-04"]
+    assert source.names[-1] == "dates_1"
+    (window,) = source.windows()
+    with storage.gdal():
+        cube = source.cube(window)
+    assert (source.clear_observations(cube, window) == 1).all()
+    assert (source.features(cube, window).sel(feature="dates_1") == 1).all()
+    tally = count(cube, RECIPE.features, make_project().checks)
+    assert tally.seen == tally.clear == {"2024-04": 256}
 
 
 def coordinates(size: int = 16) -> np.ndarray:

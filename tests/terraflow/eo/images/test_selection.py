@@ -14,7 +14,7 @@ from shapely.geometry import MultiPolygon, Point, box, mapping
 from shapely.geometry.base import BaseGeometry
 
 from terraflow.eo.config.imagery import Data
-from terraflow.eo.images.selection import item_time, read_area, select
+from terraflow.eo.images.selection import item_time, read_area, select, solar_days
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
@@ -271,3 +271,18 @@ def test_read_area_of_no_geojson_file_is_told(
         path.write_text(content)
     with pytest.raises(DataError, match=rf"Area {path} can't be read"):
         read_area(make_data(area=str(path)), storage)
+
+
+def test_solar_days_both_sides_of_the_antimeridian_have_one_day() -> None:
+    items = []
+    for name, west in (("a", 179.0), ("b", -180.0)):
+        time = datetime(2024, 4, 1, 22, 20, tzinfo=UTC)
+        items.append(pystac.Item(name, None, [west, -17.0, west + 1, -16.0], time, {}))
+    assert solar_days(items) == [[0, 1]]
+
+
+def test_solar_days_baselines_are_numbers_and_the_newest_is_first() -> None:
+    time = datetime(2024, 4, 1, 10, tzinfo=UTC)
+    told = [{}, {"processing:version": "5.9"}, {"processing:version": "05.10"}]
+    items = [pystac.Item(str(n), None, None, time, values) for n, values in enumerate(told)]
+    assert solar_days(items) == [[2, 1, 0]]
