@@ -26,6 +26,8 @@ ONES = np.ones((16, 16), "uint8")
 NOT_CODE = {
     "terraflow.eo.built_in": "names the targets; the code of each that counts is in its `code`",
     "terraflow.eo.config.addresses": "refuses credentials; what is left is in the digest",
+    "terraflow.eo.config.bounds": "boxes of what is ingested; the items and their area, whose name "
+    "is a digest, are in the digest",
     "terraflow.eo.config.digests": "makes the digest itself",
     "terraflow.eo.config.imagery": "reads the configuration, whose values are in the digest",
     "terraflow.eo.config.project_file": "reads the configuration, whose values are in the digest",
