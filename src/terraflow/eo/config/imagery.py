@@ -12,7 +12,7 @@ from terraflow.eo.config.addresses import Address, without_credentials
 from terraflow.eo.config.bounds import crosses, width_deg
 from terraflow.eo.config.section import Section
 
-__all__ = ["SIMULATED", "CloudMask", "Data", "Grid", "Scaling"]
+__all__ = ["SIMULATED", "CloudMask", "Data", "Grid", "Scaling", "StaticLayer"]
 
 SIMULATED = "simulated"
 
@@ -167,3 +167,49 @@ class CloudMask(Section):
                 "exactly one of clear and cloudy_bits is expected; remove one, or write one"
             )
         return self
+
+
+class StaticLayer(Section):
+    """A raster that does not change in time; a plain address is one with all defaults.
+
+    Attributes
+    ----------
+    path : str
+        Any raster that GDAL reads.
+    resampling : str or None
+        By GDAL's names. None takes nearest for integers without scale and offset, which may be
+        codes; and for all else average where the grid is coarser, bilinear elsewhere.
+    bands : list of int or None
+        Numbers of bands, from 1, each a feature; None takes all but an alpha band.
+    scale, offset, nodata : float or None
+        Physical value = stored value * scale + offset; what is None comes from the file.
+    """
+
+    #: The key that a plain address stands for.
+    PLAIN: ClassVar[str] = "path"
+    #: What an address alone means in a record of before version 0.2.
+    UNRECORDED: ClassVar[dict[str, Any]] = {
+        "resampling": "bilinear",
+        "bands": [1],
+        "scale": 1,
+        "offset": 0,
+    }
+
+    path: Address
+    resampling: Literal["nearest", "bilinear", "cubic", "average", "mode"] | None = None
+    bands: list[Annotated[int, Field(ge=1)]] | None = Field(None, min_length=1)
+    scale: float | None = None
+    offset: float | None = None
+    nodata: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_address(cls, value: Any) -> Any:
+        return {cls.PLAIN: without_credentials(value)} if isinstance(value, str) else value
+
+    @field_validator("bands")
+    @classmethod
+    def _once(cls, bands: list[int] | None) -> list[int] | None:
+        if bands and len(set(bands)) < len(bands):
+            raise ValueError(f"{bands} names a band twice; name each once")
+        return bands

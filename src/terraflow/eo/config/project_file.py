@@ -119,6 +119,8 @@ def _known(values: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
 def _known_inside(value: Any, annotation: Any) -> Any:
     """Drop unknown keys of a section, of one that may be None, or of a dict of sections."""
     inner = [part for part in (annotation, *get_args(annotation)) if _is_section(part)]
+    if isinstance(value, str) and inner and (plain := getattr(inner[0], "PLAIN", "")):
+        value = {plain: value}
     if not inner or not isinstance(value, Mapping):
         return value
     if get_origin(annotation) is dict:
@@ -137,7 +139,10 @@ def _from_folder(project: ProjectConfig, folder: Path) -> ProjectConfig:
         changes["files"] = _absolute(data.files, folder)
     if isinstance(data.area, str):
         changes["area"] = _absolute(data.area, folder)
-    layers = {name: _absolute(source, folder) for name, source in features.layers.items()}
+    layers = {
+        name: layer.model_copy(update={"path": _absolute(layer.path, folder)})
+        for name, layer in features.layers.items()
+    }
     labels = {"source": _absolute(project.labels.source, folder)}
     areas = {"areas": _absolute(project.map.areas, folder)} if project.map.areas else {}
     return project.model_copy(

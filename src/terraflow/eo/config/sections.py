@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from terraflow.eo.config.addresses import Address
-from terraflow.eo.config.imagery import SIMULATED
+from terraflow.eo.config.imagery import SIMULATED, StaticLayer
 from terraflow.eo.config.section import Section
 
 __all__ = [
@@ -112,7 +112,8 @@ class Features(Section):
     constants : dict
         Values for the constants in indices, as L of SAVI; spyndex's defaults otherwise.
     layers : dict
-        Name of a feature to a single-band raster that does not change in time, as elevation.
+        Name of a feature to a raster that does not change in time, as elevation: its address, or a
+        table of path, resampling, bands, scale, offset and nodata.
     neighbourhood : list of int
         Sides in pixels (odd) of squares over which mean and standard deviation are added, of
         every composite and statistic and of the layers.
@@ -130,7 +131,7 @@ class Features(Section):
     ]
     indices: list[str] = []
     constants: dict[str, float] = {}
-    layers: dict[str, Address] = {}
+    layers: dict[str, StaticLayer] = {}
     neighbourhood: list[Annotated[int, Field(ge=3)]] = []
 
     @property

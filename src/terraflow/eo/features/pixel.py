@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 import xarray as xr
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
-from rasterio.enums import Resampling
-from rasterio.vrt import WarpedVRT
 from scipy.ndimage import uniform_filter
 
 from terraflow.eo.config.sections import Features
@@ -20,7 +17,6 @@ from terraflow.eo.features.indices import add_indices
 from terraflow.eo.features.own import compute_own
 from terraflow.eo.features.periods import period_labels
 from terraflow.eo.features.recipe import FeatureFunction, FeatureRecipe
-from terraflow.errors import DataError
 
 __all__ = [
     "compute_features",
@@ -28,7 +24,6 @@ __all__ = [
     "feature_names",
     "halo_px",
     "neighbourhood",
-    "read_layer",
     "series_names",
 ]
 
@@ -40,11 +35,19 @@ def series_names(bands: Sequence[str], features: Features) -> list[str]:
     return [*bands, *(name.lower() for name in features.indices)]
 
 
-def feature_names(bands: Sequence[str], features: Features, periods: Sequence[str]) -> list[str]:
-    """Name the configured features in order: composites, statistics, layers, neighbourhoods."""
+def feature_names(
+    bands: Sequence[str], features: Features, periods: Sequence[str], layers: Sequence[str]
+) -> list[str]:
+    """Name the configured features in order: composites, statistics, layers, neighbourhoods.
+
+    Parameters
+    ----------
+    layers : sequence of str
+        Features that come from [features.layers], as `layers.describe_layers` names them.
+    """
     series = series_names(bands, features)
     plain = [f"{name}_{what}" for name in series for what in (*periods, *features.statistics)]
-    plain += features.layers
+    plain += layers
     around = [
         f"{name}_{what}{side}"
         for side in features.neighbourhood
@@ -129,12 +132,13 @@ def compute_features(
             ).values
         )
         images += [statistic(series.values, name) for name in features.statistics]
-    images += [(layers or {})[name] for name in features.layers]
+    images += list((layers or {}).values())
     plain = list(images)
     for side in features.neighbourhood:
         for image in plain:
             images += neighbourhood(image, side)
-    names = feature_names([str(name) for name in cube.data_vars], features, periods)
+    bands = [str(name) for name in cube.data_vars]
+    names = feature_names(bands, features, periods, list(layers or {}))
     if own:
         further = compute_own(own, xr.Dataset(every))
         images += list(further.values())
@@ -173,43 +177,3 @@ def neighbourhood(image: Image, side: int) -> tuple[Image, Image]:
     mean = average(values) / share
     variance = np.maximum(average(values**2) / share - mean**2, 0)
     return mean.astype("float32"), np.sqrt(variance).astype("float32")
-
-
-def read_layer(name: str, uri: str, geobox: GeoBox) -> Image:
-    """Read a raster that does not change, warped bilinearly to a grid.
-
-    Parameters
-    ----------
-    uri : str
-        Single-band raster that GDAL reads.
-
-    Returns
-    -------
-    ndarray, shape (y, x), float32
-        NaN nodata.
-
-    Raises
-    ------
-    DataError
-        It can't be read, or has no CRS.
-    """
-    try:
-        with rasterio.open(uri) as file:
-            if file.crs is None:
-                raise DataError(f"Layer {name}, {uri}, has no CRS; add one, as gdal_edit does.")
-            with WarpedVRT(
-                file,
-                crs=str(geobox.crs),
-                transform=geobox.affine,
-                width=geobox.width,
-                height=geobox.height,
-                resampling=Resampling.bilinear,
-                dtype="float32",
-                nodata=np.nan,
-            ) as warped:
-                values: Image = warped.read(1)
-    except (rasterio.errors.RasterioError, OSError) as error:
-        raise DataError(
-            f"Layer {name} can't be read from {uri}: {error}; correct [features.layers]."
-        ) from error
-    return values

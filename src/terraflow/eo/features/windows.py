@@ -24,6 +24,7 @@ from terraflow.eo.features import grid
 from terraflow.eo.features.composites import clear_observations
 from terraflow.eo.features.cube import find_unreadable, load_clear, observation_times
 from terraflow.eo.features.indices import check_indices
+from terraflow.eo.features.layers import describe_layers, read_layer
 from terraflow.eo.features.own import function_name, own_names
 from terraflow.eo.features.periods import far_periods, observed_periods, period_labels
 from terraflow.eo.features.pixel import (
@@ -31,7 +32,6 @@ from terraflow.eo.features.pixel import (
     count_gaps,
     feature_names,
     halo_px,
-    read_layer,
     series_names,
 )
 from terraflow.eo.features.recipe import FeatureRecipe
@@ -84,7 +84,7 @@ class FeatureSource:
     ------
     DataError
         Items lack assets or do not tell their grid, or are undated and should be composited by
-        date.
+        date; or a layer can't be read.
     ConfigError
         An index is unknown or lacks its bands.
     NothingToDoError
@@ -135,7 +135,9 @@ class FeatureSource:
                 f"periods {self.periods[0]} to {self.periods[-1]}; take items of these, or train "
                 "with [features] composites over all years, as month_of_year."
             )
-        plain = feature_names(bands, features, self.periods)
+        with storage.gdal():
+            self.layers = describe_layers(features.layers, self.geobox)
+        plain = feature_names(bands, features, self.periods, self._layer_names)
         series = series_names(bands, features)
         self._configured = len(plain)
         self.names = [*plain, *own_names(recipe.own, times, series, [*series, *plain])]
@@ -143,7 +145,7 @@ class FeatureSource:
     def features_of(self, periods: Sequence[str]) -> list[str]:
         """Name the features that follow from the images of these periods alone."""
         plain = self.recipe.features.model_copy(update={"statistics": []})
-        told = set(feature_names(list(self.recipe.bands), plain, periods))
+        told = set(feature_names(list(self.recipe.bands), plain, periods, self._layer_names))
         return [name for name in self.names if name in told]
 
     def windows(self) -> list[Window]:
@@ -181,7 +183,7 @@ class FeatureSource:
         """
         around, features = self._around(window), self.recipe.features
         halo = halo_px(features)
-        layers = {name: read_layer(name, uri, around) for name, uri in features.layers.items()}
+        layers = {n: image for x in self.layers for n, image in read_layer(x, around).items()}
         values = compute_features(cube, features, self.periods, layers, self.recipe.own)
         if (found := [str(name) for name in values.feature.values]) != self.names:
             here, before = (
@@ -250,6 +252,10 @@ class FeatureSource:
                     bar.update()
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def _layer_names(self) -> list[str]:
+        return [name for layer in self.layers for name in layer.names]
 
     def _result(self, window: Window, future: Future[T]) -> tuple[Window, T]:
         try:

@@ -61,7 +61,7 @@ def samples_digest(
     digest = hashlib.sha256()
     for item in items:
         digest.update(json.dumps(item.to_dict(include_self_link=False), sort_keys=True).encode())
-    for uri in (labels, *config.features.layers.values()):
+    for uri in (labels, *(layer.path for layer in config.features.layers.values())):
         digest.update(_file_digest(uri, storage).encode())
     digest.update(config.model_dump_json(include=cast("Any", SECTIONS)).encode())
     lock = settings_files.project_root() / "requirements.lock"

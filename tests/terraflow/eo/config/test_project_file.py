@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pydantic
 import pytest
 
-from terraflow.eo.config.imagery import Scaling
+from terraflow.eo.config.imagery import Scaling, StaticLayer
 from terraflow.eo.config.project_file import ProjectConfig, load_config, read_recorded
 from terraflow.errors import ConfigError
 
@@ -68,7 +69,8 @@ elevation = "../dem.tif"
     assert project.data.area == str(tmp_path / "area.geojson")
     assert project.data.files == str(tmp_path / "scenes" / "*.tif")
     assert project.labels.source == "https://example.org/labels.gpkg"
-    assert project.features.layers == {"elevation": str(tmp_path.parent / "dem.tif")}
+    elevation = StaticLayer(path=str(tmp_path.parent / "dem.tif"))
+    assert project.features.layers == {"elevation": elevation}
 
 
 @pytest.mark.parametrize(
@@ -150,11 +152,63 @@ def test_read_recorded_keys_of_another_version_are_left_aside_at_every_depth() -
     assert config.cloud_mask is not None
     assert config.cloud_mask.clear == [4]
     assert config.labels.classes == {"1": "water"}
-    assert config.features.layers == {"height": "/dem.tif"}
+    assert config.features.layers["height"].path == "/dem.tif"
     assert config.features.constants == {"L": 0.4}
     assert config.checks.value_range == {"red": (0, 1)}
     assert config.model.parameters == {"alpha": 1.5}
     assert config.map.colours == {"water": "#0000ff"}
+
+
+def test_read_recorded_layer_by_its_address_alone_is_read_as_it_was_trained() -> None:
+    """Before version 0.2 all layers were band 1, unscaled and bilinear."""
+    layers = read_recorded(RECORDED).features.layers
+    told = {"bands": [1], "resampling": "bilinear", "scale": 1, "offset": 0}
+    assert layers == {"height": StaticLayer.model_validate({"path": "/dem.tif"} | told)}
+
+
+@pytest.mark.parametrize(
+    "layer", ["/dem.tif", {"path": "/dem.tif", "bands": [2, 3], "scale": 0.5, "nodata": -1}]
+)
+def test_read_recorded_layer_of_this_version_is_the_same(layer: object) -> None:
+    plain = {"name": "a", "data": {"bands": {"red": "B04"}}, "features": {"layers": {"x": layer}}}
+    config = ProjectConfig.model_validate(plain)
+    assert read_recorded(config.model_dump(mode="json")) == config
+
+
+def test_load_config_layer_is_an_address_or_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "project.toml"
+    path.write_text(
+        MINIMAL
+        + """
+[features.layers]
+plain = "dem.tif"
+soil = { path = "soil.tif", bands = [1, 3], resampling = "mode", nodata = 255 }
+"""
+    )
+    assert load_config(path, project="land_cover").features.layers == {
+        "plain": StaticLayer(path=str(tmp_path / "dem.tif")),
+        "soil": StaticLayer(
+            path=str(tmp_path / "soil.tif"), bands=[1, 3], resampling="mode", nodata=255
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        (
+            "bands = [2, 2]",
+            r"soil\.bands = \[2, 2\] is wrong: .*names a band twice; name",
+        ),
+        ("bands = [0]", r"soil\.bands\.0 = 0 is wrong: .*greater than or equal to 1"),
+        ("bands = []", r"soil\.bands = \[\] is wrong: .*at least 1 item"),
+        ('resampling = "lanzcos"', r"soil\.resampling = 'lanzcos' is wrong: .*'nearest'"),
+        ("band = 1", r"soil\.band is not a known key"),
+    ],
+)
+def test_load_config_wrong_layer_is_named(table: str, expected: str, tmp_path: Path) -> None:
+    text = MINIMAL + f'[features]\nlayers = {{ soil = {{ path = "soil.tif", {table} }} }}'
+    assert re.search(expected, refused(text, tmp_path))
 
 
 def test_read_recorded_renamed_key_is_read() -> None:

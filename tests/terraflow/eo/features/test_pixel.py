@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +7,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
-from area import TRANSFORM, make_project, write_raster
+from area import TRANSFORM, make_project
 from terraflow.eo.config.sections import Features
 from terraflow.eo.features.periods import observed_periods
 from terraflow.eo.features.pixel import (
@@ -17,10 +15,8 @@ from terraflow.eo.features.pixel import (
     count_gaps,
     feature_names,
     neighbourhood,
-    read_layer,
 )
 from terraflow.eo.features.recipe import FeatureRecipe
-from terraflow.errors import DataError
 
 GRID = GeoBox((16, 16), TRANSFORM, "EPSG:32633")
 
@@ -102,7 +98,7 @@ def test_compute_features_names_are_those_of_feature_names() -> None:
     )
     layers = {"height": np.ones((2, 3), "float32")}
     found = compute_features(cube([0.1], ["2024-04-01"]), features, ["all"], layers)
-    assert list(found.feature.values) == feature_names(["red"], features, ["all"])
+    assert list(found.feature.values) == feature_names(["red"], features, ["all"], ["height"])
     assert list(found.feature.values) == [
         "red_all",
         "red_min",
@@ -126,32 +122,3 @@ def test_neighbourhood_by_hand_leaves_missing_values_out() -> None:
     assert std[0, 1] == pytest.approx(np.std([1, 2, 3, 4, 6]))
     assert np.isnan(mean[1, 1])
     assert mean.dtype == std.dtype == "float32"
-
-
-def test_read_layer_lands_on_the_grid(tmp_path: Path) -> None:
-    rows, columns = np.mgrid[:16, :16]
-    values = (100 * rows + columns).astype("float32")
-    values[5, 5] = -1
-    write_raster(tmp_path / "height.tif", values, -1)
-    layer = read_layer("height", str(tmp_path / "height.tif"), GRID[4:8, 2:9])
-    expected = values[4:8, 2:9].copy()
-    expected[1, 3] = np.nan
-    np.testing.assert_allclose(layer, expected)
-
-
-def test_read_layer_beyond_its_edge_is_missing(tmp_path: Path) -> None:
-    write_raster(tmp_path / "height.tif", np.ones((16, 16), "float32"))
-    layer = read_layer("height", str(tmp_path / "height.tif"), GRID.pad(2))
-    assert np.isnan(layer[:2]).all()
-    assert (layer[2:-2, 2:-2] == 1).all()
-
-
-def test_read_layer_missing_is_named() -> None:
-    with pytest.raises(DataError, match=r"Layer height can't be read from /nowhere\.tif"):
-        read_layer("height", "/nowhere.tif", GRID)
-
-
-def test_read_layer_without_crs_is_refused(tmp_path: Path) -> None:
-    write_raster(tmp_path / "height.tif", np.ones((16, 16), "float32"), crs=None)
-    with pytest.raises(DataError, match=r"Layer height, .*height\.tif, has no CRS"):
-        read_layer("height", str(tmp_path / "height.tif"), GRID)

@@ -7,10 +7,11 @@ from typing import Any
 import dask
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 from rasterio.windows import Window
 
-from area import Area, make_project, write_raster
+from area import CRS, TRANSFORM, Area, make_project, write_raster
 from terraflow.eo.features import windows
 from terraflow.eo.features.recipe import FeatureFunction, FeatureRecipe
 from terraflow.eo.features.windows import FeatureSource
@@ -276,6 +277,46 @@ def test_over_windows_image_that_cannot_be_read_is_named(area: Area, storage: St
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(DataError, match=r"2024-05-01/red\.tif can't be read: .*; check that the"):
         list(source.iterate("test"))
+
+
+def test_feature_source_layer_of_many_bands_gives_a_feature_of_each(
+    area: Area, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = area.folder.parent / "embedding.tif"
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        width=16,
+        height=16,
+        count=2,
+        dtype="float32",
+        crs=CRS,
+        transform=TRANSFORM,
+    ) as file:
+        file.write(np.stack([coordinates(), -coordinates()]).astype("float32"))
+    features = {"layers": {"embedding": str(path)}, "neighbourhood": [3]}
+    source = source_of(area, storage, features=features)
+    names = [name for name in source.names if name.startswith("embedding")]
+    assert names == [
+        "embedding_1",
+        "embedding_2",
+        *(f"embedding_{band}_{what}3" for band in (1, 2) for what in ("mean", "std")),
+    ]
+    later = FeatureSource(area.items, source.recipe, storage, [*source.periods, "2024-06"])
+    assert "red_2024-06" in later.filled_features
+    assert not any(name.startswith("embedding") for name in later.filled_features)
+    monkeypatch.setattr(windows, "WINDOW_PX", 5)
+    values = whole(source)
+    np.testing.assert_allclose(values[source.names.index("embedding_1")], coordinates())
+    np.testing.assert_allclose(values[source.names.index("embedding_2")], -coordinates())
+
+
+def test_feature_source_layer_is_told_missing_before_any_window(
+    area: Area, storage: Storage
+) -> None:
+    with pytest.raises(DataError, match=r"Layer height can't be read from /nowhere\.tif"):
+        source_of(area, storage, features={"layers": {"height": "/nowhere.tif"}})
 
 
 def test_feature_source_layer_is_read_on_each_windows_grid(
