@@ -30,8 +30,8 @@ import numpy as np
 import pandas as pd
 
 from terraflow.eo.config.project_file import ProjectConfig, load_config
-from terraflow.eo.features.periods import observed_periods
 from terraflow.eo.features.pixel import feature_names
+from terraflow.eo.features.time.periods import observed_periods
 from terraflow.eo.hooks import record_hooks
 from terraflow.eo.models.choice import choose_model, fit, one_thread
 from terraflow.eo.models.model import ModelInfo, log_model

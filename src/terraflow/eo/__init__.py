@@ -25,12 +25,12 @@ EXPORTS = {
     "map_figure": "terraflow.eo.targets.figures",
     "mean_per_area": "terraflow.eo.targets.area.zonal",
     "open_project": "terraflow.eo.project",
-    "percentile": "terraflow.eo.features.composites",
+    "percentile": "terraflow.eo.features.time.composites",
     "pixel_table": "terraflow.eo.samples.draw",
     "read_items": "terraflow.eo.images.collection",
     "read_report": "terraflow.eo.samples.preprocess",
     "run_up_to": "terraflow.eo.steps",
-    "statistic": "terraflow.eo.features.composites",
+    "statistic": "terraflow.eo.features.time.composites",
 }
 
 __all__ = list(EXPORTS)

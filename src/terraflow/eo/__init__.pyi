@@ -1,7 +1,7 @@
 from terraflow.eo.built_in import Classification as Classification
-from terraflow.eo.features.composites import percentile as percentile
-from terraflow.eo.features.composites import statistic as statistic
 from terraflow.eo.features.indices import add_indices as add_indices
+from terraflow.eo.features.time.composites import percentile as percentile
+from terraflow.eo.features.time.composites import statistic as statistic
 from terraflow.eo.features.windows import FeatureSource as FeatureSource
 from terraflow.eo.images.collection import read_items as read_items
 from terraflow.eo.models.apply import apply_model as apply_model

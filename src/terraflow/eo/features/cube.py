@@ -19,13 +19,13 @@ from scipy.ndimage import distance_transform_edt
 
 from terraflow.eo.config.addresses import without_query
 from terraflow.eo.config.imagery import CloudMask, Scaling
-from terraflow.eo.features.composites import first_clear
 from terraflow.eo.features.grid import native_geobox
 from terraflow.eo.features.recipe import FeatureRecipe
+from terraflow.eo.features.time.composites import first_clear
 from terraflow.eo.features.warp import Warp, is_finer, on_one_lattice, pixel_size_m
 from terraflow.eo.images.assets import find_images, find_scaling
-from terraflow.eo.images.local_files import UNDATED
-from terraflow.eo.images.selection import item_time, solar_days
+from terraflow.eo.images.solar_days import item_time, solar_days
+from terraflow.eo.images.sources.local_files import UNDATED
 
 __all__ = ["clear_pixels", "find_unreadable", "load_clear", "observation_times"]
 

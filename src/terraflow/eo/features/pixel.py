@@ -12,11 +12,11 @@ from odc.geo.xr import xr_coords
 from scipy.ndimage import uniform_filter
 
 from terraflow.eo.config.sections import Features
-from terraflow.eo.features.composites import composite, statistic
 from terraflow.eo.features.indices import add_indices
 from terraflow.eo.features.own import compute_own
-from terraflow.eo.features.periods import period_labels
 from terraflow.eo.features.recipe import FeatureFunction, FeatureRecipe
+from terraflow.eo.features.time.composites import composite, statistic
+from terraflow.eo.features.time.periods import period_labels
 
 __all__ = [
     "compute_features",

@@ -21,12 +21,10 @@ from rasterio.windows import Window
 
 from terraflow.console import command, progress
 from terraflow.eo.features import grid
-from terraflow.eo.features.composites import clear_observations
 from terraflow.eo.features.cube import find_unreadable, load_clear, observation_times
 from terraflow.eo.features.indices import check_indices
 from terraflow.eo.features.layers import describe_layers, read_layer
 from terraflow.eo.features.own import function_name, own_names
-from terraflow.eo.features.periods import far_periods, observed_periods, period_labels
 from terraflow.eo.features.pixel import (
     compute_features,
     count_gaps,
@@ -35,9 +33,12 @@ from terraflow.eo.features.pixel import (
     series_names,
 )
 from terraflow.eo.features.recipe import FeatureRecipe
+from terraflow.eo.features.time.composites import clear_observations
+from terraflow.eo.features.time.periods import far_periods, observed_periods, period_labels
 from terraflow.eo.images.assets import find_images
-from terraflow.eo.images.local_files import UNDATED
-from terraflow.eo.images.selection import item_area, item_time
+from terraflow.eo.images.selection import item_area
+from terraflow.eo.images.solar_days import item_time
+from terraflow.eo.images.sources.local_files import UNDATED
 from terraflow.errors import ConfigError, DataError, NothingToDoError
 from terraflow.storage import Storage
 

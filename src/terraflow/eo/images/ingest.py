@@ -23,9 +23,7 @@ from terraflow.eo.config.step import Configured
 from terraflow.eo.images.assets import Image, find_images
 from terraflow.eo.images.collection import Images, extent, write_collection
 from terraflow.eo.images.download import Copy, Downloader
-from terraflow.eo.images.local_files import UNDATED, find_files
 from terraflow.eo.images.places import project_root
-from terraflow.eo.images.search import find_items, sign
 from terraflow.eo.images.selection import (
     AREA,
     area_bounds,
@@ -34,7 +32,9 @@ from terraflow.eo.images.selection import (
     read_area,
     select,
 )
-from terraflow.eo.images.simulate import make_area
+from terraflow.eo.images.sources.local_files import UNDATED, find_files
+from terraflow.eo.images.sources.search import find_items, sign
+from terraflow.eo.images.sources.simulate import make_area
 from terraflow.errors import DataError
 from terraflow.storage import Storage, join
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime
 
 import pystac
 import shapely
@@ -16,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from terraflow.eo.config.bounds import Bounds, across, as_bounds, as_geometry, cut, jumps, smallest
 from terraflow.eo.config.imagery import Data
+from terraflow.eo.images.solar_days import item_time
 from terraflow.errors import DataError, StorageError
 from terraflow.storage import Storage, join
 
@@ -24,18 +24,14 @@ __all__ = [
     "area_bounds",
     "bounds_text",
     "item_area",
-    "item_time",
     "outline_file",
     "period_text",
     "read_area",
     "select",
-    "solar_days",
 ]
 
 #: Property of an item that was ingested for polygons: URI of their GeoJSON in the store.
 AREA = "terraflow:area"
-#: Properties that tell how new the processing of an image is, by catalogue.
-BASELINES = ("s2:processing_baseline", "processing:version")
 
 
 def read_area(data: Data, storage: Storage) -> BaseGeometry | None:
@@ -147,58 +143,6 @@ def select(
     if data.max_items is not None:
         chosen = _spread(chosen, data.max_items)
     return sorted(chosen, key=lambda item: (item_time(item), item.id))
-
-
-def item_time(item: pystac.Item) -> datetime:
-    """Tell the time of an item: its datetime, or the start of its range where that is null.
-
-    Returns
-    -------
-    datetime
-        In UTC, which is also taken for a time without a zone; aware.
-
-    Raises
-    ------
-    DataError
-        It has neither.
-    """
-    time = item.datetime or item.common_metadata.start_datetime
-    if time is None:
-        raise DataError(f"Item {item.id} has no datetime; add one to the catalogue.")
-    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def solar_days(items: Sequence[pystac.Item], *, undated: str = "") -> list[list[int]]:
-    """Group items that show one day by the sun: tiles of one overpass, processings of one tile.
-
-    Parameters
-    ----------
-    items : sequence of pystac.Item
-        In the order of time and id.
-    undated : str
-        Property of items without a date, none of which shows the same as another.
-
-    Returns
-    -------
-    list of list of int
-        Numbers of the items, of each day the newest processing baseline first; days in the order
-        of their first item.
-
-    References
-    ----------
-    Mean solar time, 15 degrees an hour, as odc-stac groups by solar_day:
-    https://odc-stac.readthedocs.io/en/stable/_api/odc.stac.load.html
-    """
-    days: dict[tuple[date, int], list[int]] = {}
-    middle = _longitude(items[0]) if items else 0.0
-    for index, item in enumerate(items):
-        # both sides of the antimeridian have one day
-        longitude = middle + (_longitude(item) - middle + 180) % 360 - 180
-        day = (item_time(item) + timedelta(hours=longitude / 15)).date()
-        alone = index if item.properties.get(undated) else -1
-        days.setdefault((day, alone), []).append(index)
-    baselines = [_baseline(item) for item in items]
-    return [sorted(day, key=baselines.__getitem__, reverse=True) for day in days.values()]
 
 
 def bounds_text(bounds: Iterable[float]) -> str:
@@ -323,16 +267,3 @@ def _wrong_area(path: str, what: str) -> DataError:
         f"Area {path} {what}; expected GeoJSON of polygons in degrees (EPSG:4326); correct the "
         "file or [data] area."
     )
-
-
-def _longitude(item: pystac.Item) -> float:
-    """Longitude of an item's middle in degrees; 0, where days are UTC's, if it has no bounds."""
-    if not item.bbox:
-        return 0.0
-    west, east = item.bbox[0], item.bbox[len(item.bbox) // 2]
-    return (west + east + (360 if east < west else 0)) / 2
-
-
-def _baseline(item: pystac.Item) -> tuple[int, ...]:
-    told = next((str(item.properties[key]) for key in BASELINES if key in item.properties), "")
-    return tuple(int(number) for number in re.findall(r"\d+", told))

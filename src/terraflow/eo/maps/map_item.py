@@ -17,7 +17,7 @@ from pystac.extensions.projection import SCHEMA_URI as PROJECTION
 from shapely import orient_polygons, set_precision, to_geojson
 
 from terraflow.eo.config.bounds import across, jumps, smallest
-from terraflow.eo.images.local_files import UNDATED
+from terraflow.eo.images.sources.local_files import UNDATED
 from terraflow.eo.maps.map_origin import MapOrigin
 from terraflow.eo.models.model import LoadedModel
 from terraflow.eo.models.quality import DTYPE, quality_bands

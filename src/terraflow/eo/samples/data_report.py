@@ -13,7 +13,7 @@ from pydantic import model_validator
 from terraflow.eo.config.record import Record
 from terraflow.eo.config.sections import Checks, Features
 from terraflow.eo.features.indices import add_indices, index_range
-from terraflow.eo.features.periods import period_labels
+from terraflow.eo.features.time.periods import period_labels
 from terraflow.errors import ConfigError, DataError
 
 __all__ = ["DataReport", "Tally", "check_data", "count"]

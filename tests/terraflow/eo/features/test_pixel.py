@@ -9,7 +9,6 @@ from odc.geo.xr import xr_coords
 
 from area import TRANSFORM, make_project
 from terraflow.eo.config.sections import Features
-from terraflow.eo.features.periods import observed_periods
 from terraflow.eo.features.pixel import (
     compute_features,
     count_gaps,
@@ -17,6 +16,7 @@ from terraflow.eo.features.pixel import (
     neighbourhood,
 )
 from terraflow.eo.features.recipe import FeatureRecipe
+from terraflow.eo.features.time.periods import observed_periods
 
 GRID = GeoBox((16, 16), TRANSFORM, "EPSG:32633")
 

@@ -18,7 +18,7 @@ from terraflow.eo.images.assets import Image, find_scaling
 from terraflow.eo.images.clip import describe, read_bounds, write_clip
 from terraflow.eo.images.collection import read_items
 from terraflow.eo.images.ingest import ingest
-from terraflow.eo.images.local_files import find_files
+from terraflow.eo.images.sources.local_files import find_files
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 

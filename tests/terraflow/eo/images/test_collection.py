@@ -109,6 +109,6 @@ def test_images_reads_what_a_later_step_returned() -> None:
 
 def test_collection_does_not_import_the_downloader() -> None:
     closure = code_closure("terraflow.eo.images.collection")
-    assert "terraflow.eo.images.search" in closure
+    assert "terraflow.eo.images.sources.search" in closure
     assert "terraflow.eo.images.download" not in closure
     assert "terraflow.eo.images.ingest" not in closure

@@ -21,8 +21,8 @@ from area import Area, make_project
 from maps import WIDTH, make_model, write_items
 from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.eo.features.windows import FeatureSource
-from terraflow.eo.images import simulate
 from terraflow.eo.images.collection import Images, read_items
+from terraflow.eo.images.sources import simulate
 from terraflow.eo.labelling import label_next
 from terraflow.eo.labelling.label_next import check, choose_places, find_places, write_places
 from terraflow.eo.models.applicability import learn_applicability

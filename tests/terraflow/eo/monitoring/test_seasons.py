@@ -15,9 +15,9 @@ from sklearn.ensemble import RandomForestClassifier
 from maps import make_model
 from terraflow.eo.config.project_file import load_config
 from terraflow.eo.hooks import Hooks
-from terraflow.eo.images import simulate
 from terraflow.eo.images.collection import read_items, write_part
 from terraflow.eo.images.ingest import ingest
+from terraflow.eo.images.sources import simulate
 from terraflow.eo.models.model import LoadedModel
 from terraflow.eo.monitoring.monitor import draw_pixels, monitor
 from terraflow.eo.monitoring.monitored import Monitored

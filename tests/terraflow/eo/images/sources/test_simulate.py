@@ -8,9 +8,9 @@ import pystac
 import pytest
 import rasterio
 
-from terraflow.eo.images import simulate
 from terraflow.eo.images.collection import read_items
-from terraflow.eo.images.simulate import make_area
+from terraflow.eo.images.sources import simulate
+from terraflow.eo.images.sources.simulate import make_area
 from terraflow.settings import Settings
 from terraflow.storage import Storage
 

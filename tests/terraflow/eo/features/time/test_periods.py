@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from terraflow.eo.features.periods import (
+from terraflow.eo.features.time.periods import (
     far_periods,
     observed_periods,
     period_days,

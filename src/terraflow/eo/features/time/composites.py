@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from terraflow.eo.features.periods import YEAR_DAYS, period_days
+from terraflow.eo.features.time.periods import YEAR_DAYS, period_days
 
 __all__ = ["clear_observations", "composite", "fill_gaps", "first_clear", "percentile", "statistic"]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from terraflow.eo.features.composites import (
+from terraflow.eo.features.time.composites import (
     clear_observations,
     composite,
     fill_gaps,

@@ -17,8 +17,8 @@ from http_server import Fault, HttpServer
 from terraflow.eo.config.addresses import checked_uri
 from terraflow.eo.config.imagery import Data
 from terraflow.eo.config.project_file import load_config
-from terraflow.eo.images import search
-from terraflow.eo.images.search import _absolute, find_items, read_catalogue, sign
+from terraflow.eo.images.sources import search
+from terraflow.eo.images.sources.search import _absolute, find_items, read_catalogue, sign
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 

@@ -12,7 +12,7 @@ from rasterio.transform import from_origin
 
 from area import CRS, TRANSFORM, write_raster
 from terraflow.eo.images.assets import find_images
-from terraflow.eo.images.local_files import find_files
+from terraflow.eo.images.sources.local_files import find_files
 from terraflow.errors import DataError
 
 ONES = np.ones((16, 16), "uint8")

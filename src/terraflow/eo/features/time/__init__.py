@@ -1,0 +1,1 @@
+"""What is made of the dates: periods, composites of each, statistics over all."""
