@@ -46,8 +46,8 @@ class Verdict(Record):
     numbers : dict
         Tags of the version: the paired difference, its interval, pixels and blocks.
     scores : dict
-        Measure to its value of challenger and champion, each by its own cross-validation; None
-        where a run does not tell it.
+        Measure to its value of challenger and champion, each by its own cross-validation, or, as
+        sample_MEASURE, by a probability sample of its own map; None where a run does not tell it.
     """
 
     name: str
@@ -152,6 +152,8 @@ def _scores(
     new = _metrics(challenger)
     old = _metrics(champion) if champion else {}
     names = [runs.metric_name(name) for name in target.headline]
+    # what a probability sample of a map told, which `validate` logs with the map's run
+    names += [told for name in names if (told := f"sample_{name}") in {*new, *old}]
     return {name: (new.get(name), old.get(name)) for name in names}
 
 

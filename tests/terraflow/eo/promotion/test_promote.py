@@ -108,6 +108,16 @@ def test_consider_first_version_becomes_champion(models: Models) -> None:
     assert "had no champion before version 1" in decision.reason
 
 
+def test_judge_shows_what_a_probability_sample_of_a_map_told(models: Models) -> None:
+    run_id = models.add("aa" * 20)
+    models.consider("1")
+    models.add(TRUTH)
+    mlflow.MlflowClient().log_metric(run_id, "sample_overall_accuracy", 0.81)
+    verdict = judge(models.name, "2", Classification())
+    assert verdict.scores["sample_overall_accuracy"] == (None, 0.81)
+    assert "sample_macro_f1" not in verdict.scores
+
+
 def test_consider_better_version_replaces_the_champion_and_both_say_so(models: Models) -> None:
     models.add("aa" * 20)
     models.consider("1")
