@@ -33,6 +33,8 @@ __all__ = ["clear_pixels", "find_unreadable", "load_clear", "observation_times"]
 UNSEEN = -1
 #: By so much at most are metres on the ground longer than UTM's: 30 m are three pixels of 10 m.
 UTM_STRETCH = 1.001
+#: So many of the images' own pixels of each band are in memory at a time, or one image's.
+OWN_PX = 2048**2
 #: Side of a dask chunk.
 CHUNK_PX = 2048
 
@@ -173,15 +175,17 @@ def _group_by_grid(
 def _warp_all(
     items: Sequence[pystac.Item], names: Sequence[str], recipe: FeatureRecipe, warp: Warp
 ) -> tuple[dict[str, Images], Masks]:
-    """Load items one by one, whose own pixels may be many more than those of the grid."""
+    """Load items some at a time, whose own pixels may be many more than those of the grid."""
     shape = (len(items), *warp.geobox.shape)
     warped = {name: np.empty(shape, "float32") for name in names}
     observed = np.empty(shape, bool)
-    for index, item in enumerate(items):
-        values, seen = _load_masked([item], names, recipe, warp.tile)
-        observed[index] = warp.covered(seen[0])
-        for name in names:
-            warped[name][index] = warp.apply(values.pop(name)[0])
+    step = max(1, OWN_PX // (warp.tile.width * warp.tile.height))
+    for start in range(0, len(items), step):
+        values, seen = _load_masked(items[start : start + step], names, recipe, warp.tile)
+        for index, known in enumerate(seen, start=start):
+            observed[index] = warp.covered(known)
+            for name in names:
+                warped[name][index] = warp.apply(values[name][index - start])
     return warped, observed
 
 

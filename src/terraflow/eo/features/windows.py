@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections import Counter, deque
@@ -35,6 +36,7 @@ from terraflow.eo.features.pixel import (
 from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.eo.features.time.composites import clear_observations
 from terraflow.eo.features.time.periods import far_periods, observed_periods, period_labels
+from terraflow.eo.features.warp import pixel_size_m
 from terraflow.eo.images.assets import find_images
 from terraflow.eo.images.selection import item_area
 from terraflow.eo.images.solar_days import item_time
@@ -50,6 +52,8 @@ WINDOW_PX = 512
 LARGE_AREA = 16
 #: A window's cube and features are held in memory; with more of them windows get smaller.
 WINDOW_BYTES = 200 * 1024**2
+#: Of an image's own pixels, beside its bands: the mask, and what comes of it and of the warp.
+OWN_LAYERS = 4
 WORKERS = min(4, os.cpu_count() or 1)
 
 
@@ -152,10 +156,15 @@ class FeatureSource:
     def windows(self) -> list[Window]:
         """Cut the grid into tiles, row by row; without those that the area does not reach."""
         series = len(series_names(list(self.recipe.bands), self.recipe.features))
-        layers = max(series * len(self.items), 2 * len(self.names))
+        # each image is read on its own pixels, of which a coarser grid's pixel covers many
+        image = grid.native_geobox(self.items[0], next(iter(self.recipe.bands.values())))
+        covered = math.prod(pixel_size_m(self.geobox)) / math.prod(pixel_size_m(image))
+        own = round((len(self.recipe.bands) + OWN_LAYERS) * covered)
+        layers = max(series * len(self.items), 2 * len(self.names), own)
+        least = 64 / max(1, math.sqrt(covered))
         large = self.geobox.height * self.geobox.width > LARGE_AREA * WINDOW_PX**2
         side = WINDOW_PX * (2 if large else 1)
-        while side > 64 and layers * side**2 * 4 > WINDOW_BYTES:
+        while side > least and layers * side**2 * 4 > WINDOW_BYTES:
             side //= 2
         every = grid.windows(self.geobox, side)
         if self.area is not None:

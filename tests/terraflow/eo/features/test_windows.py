@@ -75,6 +75,19 @@ def test_feature_source_windows_of_a_large_area_are_wider_unless_memory_forbids(
     assert widths() == {128}  # of three features, each twice in memory
 
 
+def test_feature_source_windows_of_a_coarse_grid_hold_no_more_of_the_images_own_pixels(
+    area: Area, storage: Storage
+) -> None:
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    for resolution, width in ((10, 512), (60, 512), (100, 256), (1000, 32)):
+        recipe = FeatureRecipe.of(make_project(grid={"resolution": resolution}))
+        source = FeatureSource(area.items, recipe, storage)
+        source.geobox = source.geobox.expand((1024, 1024))
+        assert source.windows()[0].width == width
+        own_px = (width * resolution / 10) ** 2
+        assert own_px * 5 * 4 <= windows.WINDOW_BYTES
+
+
 @pytest.mark.parametrize(("configured", "used"), [(None, "synchronous"), ("threads", "threads")])
 def test_over_windows_dask_has_no_threads_of_its_own_unless_configured(
     configured: str | None, used: str, area: Area, storage: Storage

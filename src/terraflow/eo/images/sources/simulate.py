@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -30,6 +31,7 @@ WEST_M, NORTH_M = 500_000.0, 5_100_000.0
 DATES = [datetime(2024, month, 14, 10, 0, tzinfo=UTC) for month in range(4, 10)]
 SCALE, OFFSET, NODATA = 0.0001, -0.1, 0  # as Sentinel-2 L2A since processing baseline 04.00
 BANDS_M = {"B02": 10, "B03": 10, "B04": 10, "B08": 10, "B11": 20}
+SCENE_M = 20  # pixels of the scene classification
 CLOUD, VEGETATION, BARE, WATER = 9, 4, 5, 6  # scene classification values
 PARCELS = 260
 #: Of a reflectance of 1 in near infrared, of which BANDS_M has the fourth.
@@ -44,6 +46,8 @@ SPECTRA = {
     "built_up": ((0.11, 0.13, 0.15, 0.19, 0.24), (0.11, 0.13, 0.15, 0.21, 0.24), 7),
 }
 SHARES = (0.08, 0.32, 0.25, 0.25, 0.10)
+
+Pixels = npt.NDArray[Any]
 
 
 def make_area(storage: Storage, root: str, *, seed: int) -> tuple[str, str]:
@@ -164,14 +168,31 @@ def _write_scene(
         reflectance = spectra[:, index][parcels]
         reflectance += random.normal(0, 0.02, reflectance.shape)
         reflectance = np.where(cloud, random.uniform(0.5, 0.8), reflectance)
-        digital = np.clip(np.rint((reflectance - OFFSET) / SCALE), 1, 65535).astype("uint16")
-        digital[gap] = NODATA
-        _add_asset(item, folder, band, digital, gsd, scaled=True)
+        seen = _blocks(np.ma.masked_array(reflectance, gap), gsd).mean(axis=-1)
+        digital = np.clip(np.rint((seen - OFFSET) / SCALE), 1, 65535).filled(NODATA)
+        _add_asset(item, folder, band, digital.astype("uint16"), gsd, scaled=True)
     kind = np.where(np.isin(classes, [0]), WATER, np.where(classes == 4, BARE, VEGETATION))
-    scene = np.where(cloud, CLOUD, kind[parcels]).astype("uint8")
-    scene[gap] = NODATA
-    _add_asset(item, folder, "SCL", scene, 20, scaled=False)
+    scene = _scene_classes(kind[parcels], cloud, gap)
+    _add_asset(item, folder, "SCL", scene, SCENE_M, scaled=False)
     return item
+
+
+def _blocks(pixels: Pixels, gsd: int) -> Pixels:
+    """Group the pixels that a larger one covers: shape (y, x, pixel)."""
+    step = int(gsd / PIXEL_M)
+    rows, columns = (size // step for size in pixels.shape)
+    blocks = pixels.reshape(rows, step, columns, step).swapaxes(1, 2)
+    return blocks.reshape(rows, columns, step * step)
+
+
+def _scene_classes(
+    kind: npt.NDArray[np.int64], cloud: npt.NDArray[np.bool_], gap: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.uint8]:
+    """Classify larger pixels by most of what they cover; any cloud or gap makes them one."""
+    codes = np.array([VEGETATION, BARE, WATER])
+    most = np.stack([_blocks(kind == code, SCENE_M).sum(axis=-1) for code in codes]).argmax(axis=0)
+    scene = np.where(_blocks(cloud, SCENE_M).any(axis=-1), CLOUD, codes[most])
+    return np.where(_blocks(gap, SCENE_M).any(axis=-1), NODATA, scene).astype("uint8")
 
 
 def _clouds(random: np.random.Generator) -> npt.NDArray[np.bool_]:
@@ -222,25 +243,23 @@ def _add_asset(
     *,
     scaled: bool,
 ) -> None:
-    step = int(gsd / PIXEL_M)
-    data = pixels[::step, ::step]
     path = folder / item.id / f"{band}.tif"
     transform = from_origin(WEST_M, NORTH_M, gsd, gsd)
     with rasterio.open(
         path,
         "w",
         driver="COG",
-        width=data.shape[1],
-        height=data.shape[0],
+        width=pixels.shape[1],
+        height=pixels.shape[0],
         count=1,
-        dtype=data.dtype,
+        dtype=pixels.dtype,
         crs=CRS,
         transform=transform,
         nodata=NODATA,
         compress="deflate",
     ) as file:
-        file.write(data, 1)
-    raster = {"nodata": NODATA, "data_type": str(data.dtype), "spatial_resolution": gsd}
+        file.write(pixels, 1)
+    raster = {"nodata": NODATA, "data_type": str(pixels.dtype), "spatial_resolution": gsd}
     if scaled:
         raster |= {"scale": SCALE, "offset": OFFSET}
     item.add_asset(
@@ -251,7 +270,7 @@ def _add_asset(
             roles=["data"],
             extra_fields={
                 "gsd": gsd,
-                "proj:shape": list(data.shape),
+                "proj:shape": list(pixels.shape),
                 "proj:transform": list(transform)[:6],
                 "raster:bands": [raster],
             },

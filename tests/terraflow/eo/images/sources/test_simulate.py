@@ -39,6 +39,25 @@ def read(item: pystac.Item, key: str) -> np.ndarray:
     return image
 
 
+def blocks(image: np.ndarray) -> np.ndarray:
+    """Pixels of 10 m in those of 20 m: shape (y, x, 4)."""
+    side = image.shape[0] // 2
+    return image.reshape(side, 2, side, 2).swapaxes(1, 2).reshape(side, side, 4)
+
+
+def test_make_area_larger_pixels_are_the_mean_of_what_they_cover(
+    made: tuple[str, str], storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulate, "BANDS_M", simulate.BANDS_M | {"B11": 10})
+    fine, _ = make_area(storage, str(tmp_path / "fine"), seed=1)
+    for item, same in zip(read_items(made[0], storage), read_items(fine, storage), strict=True):
+        parts = blocks(read(same, "B11"))
+        whole = np.ma.masked_equal(parts, 0).mean(axis=-1)
+        assert np.abs(np.ma.masked_equal(read(item, "B11"), 0) - whole).max() <= 1
+        scene, counted = read(item, "SCL"), parts.all(-1)
+        assert scene[counted].all()
+
+
 def test_make_area_says_that_nothing_is_measured(made: tuple[str, str], storage: Storage) -> None:
     items = read_items(made[0], storage)
     assert [f"{item.datetime:%Y-%m-%d}" for item in items] == [
@@ -79,13 +98,15 @@ def test_make_area_clouds_are_bright_and_gaps_are_nodata_in_every_asset(
 ) -> None:
     clouds = gaps = 0
     for item in read_items(made[0], storage):
-        scene, red = np.repeat(np.repeat(read(item, "SCL"), 2, 0), 2, 1), read(item, "B04")
-        cloud = scene == 9
-        clouds += cloud.sum()
+        scene, red = read(item, "SCL"), blocks(read(item, "B04"))
+        bright = red * 0.0001 - 0.1 > 0.45
+        clouds += (scene == 9).sum()
         gaps += (red == 0).sum()
-        # the scene classification has pixels of 20 m, of which it holds the upper left one
-        assert (red[::2, ::2][scene[::2, ::2] == 0] == 0).all()
-        assert (red[::2, ::2][cloud[::2, ::2]] * 0.0001 - 0.1 > 0.45).all()
+        # a pixel of 20 m is cloudy or missing where any of its four of 10 m is
+        gap = (red == 0).any(-1)
+        assert np.array_equal(scene == 0, gap)
+        assert np.array_equal(scene == 9, bright.any(-1) & ~gap)
+        assert np.array_equal(read(item, "B11") == 0, (red == 0).all(-1))
     assert clouds > 0
     assert gaps > 0
 
