@@ -25,6 +25,7 @@ from terraflow.eo.images.collection import Images, extent, write_collection
 from terraflow.eo.images.download import Copy, Downloader
 from terraflow.eo.images.local_files import UNDATED, find_files
 from terraflow.eo.images.places import project_root
+from terraflow.eo.images.products.sentinel_2 import tell_assumed
 from terraflow.eo.images.search import find_items, sign
 from terraflow.eo.images.selection import AREA, bounds_text, outline_file, read_area, select
 from terraflow.eo.images.simulate import make_area
@@ -236,7 +237,9 @@ def _find_sources(
                 f"The names of {data.files} hold no date, so that [data] start and end can't be "
                 "compared; remove these, or correct name_pattern."
             )
-        return select(items, data, data.files, area)
+        items = select(items, data, data.files, area)
+        tell_assumed(items)
+        return items
     if config.simulated:
         catalogue, _ = _simulate(config, storage)
     return find_items(data, catalogue, storage, area)

@@ -35,6 +35,7 @@ NOT_CODE = {
     "terraflow.eo.hooks": "carries the project's functions, whose code is in the digest",
     "terraflow.eo.images.collection": "reads the items, which are in the digest, in their order",
     "terraflow.eo.images.local_files": "gives features the name of a property of items alone",
+    "terraflow.eo.images.products.sentinel_2": "scales items, which are in the digest",
     "terraflow.eo.images.search": "reads the items, which are in the digest",
     "terraflow.eo.project": "carries configuration and functions, which are in the digest",
     "terraflow.eo.targets.classes.areas": "areas of a map",
