@@ -24,6 +24,7 @@ from terraflow.eo.images.assets import Image, find_images
 from terraflow.eo.images.collection import Images, extent, write_collection
 from terraflow.eo.images.download import Copy, Downloader
 from terraflow.eo.images.places import project_root
+from terraflow.eo.images.products.sentinel_2 import tell_assumed
 from terraflow.eo.images.selection import (
     AREA,
     area_bounds,
@@ -243,7 +244,9 @@ def _find_sources(
                 f"The names of {data.files} hold no date, so that [data] start and end can't be "
                 "compared; remove these, or correct name_pattern."
             )
-        return select(items, data, data.files, area)
+        items = select(items, data, data.files, area)
+        tell_assumed(items)
+        return items
     if config.simulated:
         catalogue, _ = _simulate(config, storage)
     return find_items(data, catalogue, storage, area)

@@ -36,6 +36,7 @@ NOT_CODE = {
     "terraflow.eo.config.sections": "reads the configuration, whose values are in the digest",
     "terraflow.eo.hooks": "carries the project's functions, whose code is in the digest",
     "terraflow.eo.images.collection": "reads the items, which are in the digest, in their order",
+    "terraflow.eo.images.products.sentinel_2": "scales items, which are in the digest",
     "terraflow.eo.images.sources.local_files": "gives features the name of a property alone",
     "terraflow.eo.images.sources.search": "reads the items, which are in the digest",
     "terraflow.eo.project": "carries configuration and functions, which are in the digest",

@@ -12,6 +12,7 @@ import rasterio
 import rio_stac
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from terraflow.eo.images.products.sentinel_2 import find_values
 from terraflow.errors import DataError
 
 __all__ = ["IMAGE", "UNDATED", "find_files"]
@@ -28,7 +29,8 @@ def find_files(pattern: str, name_pattern: str) -> list[pystac.Item]:
 
     Files whose names are the same, apart from what `name_pattern` matches, and of one date are the
     bands of one item. Without a band in the names each file is an item with the asset "image",
-    whose bands are "image.1", "image.2" ..., or go by their descriptions in the file.
+    whose bands are "image.1", "image.2" ..., or go by their descriptions in the file. ESA's images
+    of Sentinel-2 are scaled as their product's metadata, their names or their dates tell.
 
     Parameters
     ----------
@@ -47,7 +49,7 @@ def find_files(pattern: str, name_pattern: str) -> list[pystac.Item]:
     ------
     DataError
         No file, one that is no raster or has no CRS, a name that does not fit, dates in some names
-        only, or two files for one band.
+        only, two files for one band, or a product's metadata that can't be read.
     """
     paths = sorted(path for path in glob.glob(pattern, recursive=True) if not path.endswith("/"))
     if not paths:
@@ -143,4 +145,8 @@ def _item_of_file(scene: str, date: datetime | None, band: str, path: str) -> py
             f"{path} is no raster that can be read ({error}); correct [data] files, or fetch the "
             "file again."
         ) from error
+    if values := find_values(path):
+        item.assets[band].extra_fields |= values.fields
+        if values.baseline:
+            item.properties["s2:processing_baseline"] = values.baseline
     return item
