@@ -25,7 +25,7 @@ from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.eo.features.windows import FeatureSource
 from terraflow.eo.images.collection import read_items
 from terraflow.eo.images.ingest import ingest
-from terraflow.eo.images.selection import read_area
+from terraflow.eo.images.sources.selection import read_area
 from terraflow.eo.maps.map import make_map
 from terraflow.errors import ConfigError
 from terraflow.storage import Storage

@@ -24,8 +24,8 @@ from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.eo.features.time.composites import first_clear
 from terraflow.eo.features.warp import Warp, is_finer, on_one_lattice, pixel_size_m
 from terraflow.eo.images.assets import find_images, find_scaling
-from terraflow.eo.images.solar_days import item_time, solar_days
 from terraflow.eo.images.sources.local_files import UNDATED
+from terraflow.eo.images.sources.solar_days import item_time, solar_days
 
 __all__ = ["clear_pixels", "find_unreadable", "load_clear", "observation_times"]
 

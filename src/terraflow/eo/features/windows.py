@@ -38,9 +38,9 @@ from terraflow.eo.features.time.composites import clear_observations
 from terraflow.eo.features.time.periods import far_periods, observed_periods, period_labels
 from terraflow.eo.features.warp import pixel_size_m
 from terraflow.eo.images.assets import find_images
-from terraflow.eo.images.selection import item_area
-from terraflow.eo.images.solar_days import item_time
 from terraflow.eo.images.sources.local_files import UNDATED
+from terraflow.eo.images.sources.selection import item_area
+from terraflow.eo.images.sources.solar_days import item_time
 from terraflow.errors import ConfigError, DataError, NothingToDoError
 from terraflow.storage import Storage
 

@@ -11,8 +11,8 @@ import pystac
 
 from terraflow.eo.config.bounds import Bounds, as_bounds, smallest
 from terraflow.eo.config.record import Record
-from terraflow.eo.images.solar_days import item_time
 from terraflow.eo.images.sources.search import read_catalogue
+from terraflow.eo.images.sources.solar_days import item_time
 from terraflow.errors import ConfigError, DataError, NothingToDoError
 from terraflow.storage import Storage, join
 

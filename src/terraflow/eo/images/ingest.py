@@ -25,7 +25,9 @@ from terraflow.eo.images.collection import Images, extent, write_collection
 from terraflow.eo.images.download import Copy, Downloader
 from terraflow.eo.images.places import project_root
 from terraflow.eo.images.products.sentinel_2 import tell_assumed
-from terraflow.eo.images.selection import (
+from terraflow.eo.images.sources.local_files import UNDATED, find_files
+from terraflow.eo.images.sources.search import find_items, sign
+from terraflow.eo.images.sources.selection import (
     AREA,
     area_bounds,
     bounds_text,
@@ -33,8 +35,6 @@ from terraflow.eo.images.selection import (
     read_area,
     select,
 )
-from terraflow.eo.images.sources.local_files import UNDATED, find_files
-from terraflow.eo.images.sources.search import find_items, sign
 from terraflow.eo.images.sources.simulate import make_area
 from terraflow.errors import DataError
 from terraflow.storage import Storage, join

@@ -11,7 +11,7 @@ import terraflow
 from terraflow.eo.built_in import DEFAULT
 from terraflow.eo.config.digests import value_digest
 from terraflow.eo.config.record import Record
-from terraflow.eo.images.selection import AREA
+from terraflow.eo.images.sources.selection import AREA
 from terraflow.eo.models.model import LoadedModel
 from terraflow.tracking import runs
 

@@ -14,8 +14,8 @@ from terraflow.eo.config.record import Record
 from terraflow.eo.features.time.periods import far_periods, period_labels
 from terraflow.eo.images.collection import read_items, write_part
 from terraflow.eo.images.places import collections_since, latest_collection, project_root
-from terraflow.eo.images.solar_days import item_time
 from terraflow.eo.images.sources.local_files import UNDATED
+from terraflow.eo.images.sources.solar_days import item_time
 from terraflow.eo.maps.map import map_uri
 from terraflow.eo.models.champion import find_champion
 from terraflow.eo.models.model import LoadedModel, load_model

@@ -17,7 +17,7 @@ from terraflow.eo.features.pixel import series_names
 from terraflow.eo.features.windows import FeatureSource
 from terraflow.eo.images.collection import of_month, read_items
 from terraflow.eo.images.places import latest_collection, project_root
-from terraflow.eo.images.solar_days import item_time
+from terraflow.eo.images.sources.solar_days import item_time
 from terraflow.eo.models.apply import apply_model, check_features
 from terraflow.eo.models.champion import find_champion
 from terraflow.eo.models.model import LoadedModel, load_model

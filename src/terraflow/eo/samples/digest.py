@@ -34,7 +34,8 @@ SECTIONS = {
 CODE = (
     "terraflow.eo.features",
     "terraflow.eo.images.assets",
-    "terraflow.eo.images.selection",
+    "terraflow.eo.images.sources.selection",
+    "terraflow.eo.images.sources.solar_days",
     "terraflow.eo.samples",
 )
 

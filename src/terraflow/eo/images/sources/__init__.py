@@ -1,1 +1,1 @@
-"""Where items come from: catalogues, files without one, the simulated area."""
+"""Where items come from, catalogues, files, the simulated area, and which of them are taken."""

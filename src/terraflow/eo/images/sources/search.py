@@ -18,7 +18,7 @@ from urllib3 import Retry
 from terraflow.eo.config.addresses import without_query
 from terraflow.eo.config.bounds import parts
 from terraflow.eo.config.imagery import Data
-from terraflow.eo.images.selection import area_bounds, bounds_text, period_text, select
+from terraflow.eo.images.sources.selection import area_bounds, bounds_text, period_text, select
 from terraflow.errors import DataError, StorageError, TerraFlowError
 from terraflow.storage import Storage
 

@@ -8,7 +8,6 @@ import numpy.typing as npt
 import pystac
 import pytest
 import rasterio
-from terraflow.eo.images.local_files import find_files
 
 from area import CRS, TRANSFORM, make_project
 from terraflow.eo.features.recipe import FeatureRecipe
@@ -16,6 +15,7 @@ from terraflow.eo.features.windows import FeatureSource
 from terraflow.eo.images.assets import find_scaling
 from terraflow.eo.images.collection import read_items
 from terraflow.eo.images.ingest import ingest
+from terraflow.eo.images.sources.local_files import find_files
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 

@@ -14,8 +14,8 @@ from shapely.geometry import MultiPolygon, Point, box, mapping
 from shapely.geometry.base import BaseGeometry
 
 from terraflow.eo.config.imagery import Data
-from terraflow.eo.images.selection import read_area, select
-from terraflow.eo.images.solar_days import item_time, solar_days
+from terraflow.eo.images.sources.selection import read_area, select
+from terraflow.eo.images.sources.solar_days import item_time, solar_days
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 

@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from terraflow.eo.config.bounds import Bounds, across, as_bounds, as_geometry, cut, jumps, smallest
 from terraflow.eo.config.imagery import Data
-from terraflow.eo.images.solar_days import item_time
+from terraflow.eo.images.sources.solar_days import item_time
 from terraflow.errors import DataError, StorageError
 from terraflow.storage import Storage, join
 
