@@ -75,7 +75,7 @@ def test_find_files_one_jpeg_2000_file_a_band_makes_one_item_a_date_and_tile(
 
 
 def test_find_files_pattern_in_the_documentation_fits_its_example(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[4] / "docs/data.md").read_text()
+    text = (Path(__file__).parents[5] / "docs/data.md").read_text()
     pattern, name = re.findall(r"^name_pattern = '(.*)' +# (\S+)$", text, re.MULTILINE)[0]
     assert "B04_10m" in name
     for other in (name, name.replace("B04_10m", "B11_20m"), name.replace("B04_10m", "SCL_20m")):

@@ -29,7 +29,7 @@ def test_class_card_names_the_classes_and_what_they_cannot_tell() -> None:
     found = card(np.diag([3, 4, 5]).tolist())
     assert found.purpose == "It gives each pixel one of 3 classes (forest, rock | ice, water)."
     assert any("none of the classes" in limit for limit in found.limits)
-    assert any("report estimates areas and their intervals" in limit for limit in found.limits)
+    assert any("`invoke validate draw` draws a sample" in limit for limit in found.limits)
 
 
 def test_class_card_scores_stand_beside_those_at_random() -> None:
