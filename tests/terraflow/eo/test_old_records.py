@@ -315,9 +315,8 @@ def test_train_on_the_old_samples_is_compared_with_the_old_champion(old: Old) ->
     for name in ("macro_f1", "overall_accuracy", "f1_forest"):
         value, low, high = trained.scores[name]
         assert value == pytest.approx(old.told["metrics"][name])
-        assert (low, high) == pytest.approx(
-            (old.told["metrics"][f"{name}_low"], old.told["metrics"][f"{name}_high"])
-        )
+        assert low <= value <= high
+        assert high - low > 0.1  # of then they were resamples, which all agreed on a 1
 
 
 def test_train_on_the_old_samples_replaces_a_worse_old_champion(old: Old) -> None:

@@ -213,7 +213,7 @@ class Validation(Section):
         Training pixels at most so many columns and rows from a test pixel are left out; a gap
         as wide as neighbourhood features reach keeps test pixels out of training windows.
     resamples : int
-        Of blocks, for 95 % intervals.
+        Of blocks, to correct the best score of a search for the choice.
     """
 
     block_size_px: int = Field(17, ge=1)

@@ -23,6 +23,7 @@ from terraflow.eo.training.held_out import (
     read_data_report,
     read_predictions,
 )
+from terraflow.eo.training.scores import MIN_BLOCKS
 from terraflow.errors import ConfigError
 from terraflow.settings import Settings
 from terraflow.tracking import registry, runs
@@ -80,17 +81,13 @@ class _Test:
     label_counts: dict[str, int]
 
 
-def judge(
-    model_name: str, version: str, target: Target, *, resamples: int = 1000, seed: int = 0
-) -> Verdict:
+def judge(model_name: str, version: str, target: Target) -> Verdict:
     """Compare a version with the champion, in the registry that MLflow is pointed at.
 
     Parameters
     ----------
     version : str
         The challenger.
-    resamples, seed : int
-        As in `comparison.compare`.
 
     Raises
     ------
@@ -123,13 +120,7 @@ def judge(
                 f"before it, version {champion.version}, on simulated data."
             )
             return verdict.model_copy(update={"reason": reason, "promote": True})
-        found = compare(
-            _pair(new, old, target),
-            target,
-            label_counts=new.label_counts,
-            resamples=resamples,
-            seed=seed,
-        )
+        found = compare(_pair(new, old, target), target, label_counts=new.label_counts)
     except NotComparableError as error:
         promote = command("promote", "--run-id", verdict.run_id)
         reason = f"Can't compare {both}: {error}; `{promote}` promotes it all the same."
@@ -139,8 +130,11 @@ def judge(
     reason = (
         f"{word}, comparing {both}: {measure_name(target.primary)} "
         f"differs by {found.value:+.4f} (95 % interval {found.low:+.4f} to {found.high:+.4f}) on "
-        f"{found.pixels} pixels in {found.blocks} blocks that both were tested on."
+        f"{found.pixels} pixels in {found.blocks} blocks that both were tested on"
     )
+    if found.left_out:
+        reason += f", without {', '.join(found.left_out)}, in fewer than {MIN_BLOCKS} blocks"
+    reason += "."
     return verdict.model_copy(
         update={"reason": reason, "promote": found.better, "numbers": _numbers(found)}
     )
@@ -237,15 +231,13 @@ def find_version(settings: Settings, run_id: str) -> ModelVersion:
 
 def step(project: OpenProject, inputs: Inputs) -> Gated:
     """Compare the model that `run_id` registered with the champion."""
-    settings, config = project.storage.settings, project.config
+    settings = project.storage.settings
     with registry.connected(settings):
         version = find_version(settings, inputs["run_id"])
         verdict = judge(
             version.name,
             str(version.version),
             project.hooks.target,
-            resamples=config.validation.resamples,
-            seed=config.seed,
         )
     return Gated(verdict=verdict)
 

@@ -75,9 +75,6 @@ def consider(
     model_name: str,
     version: str,
     target: Target,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
 ) -> Decision:
     """Make a version the champion if it is better, and write the reason as its tags either way.
 
@@ -85,8 +82,6 @@ def consider(
     ----------
     version : str
         The challenger.
-    resamples, seed : int
-        As in `comparison.compare`.
 
     Raises
     ------
@@ -94,7 +89,7 @@ def consider(
         MLflow does not answer, or fails on the way.
     """
     with registry.exclusive(settings):
-        return _follow(judge(model_name, version, target, resamples=resamples, seed=seed))
+        return _follow(judge(model_name, version, target))
 
 
 def settle(
@@ -103,8 +98,6 @@ def settle(
     target: Target,
     *,
     approval: Approval | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
 ) -> Decision:
     """Do what the gate and, if asked, a person said of a version.
 
@@ -124,7 +117,7 @@ def settle(
             return _follow(verdict, approval)
         if approval is None:
             name, version = verdict.name, verdict.version
-            return _follow(judge(name, version, target, resamples=resamples, seed=seed))
+            return _follow(judge(name, version, target))
         again = command("promote", "--run-id", verdict.run_id)
         reason = (
             f"The champion of {verdict.name} changed from version {verdict.champion or 'none'} to "
@@ -230,8 +223,6 @@ def step(project: OpenProject, inputs: Inputs) -> Promoted:
         verdict,
         project.hooks.target,
         approval=Approval.model_validate(approval) if approval else None,
-        resamples=config.validation.resamples,
-        seed=config.seed,
     )
     return _promoted(verdict.name, verdict.version, decision)
 

@@ -44,6 +44,16 @@ class Calibration(Record):
     half_width: float | None = None
     coverage: float | None = None
 
+    def width_text(self, column: str) -> str:
+        """Tell in a sentence how near the reference lies to a predicted number; else nothing."""
+        if self.half_width is None or self.coverage is None:
+            return ""
+        return (
+            f"The reference lies within {self.half_width:.4g} of the prediction, in the unit of "
+            f"{column}, in {self.coverage:.0%} of labelled pixels of blocks that had no part in "
+            "finding this width (90 % are meant)."
+        )
+
     def apply(self, confidence: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         """Take confidences, 0 to 1, to how often predictions of such a confidence are right."""
         if not self.confidence:

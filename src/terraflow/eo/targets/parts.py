@@ -109,7 +109,7 @@ class Score:
         """Write it with three decimals."""
         if math.isnan(self.value):
             return "not estimable"
-        if self.low == self.high:  # no error was seen, or nothing else: resamples can't vary
+        if self.low == self.high:  # no block moves it
             return f"{self.value:.3f} (no interval)"
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 

@@ -122,6 +122,11 @@ class Target(ABC):
             Name to ndarray of shape (...), NaN where undefined; the headline and all others.
         """
 
+    def effective_blocks(self, by_block: Sums, levels: Sequence[str]) -> dict[str, float]:
+        """Count the blocks that tell of each share (0-1) among the measures, as if of one size."""
+        del by_block, levels
+        return {}
+
     @abstractmethod
     def bands(self, levels: Sequence[str], section: Map) -> list[Band]:
         """Describe the bands of a map."""
@@ -226,13 +231,8 @@ class Target(ABC):
     def card(self, evaluation: Evaluation) -> Card:
         """Tell in the model card what the target is, and its scores."""
         text = score_table(evaluation, {name: measure_name(name) for name in self.headline})
-        known = evaluation.calibration
-        if known.half_width is not None and known.coverage is not None:
-            text += (
-                f"\n\nThe reference lies within {known.half_width:.4g} of the prediction, in the "
-                f"unit of {self.column}, in {known.coverage:.0%} of labelled pixels of blocks that "
-                "had no part in finding this width (90 % are meant)."
-            )
+        if told := evaluation.calibration.width_text(self.column):
+            text += f"\n\n{told}"
         return Card(purpose=f"It gives each pixel a number: {self.column}.", scores=text)
 
     def label(self, measure: str) -> str:

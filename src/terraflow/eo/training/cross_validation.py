@@ -18,7 +18,7 @@ from terraflow.eo.models.choice import ModelChoice, fit, one_thread
 from terraflow.eo.targets.parts import Evaluation, Floats, Sums
 from terraflow.eo.targets.target import Target
 from terraflow.eo.training.folds import Folds
-from terraflow.eo.training.scores import presence, with_intervals
+from terraflow.eo.training.scores import with_intervals
 from terraflow.eo.training.weights import count_weighted
 from terraflow.errors import DataError
 
@@ -109,8 +109,8 @@ def cross_validate(
     choices = by_fold or [choice] * len(folds)
     predictions, permuted = _predict(table, folds, choices, seed=seed, permute=True)
     by_block = table.count(predictions, table.blocks)
-    present = presence(table.blocks, table.target.strata(table.reference))
-    scores = with_intervals(by_block, table.measures, validation.resamples, seed, present)
+    known = table.target.effective_blocks(by_block, table.levels)
+    scores = with_intervals(by_block, table.measures, known)
     at_random = StratifiedKFold(validation.folds, shuffle=True, random_state=seed).split(
         table.features, table.target.strata(table.reference)
     )

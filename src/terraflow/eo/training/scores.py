@@ -1,142 +1,151 @@
-"""Scores with intervals, from sums that are resampled by block."""
+"""Scores with intervals, from sums by block."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from scipy.stats import norm
-from scipy.stats import t as student_t
+from scipy.special import expit, logit, stdtrit
 
-from terraflow.eo.targets.parts import Score, Sums
+from terraflow.eo.targets.parts import Floats, Score, Sums
 
-__all__ = [
-    "Measure",
-    "Presence",
-    "interval_shares",
-    "pool",
-    "presence",
-    "resample",
-    "with_intervals",
-]
+__all__ = ["MIN_BLOCKS", "Measure", "block_moves", "margin", "resample", "with_intervals"]
 
 #: Gives measures of sums: name to an array of the shape of their leading axes.
-Measure = Callable[[Sums], dict[str, npt.NDArray[np.float64]]]
+Measure = Callable[[Sums], dict[str, Floats]]
 
-Presence = npt.NDArray[np.bool_]
-
+#: Fewer blocks tell nothing of how much such blocks differ.
+MIN_BLOCKS = 3
 _AT_ONCE = 50  # resamples, which bounds memory where blocks are many
-#: Times that a draw is drawn again; one in three lacks what lies in a single block.
-_TRIES = 1000
+#: Share of a block by which its weight is changed, to see how much that moves a measure.
+STEP = 1e-4
+#: Share of the greatest move below which a move is rounding.
+ROUNDING = 1e-6
+#: Quantile of the normal distribution for 95 % intervals.
+_Z = 1.959964
 
 
-def resample(
-    blocks: int, times: int, seed: int, present: Presence | None = None
-) -> Iterator[npt.NDArray[np.int64]]:
+def resample(blocks: int, times: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
     """Draw blocks with replacement, as many as there are.
-
-    A draw without any block of a stratum is drawn again: what is scored stays the same, where a
-    stratum that lies in few blocks would be left out of the mean of a draw that lacks it. So the
-    bootstrap is conditional on what is known of all samples.
-
-    Parameters
-    ----------
-    present : ndarray, shape (block, stratum), bool, optional
-        Whether a block has samples of a stratum, as `presence` gives it.
 
     Yields
     ------
     ndarray, shape (resample, block), int64
         How often each block is drawn; `times` resamples in all.
-
-    References
-    ----------
-    Davison & Hinkley 1997, Bootstrap Methods and their Application,
-    doi:10.1017/CBO9780511802843, section 3.3, on resampling conditional on a feature of the data.
     """
     random = np.random.default_rng(seed)
     for start in range(0, times, _AT_ONCE):
         size = min(_AT_ONCE, times - start)
-        counts = random.multinomial(blocks, np.full(blocks, 1 / blocks), size=size)
-        if present is not None:
-            for _ in range(_TRIES):
-                lacking = np.flatnonzero((counts @ present == 0).any(axis=1))
-                if not lacking.size:
-                    break
-                counts[lacking] = random.multinomial(
-                    blocks, np.full(blocks, 1 / blocks), size=len(lacking)
-                )
-        yield counts
+        yield random.multinomial(blocks, np.full(blocks, 1 / blocks), size=size)
 
 
-def presence(blocks: npt.ArrayLike, strata: npt.ArrayLike) -> Presence:
-    """Tell which blocks, by their numbers, have samples of which strata: (block, stratum), bool."""
-    found: Presence = pd.crosstab(np.asarray(blocks), np.asarray(strata, str)).to_numpy() > 0
-    return found
+def block_moves(by_block: Sums, measure: Measure) -> dict[str, Floats]:
+    """Tell how much each measure moves with the weight of each block: its derivative.
 
-
-def pool(by_block: Sums, times: int, seed: int, present: Presence | None = None) -> Iterator[Sums]:
-    """Add up resampled blocks, some resamples at a time: shape (resample, ...)."""
-    for counts in resample(len(by_block), times, seed, present):
-        yield np.tensordot(counts, by_block, axes=1)
-
-
-def interval_shares(blocks: int) -> tuple[float, float]:
-    """Give the shares of resamples below a 95 % interval's lower and upper end.
-
-    Resamples of few blocks vary less than samples do, and as a normal distribution where Student's
-    t belongs: shares beyond 2.5 and 97.5 % make up for both.
-
-    References
-    ----------
-    Hesterberg 2015, doi:10.1080/00031305.2015.1089789, section 4.3, on expanded percentile
-    intervals.
-    """
-    if blocks < 2:
-        return 0.0, 1.0
-    wider = float(np.sqrt(blocks / (blocks - 1)) * student_t.ppf(0.975, blocks - 1))
-    below = float(norm.cdf(-wider))
-    return below, 1 - below
-
-
-def with_intervals(
-    by_block: Sums, measure: Measure, times: int, seed: int, present: Presence | None = None
-) -> dict[str, Score]:
-    """Give each measure over all blocks together, and its 95 % interval.
-
-    Blocks, not pixels, are resampled, because of spatial autocorrelation.
+    No block is left out, so that a stratum that lies in a few has its part in all that is computed.
 
     Parameters
     ----------
     by_block : ndarray, shape (block, ...)
         Sums, as `Target.count` gives them.
-    times : int
-        Resamples.
-    present : ndarray, shape (block, stratum), bool, optional
-        As in `resample`.
 
     Returns
     -------
     dict
-        Name to score; NaN where a measure is undefined, as the precision of what is never
+        Name to ndarray of shape (block,), whose sum is 0.
+    """
+    total = by_block.sum(axis=0)
+    more, less = (measure(total + step * by_block) for step in (STEP, -STEP))
+    return {name: (more[name] - less[name]) / (2 * STEP) for name in more}
+
+
+def margin(moves: Floats) -> float:
+    """Give half the width of a 95 % interval, by what blocks move (infinitesimal jackknife).
+
+    Blocks, not pixels, are independent, because of spatial autocorrelation. Where a few of them
+    make most of the variance, as those of a rare stratum do, it is known badly: degrees of freedom
+    are about as many as these are, which is the cautious side.
+
+    Parameters
+    ----------
+    moves : ndarray, shape (block,), float64
+        As `block_moves` gives them.
+
+    References
+    ----------
+    Efron 1982, The Jackknife, the Bootstrap and Other Resampling Plans,
+    doi:10.1137/1.9781611970319, chapter 6; Satterthwaite 1946, doi:10.2307/3002019, each block's
+    square being one component; Roberts et al. 2017, doi:10.1111/ecog.02881, on blocks.
+    """
+    squares = moves**2
+    if not squares.any():
+        return 0.0
+    telling = int((squares > ROUNDING**2 * squares.max()).sum())
+    variance = squares.sum() * telling / max(telling - 1, 1)
+    freedom = squares.sum() ** 2 / (squares**2).sum()
+    return float(stdtrit(freedom, 0.975) * math.sqrt(variance))
+
+
+def with_intervals(
+    by_block: Sums, measure: Measure, blocks: Mapping[str, float] | None = None
+) -> dict[str, Score]:
+    """Give each measure over all blocks together, and its 95 % interval.
+
+    That of a share is computed of the logarithm of its odds, and so stays between 0 and 1. It is
+    not wider than Wilson's, with blocks as trials: a block can't tell less than if all of it were
+    right or all of it wrong. Wilson's alone holds for a share of none or all, and for one that
+    fewer than 3 blocks tell of.
+
+    Parameters
+    ----------
+    by_block : ndarray, shape (block, ...)
+        Sums, as `Target.count` gives them.
+    blocks : dict, optional
+        Name of a measure that is a share to the number of blocks that tell of it, as
+        `Target.effective_blocks` gives them.
+
+    Returns
+    -------
+    dict
+        Name to score; NaN where a measure is undefined, as the user's accuracy of what is never
         predicted.
 
     References
     ----------
-    Efron & Tibshirani 1993, An Introduction to the Bootstrap, doi:10.1201/9780429246593, chapter
-    13 on percentile intervals; `interval_shares` on their width.
+    Wilson 1927, doi:10.1080/01621459.1927.10502953.
     """
-    values = measure(by_block.sum(axis=0))
-    drawn = [measure(sums) for sums in pool(by_block, times, seed, present)]
-    result = {}
-    for name, value in values.items():
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "All-NaN slice")
-            bounds = np.nanquantile(
-                np.concatenate([d[name] for d in drawn]), interval_shares(len(by_block)), axis=0
-            )
-        result[name] = Score(*(float(number) for number in (value, *bounds)))
-    return result
+    values, moves = measure(by_block.sum(axis=0)), block_moves(by_block, measure)
+    trials = blocks or {}
+    return {
+        name: _share(float(value), moves[name], trials[name])
+        if name in trials
+        else _number(float(value), moves[name])
+        for name, value in values.items()
+    }
+
+
+def _number(value: float, moves: Floats) -> Score:
+    if math.isnan(value):
+        return Score(math.nan, math.nan, math.nan)
+    half = margin(moves)
+    return Score(value, value - half, value + half)
+
+
+def _share(value: float, moves: Floats, blocks: float) -> Score:
+    if math.isnan(value) or not blocks:
+        return Score(math.nan, math.nan, math.nan)
+    widest = _wilson(value, blocks)
+    if value in (0, 1) or blocks < MIN_BLOCKS:
+        return widest
+    odds, half = logit(value), margin(moves / (value * (1 - value)))
+    low, high = float(expit(odds - half)), float(expit(odds + half))
+    return Score(value, max(low, widest.low), min(high, widest.high))
+
+
+def _wilson(share: float, trials: float) -> Score:
+    z2 = _Z**2 / trials
+    middle = (share + z2 / 2) / (1 + z2)
+    half = math.sqrt(share * (1 - share) * z2 + z2**2 / 4) / (1 + z2)
+    return Score(share, max(middle - half, 0.0), min(middle + half, 1.0))

@@ -20,7 +20,12 @@ from terraflow.eo.targets.classes.labels import (
     class_strata,
     read_labels,
 )
-from terraflow.eo.targets.classes.measures import Matrices, confusion_measures, count_by_group
+from terraflow.eo.targets.classes.measures import (
+    Matrices,
+    confusion_measures,
+    count_by_group,
+    effective_blocks,
+)
 from terraflow.eo.targets.parts import (
     Accuracy,
     Band,
@@ -162,7 +167,16 @@ class Classification(Target):
 
     def measures(self, sums: Matrices, levels: Sequence[str]) -> dict[str, Floats]:
         """Compute accuracies and F1, over all classes and of each, as f1_CLASS."""
-        found = confusion_measures(sums)
+        return self._named(confusion_measures(sums), levels)
+
+    def effective_blocks(self, by_block: Matrices, levels: Sequence[str]) -> dict[str, float]:
+        """Count the blocks that hold what a measure is a share of."""
+        found = self._named(effective_blocks(by_block), levels)
+        return {name: float(number) for name, number in found.items()}
+
+    def _named(
+        self, found: Mapping[str, npt.NDArray[Any]], levels: Sequence[str]
+    ) -> dict[str, npt.NDArray[Any]]:
         named = {name: found[name] for name in self.headline}
         for i, level in enumerate(levels):
             named |= {f"{name}_{level}": found[name][..., i] for name in PER_CLASS}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["Matrices", "confusion_measures", "count_by_group"]
+__all__ = ["Matrices", "confusion_measures", "count_by_group", "effective_blocks"]
 
-Matrices = npt.NDArray[np.int64]
+#: Pixels: int64, or float64 where samples are weighted.
+Matrices = npt.NDArray[Any]
 
 
 def count_by_group(
@@ -60,3 +63,40 @@ def confusion_measures(matrices: Matrices) -> dict[str, npt.NDArray[np.float64]]
             "producers_accuracy": hits / reference,
             "f1": f1,
         }
+
+
+def effective_blocks(matrices: Matrices) -> dict[str, npt.NDArray[np.float64]]:
+    """Count the blocks on which each measure rests, as if they were of one size.
+
+    Parameters
+    ----------
+    matrices : ndarray, shape (block, reference, predicted)
+        Pixels.
+
+    Returns
+    -------
+    dict
+        As `confusion_measures`, shape () or (class,), 0 where there is none. A block's size is the
+        number of pixels that it adds to what a measure is a share of; macro_f1 rests on as many
+        as the F1 of the class that has the fewest.
+
+    References
+    ----------
+    Kish 1965, Survey Sampling, section 11.7, on the effective number of unequal weights.
+    """
+    reference, predicted = matrices.sum(axis=-1), matrices.sum(axis=-2)
+    f1 = _effective(reference + predicted)
+    known = reference.any(axis=0)
+    return {
+        "overall_accuracy": _effective(reference.sum(axis=-1)),
+        "macro_f1": np.asarray(np.min(f1, initial=len(matrices), where=known)),
+        "users_accuracy": _effective(predicted),
+        "producers_accuracy": _effective(reference),
+        "f1": f1,
+    }
+
+
+def _effective(size: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    total, squares = size.sum(axis=0) ** 2, (size.astype("float64") ** 2).sum(axis=0)
+    number: npt.NDArray[np.float64] = total / np.where(squares > 0, squares, 1)
+    return number
