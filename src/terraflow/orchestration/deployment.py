@@ -38,7 +38,8 @@ class DeployOperator(WiredOperator):
         from terraflow import settings
         from terraflow.config import project_root
 
-        model = self.before(context)["model"]
+        promoted = self.before(context)
+        model = f"models:/{promoted['name']}/{promoted['version']}"
         host = self.host or settings.load().serving.deploy_host
         if not host:
             raise AirflowSkipException("No machine to deploy to: [serving] deploy_host is empty.")

@@ -58,7 +58,7 @@ def test_map_and_report_in_the_store(stack: Stack, trained: str) -> None:
     uri = re.search(r"^Map: (s3://eo-data/\S+/map\.tif)$", said, re.MULTILINE)
     assert uri, said
     told = stack.ok("report", "--map", uri[1])
-    assert re.search(r"\| forest \| [\d,.]+ \| [\d,.]+ ± [\d,.]+ \|", told)
+    assert re.search(r"\| forest \| [\d,.]+ \| [01]\.\d\d \| [01]\.\d\d \|", told)
     assert "stratified random sample" in told
     assert f"quicklook: {uri[1].removesuffix('.tif')}_quicklook.png" in told
     assert f"model             {model_of(trained)}" in stack.ok("origin", uri[1])

@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import (
 )
 
 from terraflow.eo import steps
+from terraflow.eo.promotion.promote import Promoted
 from terraflow.errors import (
     ConfigError,
     DataError,
@@ -35,6 +36,9 @@ from terraflow.orchestration.operators import (
 )
 from terraflow.orchestration.reasons import event_inputs, result_link
 from terraflow.settings import Settings
+
+#: What the task before `deploy` returns.
+PROMOTED = Promoted(name="m", version="1", promoted=True, reason="It is better.")
 
 
 def event(minute: int, **extra: Any) -> SimpleNamespace:
@@ -174,13 +178,15 @@ def test_announce_tells_what_is_small_and_why() -> None:
 def test_deploy_is_skipped_where_nothing_was_promoted() -> None:
     operator = after(DeployOperator(host="me@server"), "promote")
     with pytest.raises(AirflowSkipException, match="Nothing to do: promoted is False"):
-        operator.execute(context({"promote": {"promoted": False, "model": "models:/m/1"}}))
+        operator.execute(
+            context({"promote": PROMOTED.model_copy(update={"promoted": False}).to_dict()})
+        )
 
 
 def test_deploy_is_skipped_where_no_machine_is_named(settings: Settings) -> None:
     operator = after(DeployOperator(), "promote")
     with pytest.raises(AirflowSkipException, match=r"\[serving\] deploy_host is empty"):
-        operator.execute(context({"promote": {"promoted": True, "model": "models:/m/1"}}))
+        operator.execute(context({"promote": PROMOTED.to_dict()}))
 
 
 def test_deploy_takes_the_machine_from_the_settings(
@@ -189,7 +195,7 @@ def test_deploy_takes_the_machine_from_the_settings(
     monkeypatch.setenv("TERRAFLOW_SERVING_DEPLOY_HOST", "a b")
     operator = after(DeployOperator(), "promote")
     with pytest.raises(AirflowException, match="was not deployed to a b: 'a b' is no host"):
-        operator.execute(context({"promote": {"promoted": True, "model": "models:/m/1"}}))
+        operator.execute(context({"promote": PROMOTED.to_dict()}))
 
 
 def test_deploy_runs_the_task_and_tells_why_it_failed(
@@ -197,7 +203,7 @@ def test_deploy_runs_the_task_and_tells_why_it_failed(
 ) -> None:
     operator = after(DeployOperator(host="gone", words=["--what", "moon"]), "promote")
     with pytest.raises(AirflowException, match=r"models:/m/1 was not deployed to gone: .*moon"):
-        operator.execute(context({"promote": {"promoted": True, "model": "models:/m/1"}}))
+        operator.execute(context({"promote": PROMOTED.to_dict()}))
     assert "--what moon is not known" in capsys.readouterr().out
 
 
