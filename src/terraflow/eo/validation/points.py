@@ -25,7 +25,8 @@ def write_points(sample: Sample, path: Path) -> None:
     """Write the points without their strata and without what the map says.
 
     Columns are id, lon and lat (degrees, WGS84), and the empty reference, interpreter and note;
-    geometries are pixel centres in the map's CRS.
+    geometries are pixel centres in the map's CRS. The reference is a text, or a real number where
+    the map holds numbers.
     """
     x, y = ([getattr(point, axis) for point in sample.points] for axis in "xy")
     frame = gpd.GeoDataFrame(
@@ -36,7 +37,8 @@ def write_points(sample: Sample, path: Path) -> None:
     degrees = frame.geometry.to_crs("EPSG:4326")
     frame["lon"], frame["lat"] = degrees.x.round(7), degrees.y.round(7)
     for name in COLUMNS[1:]:
-        frame[name] = pd.Series([None] * len(frame), dtype="str")
+        number = name == "reference" and not sample.levels
+        frame[name] = pd.Series([None] * len(frame), dtype="float64" if number else "str")
     frame.to_file(path, layer=LAYER, driver="GPKG")
 
 
@@ -52,14 +54,15 @@ def read_points(paths: Sequence[Path], sample: Sample) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        id (int64), reference (str; None where there is none), interpreter and note (str), and
-        cluster where a file has that column; one row for each point and interpreter.
+        id (int64), reference (str, None where there is none; float64, NaN where there is none, of a
+        map of numbers), interpreter and note (str), and cluster where a file has that column; one
+        row for each point and interpreter.
 
     Raises
     ------
     DataError
-        Points are missing, unknown, moved or there twice, or have an unknown reference value: all
-        of them are named.
+        Points are missing, unknown, moved or there twice, or have an unknown reference value, or
+        one that is no number where the map holds numbers: all of them are named.
     """
     frames = [_read(path, sample) for path in paths]
     told = pd.concat(frames, ignore_index=True)
@@ -74,7 +77,8 @@ def read_points(paths: Sequence[Path], sample: Sample) -> pd.DataFrame:
             "wrote."
         )
     wanted = [name for name in (*COLUMNS, "cluster") if name in told]
-    return told[wanted].astype({"id": "int64"})
+    types = {"id": "int64"} if sample.levels else {"id": "int64", "reference": "float64"}
+    return told[wanted].astype(types)
 
 
 def _read(path: Path, sample: Sample) -> gpd.GeoDataFrame:
@@ -119,7 +123,6 @@ def _problems(told: pd.DataFrame, sample: Sample) -> list[str]:
     shift = np.hypot(beside["x"] - beside["x0"], beside["y"] - beside["y0"])
     moved = ~unknown & ~(shift <= MOVED * sample.pixel_size)
     twice = told.duplicated(["id", "interpreter"])
-    known = told["reference"].isna() | told["reference"].isin(sample.levels)
     problems = [
         f"{len(ids)} {word} ({_listed(ids)})"
         for word, ids in (
@@ -129,13 +132,25 @@ def _problems(told: pd.DataFrame, sample: Sample) -> list[str]:
         )
         if ids
     ]
-    for word in sorted(set(told["reference"][~known])):
-        ids = told["id"][told["reference"] == word].tolist()
-        near = did_you_mean(word, sample.levels)
-        problems.append(
-            f"{len(ids)} with the unknown reference {word!r}{near}, of "
-            f"{', '.join(sample.levels)} ({_listed(ids)})"
-        )
+    return problems + _wrong_references(told, sample.levels)
+
+
+def _wrong_references(told: pd.DataFrame, levels: Sequence[str]) -> list[str]:
+    """Name reference values that are none of the map's names, or no numbers where it has none."""
+    reference = told["reference"]
+    if levels:
+        usable = reference.isin(levels)
+    else:
+        usable = np.isfinite(pd.to_numeric(reference, errors="coerce").astype("float64"))
+    problems = []
+    for word in sorted(set(reference[reference.notna() & ~usable])):
+        ids = told["id"][reference == word].tolist()
+        if levels:
+            expected = f"unknown reference {word!r}{did_you_mean(word, levels)}, of "
+            expected += ", ".join(levels)
+        else:
+            expected = f"reference {word!r}, which is no number"
+        problems.append(f"{len(ids)} with the {expected} ({_listed(ids)})")
     return problems
 
 
