@@ -98,6 +98,10 @@ def _read(path: Path, sample: Sample) -> gpd.GeoDataFrame:
         raise DataError(
             f"{path} has no geometries with a CRS; name the points that `validate draw` wrote."
         )
+    if path.suffix.lower() == ".gpkg" and not sample.levels:
+        texts = _texts(path)
+        as_read = frame["reference"].astype("object")
+        frame["reference"] = as_read.mask(frame["id"].isin(texts.index), frame["id"].map(texts))
     places = frame.geometry.to_crs(sample.crs)
     usable = places.geom_type.eq("Point") & ~places.is_empty
     text = {name: frame[name].astype("str").where(frame[name].notna()) for name in COLUMNS[1:]}
@@ -113,6 +117,22 @@ def _read(path: Path, sample: Sample) -> gpd.GeoDataFrame:
         }
     )
     return told.assign(cluster=frame["cluster"]) if "cluster" in frame else told
+
+
+def _texts(path: Path) -> pd.Series:
+    """Find texts among a GeoPackage's references by id: OGR reads them as 0 in a real column.
+
+    References
+    ----------
+    https://www.sqlite.org/datatype3.html: a column's type does not bind its values.
+    """
+    layer = gpd.list_layers(path)["name"].iloc[0]
+    query = (  # of the file itself, which it can but read
+        f'SELECT id, CAST(reference AS TEXT) AS reference FROM "{layer}" '  # noqa: S608
+        "WHERE typeof(reference) = 'text'"
+    )
+    found = gpd.read_file(path, sql=query, ignore_geometry=True)
+    return found.drop_duplicates("id").set_index("id")["reference"].astype("object")
 
 
 def _problems(told: pd.DataFrame, sample: Sample) -> list[str]:

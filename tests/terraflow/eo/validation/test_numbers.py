@@ -251,6 +251,25 @@ def test_what_is_no_number_is_named_by_its_id(case: Case, word: str) -> None:
         interpret([path], case.storage)
 
 
+def test_text_in_a_column_of_numbers_does_not_pass_for_0(case: Case) -> None:
+    """SQLite takes it, and OGR would read 0."""
+    case.draw()
+    path = case.fill()
+    with sqlite3.connect(path) as database:
+        triggers = database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        for (name,) in triggers.fetchall():
+            database.execute(f'DROP TRIGGER "{name}"')  # they need functions of GDAL's
+        database.execute("UPDATE points SET reference = 'tall' WHERE id = 7")
+        database.execute("UPDATE points SET reference = ' ' WHERE id = 9")
+    with pytest.raises(DataError, match=r"1 with the reference 'tall', which .* \(id 7\)"):
+        interpret([path], case.storage)
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE points SET reference = '12.5' WHERE id = 7")
+    found = interpret([path], case.storage)
+    assert found.agreement.reference[7] == 12.5
+    assert found.undecided == [9]
+
+
 def test_numbers_as_texts_are_read(case: Case) -> None:
     case.draw()
     number, text = (

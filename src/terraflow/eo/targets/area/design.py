@@ -131,7 +131,7 @@ class Design:
         if (few := np.flatnonzero((n == 0) | lone)).size:
             told = ", ".join(f"{names[i]} ({pixels[i]} px, {n[i]} points)" for i in few)
             raise DataError(
-                f"Areas can't be estimated: the sample has {told}, and an estimate needs at least "
+                f"Nothing can be estimated: the sample has {told}, and an estimate needs at least "
                 "2 points, or clusters, in each stratum; fill in more points, or draw a larger "
                 "sample."
             )
