@@ -1,4 +1,4 @@
-"""Task validate: areas of a map from a probability sample of it."""
+"""Task validate: areas, or the mean, of a map from a probability sample of it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _SHOWN = 20
         "file": "of read: the points, as points.gpkg",
         "map": "of draw: the map; of read: where it lies now, if it was moved",
         "points": "of draw: how many; by default as many as --target-se needs",
-        "target_se": "of draw: standard error of the overall accuracy, 0.01 by default",
+        "target_se": "of draw: standard error of overall accuracy (0.01 by default) or mean",
         "allocation": "of draw: proportional, equal or neyman",
         "strata": "of draw: what strata are made of: see docs/validate.md",
         "seed": "of draw: the same map and seed give the same points",
@@ -68,7 +68,7 @@ def validate(
     drop_missing: bool = False,
     config: str = "",
 ) -> None:
-    """Draw a probability sample of a map, or read its points and estimate areas."""
+    """Draw a probability sample of a map, or read its points and estimate areas or a mean."""
     given = {key: value for key, value in locals().items() if value and key not in ("c", "action")}
     action = _check(action or "", given)
     from terraflow.eo.project import open_project
@@ -164,6 +164,9 @@ def _show_agreement(found: Interpreted, path: str) -> None:
     for pair, kappa in found.agreement.kappa.items():
         told = "not defined" if kappa is None else f"{kappa:.2f}"
         say(f"Cohen's kappa of {pair}: {told}")
+    for pair, apart in found.agreement.mean_absolute_difference.items():
+        told = "not defined" if apart is None else f"{apart:.4g}"
+        say(f"Mean absolute difference of {pair}: {told}")
     differing = found.agreement.disagreements
     if len(differing):
         differing.to_csv(path)

@@ -72,12 +72,18 @@ def describe(info: MapInfo) -> list[tuple[str, str]]:
 
 
 def _validated(found: Validation) -> str:
-    overall = found.estimates["overall_accuracy"]
-    low, high = overall["low"], overall["high"]
+    """Tell the first of the measures that a sample told, which is the target's main one."""
+    name, told = next(iter(found.estimates["measures"].items()))
+    value, low, high = (f"{told[key]:{_form(told[key])}}" for key in ("value", "low", "high"))
     return (
-        f"by a probability sample of {found.points} points: overall accuracy "
-        f"{overall['value']:.3f} (95 % interval {low:.3f} to {high:.3f})"
+        f"by a probability sample of {found.points} points: {measure_name(name)} {value} "
+        f"(95 % interval {low} to {high})"
     )
+
+
+def _form(number: float) -> str:
+    """Write shares with three decimals, and larger numbers with four digits."""
+    return ".3f" if abs(number) <= 1 else ".4g"
 
 
 def _names(info: MapInfo) -> str:

@@ -30,6 +30,8 @@ class Validation(Record):
     interpreters : list of str
     kappa : dict
         "A, B" of two interpreters to Cohen's kappa; None where it is not defined.
+    mean_absolute_difference : dict
+        The same of interpreters of numbers, in the map's unit; None where there is none.
     disagreements : int
         Points on which interpreters differ.
     strata : dict
@@ -46,6 +48,7 @@ class Validation(Record):
     left_out: int = 0
     interpreters: list[str] = []
     kappa: dict[str, float | None] = {}
+    mean_absolute_difference: dict[str, float | None] = {}
     disagreements: int = 0
     strata: dict[str, dict[str, Any]] = {}
     estimates: dict[str, Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 from odc.geo.geobox import GeoBox
 
+from terraflow.console import command
 from terraflow.eo.config.sections import Labels, Map
+from terraflow.eo.targets.area.design import Stratum
+from terraflow.eo.targets.area.means import estimate_means, mean_rows, overall_spread
 from terraflow.eo.targets.area.zonal import mean_per_area
 from terraflow.eo.targets.figures import number_figure
 from terraflow.eo.targets.parts import (
@@ -33,6 +36,16 @@ from terraflow.storage import Storage
 __all__ = ["NumberLabels", "Numbers"]
 
 QUICKLOOK_PX = 1200
+COUNTED = (
+    "Means are of the map's pixels: the map's errors are in them, which need not cancel out, and "
+    "they have no interval. A probability sample of this map tells the mean with one:"
+)
+SAMPLED = (
+    "This is estimated from a probability sample of this map, of {points} points in {strata} "
+    "strata. Intervals are 95 %; they tell chance, and not mistakes of who interpreted. The second "
+    "mean of the reference is the map's mean less its bias. Estimators: Särndal, Swensson & "
+    "Wretman 1992, <https://doi.org/10.1007/978-1-4612-4378-6>."
+)
 
 
 @dataclass(frozen=True)
@@ -150,13 +163,37 @@ class Numbers(Target):
         del levels, section
         return [Band(self.name, f"Predicted {self.quantity}", unit=self.unit, nodata=np.nan)]
 
+    def spreads(
+        self, scores: Mapping[str, float], strata: Mapping[str, Stratum]
+    ) -> dict[str, float]:
+        """Expect the reference to spread as the map does, and around the map by its error.
+
+        The variance of the reference in a stratum is that of the map's numbers there and the square
+        of the cross-validated RMSE. A map whose RMSE is not known is expected to explain half of
+        the reference's variance: its RMSE is then the standard deviation of the whole map.
+        """
+        rmse = scores.get("rmse", np.nan)
+        if np.isnan(rmse):
+            rmse = overall_spread(strata)
+        return {name: float(np.hypot(each.spread or 0, rmse)) for name, each in strata.items()}
+
+    def estimate(
+        self, sample: pd.DataFrame, strata: Mapping[str, Stratum], levels: Sequence[str]
+    ) -> dict[str, Any]:
+        """Estimate the mean over the map's area, by two estimators, and bias and RMSE."""
+        del levels
+        return estimate_means(sample, strata)
+
     def report(self, view: MapView, accuracy: Accuracy, section: Map) -> ReportFiles:
-        """Make a table of the mean of each area of [map] areas, and a quicklook."""
-        del accuracy
+        """Make a table of the mean of each area of [map] areas, and a quicklook.
+
+        What a probability sample told of the whole map follows the table.
+        """
         where = (view.crs, view.transform, view.areas(), section.areas_field)
         areas = mean_per_area(view.values, *where)
         rows = [(a.area, str(a.pixels), f"{a.mean:.2f}") for a in areas.itertuples()]
         table = markdown_table(("area", "pixels", f"mean {self.quantity}"), rows)
+        table += f"\n\n{self._sampled(view, accuracy)}\n"
 
         def draw(path: Path) -> None:
             small = view.thumbnail(QUICKLOOK_PX)
@@ -173,3 +210,12 @@ class Numbers(Target):
             },
             table,
         )
+
+    def _sampled(self, view: MapView, accuracy: Accuracy) -> str:
+        """Write what a sample told of the map, or how to draw one."""
+        told = accuracy.sample
+        if not told:
+            remark = f"{accuracy.remark}\n\n" if accuracy.remark else ""
+            return f"{remark}{COUNTED}\n`{command('validate', 'draw', '--map', view.uri)}`."
+        table = markdown_table(("whole map", self.quantity), mean_rows(told))
+        return f"{table}\n\n{SAMPLED.format(points=told['points'], strata=told['strata'])}"

@@ -246,8 +246,10 @@ class Target(ABC):
         del reference, evaluation, section, note
         return {}
 
-    def spreads(self, scores: Mapping[str, float], levels: Sequence[str]) -> dict[str, float]:
-        """Expect, for each named value of a map, the standard deviation of a point's being right.
+    def spreads(
+        self, scores: Mapping[str, float], strata: Mapping[str, Stratum]
+    ) -> dict[str, float]:
+        """Expect the standard deviation in each stratum of what a sample tells of its points.
 
         Parameters
         ----------
@@ -255,12 +257,12 @@ class Target(ABC):
             Measures of the map's run.
         """
         del scores
-        return dict.fromkeys(levels, 0.5)
+        return dict.fromkeys(strata, 0.5)
 
     def estimate(
         self, sample: pd.DataFrame, strata: Mapping[str, Stratum], levels: Sequence[str]
     ) -> dict[str, Any]:
-        """Estimate areas and accuracies of a map from a probability sample of it.
+        """Estimate areas, or a mean, and accuracies of a map from a probability sample of it.
 
         Parameters
         ----------
@@ -269,7 +271,7 @@ class Target(ABC):
         strata : mapping
             All strata of the map.
         levels : sequence of str
-            Names of the map's values.
+            Names of the map's values; none where they are numbers.
 
         Returns
         -------
@@ -282,8 +284,8 @@ class Target(ABC):
             The sample does not fit the map, or the target has no such estimates.
         """
         raise DataError(
-            f"A map of {self.name} has no areas that a sample of points could tell; take the map "
-            "of a target whose values have names."
+            f"The target {self.name} estimates nothing from a sample of points; give it a method "
+            "`estimate`, or take the map of another target."
         )
 
     @abstractmethod

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-__all__ = ["Agreement", "agree", "cohens_kappa"]
+__all__ = ["Agreement", "agree", "agree_on_numbers", "cohens_kappa"]
 
 
 @dataclass(frozen=True)
@@ -18,19 +18,25 @@ class Agreement:
     Attributes
     ----------
     reference : Series
-        Of each point by its id: what most interpreters say; missing where none says anything, or
-        two values have equally many.
+        Of each point by its id: what most interpreters say, or the mean of their numbers; missing
+        where none says anything, or two names have equally many.
     interpreters : list of str
     kappa : dict
         "A, B" to Cohen's kappa over the points that both told; None where it is not defined.
+        Nothing where they tell numbers.
     disagreements : DataFrame
-        Points on which they differ: id as index, and what each interpreter says.
+        Points on which they differ: id as index, and what each interpreter says. Where these are
+        numbers, those that differ most are the first.
+    mean_absolute_difference : dict
+        "A, B" to that of their numbers over the points that both told; None where there is none.
+        Nothing where they tell names.
     """
 
     reference: pd.Series
     interpreters: list[str]
     kappa: dict[str, float | None]
     disagreements: pd.DataFrame
+    mean_absolute_difference: dict[str, float | None] = field(default_factory=dict)
 
 
 def agree(told: pd.DataFrame) -> Agreement:
@@ -46,6 +52,26 @@ def agree(told: pd.DataFrame) -> Agreement:
     kappa = {f"{a}, {b}": cohens_kappa(table[a], table[b]) for a, b in combinations(names, 2)}
     reference = table.apply(_majority, axis=1).astype("object")
     return Agreement(reference, names, kappa, table[table.nunique(axis=1) > 1])
+
+
+def agree_on_numbers(told: pd.DataFrame) -> Agreement:
+    """Take the mean of what interpreters say, and tell how far each two of them are apart.
+
+    Parameters
+    ----------
+    told : DataFrame
+        Columns id, interpreter and reference (float64, NaN is none), one row for each point and
+        interpreter.
+    """
+    table = told.pivot(index="id", columns="interpreter", values="reference").sort_index()
+    names = [str(name) for name in table.columns]
+    apart = {}
+    for a, b in combinations(names, 2):
+        difference = (table[a] - table[b]).abs().dropna()
+        apart[f"{a}, {b}"] = float(difference.mean()) if len(difference) else None
+    widest = (table.max(axis=1) - table.min(axis=1)).sort_values(ascending=False, kind="stable")
+    differing = table.loc[widest.index[widest > 0]]
+    return Agreement(table.mean(axis=1), names, {}, differing, apart)
 
 
 def cohens_kappa(one: pd.Series, other: pd.Series) -> float | None:

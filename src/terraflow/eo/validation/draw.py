@@ -53,7 +53,7 @@ def draw(
     ConfigError
         The folder holds something, or an option is wrong.
     DataError
-        The file is no map, or its values have no names.
+        The file is no map, or has no pixel with a value.
     StorageError, ServiceError
         The store can't be read, or MLflow does not answer.
     """

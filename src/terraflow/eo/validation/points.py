@@ -25,7 +25,8 @@ def write_points(sample: Sample, path: Path) -> None:
     """Write the points without their strata and without what the map says.
 
     Columns are id, lon and lat (degrees, WGS84), and the empty reference, interpreter and note;
-    geometries are pixel centres in the map's CRS.
+    geometries are pixel centres in the map's CRS. The reference is a text, or a real number where
+    the map holds numbers.
     """
     x, y = ([getattr(point, axis) for point in sample.points] for axis in "xy")
     frame = gpd.GeoDataFrame(
@@ -36,7 +37,8 @@ def write_points(sample: Sample, path: Path) -> None:
     degrees = frame.geometry.to_crs("EPSG:4326")
     frame["lon"], frame["lat"] = degrees.x.round(7), degrees.y.round(7)
     for name in COLUMNS[1:]:
-        frame[name] = pd.Series([None] * len(frame), dtype="str")
+        number = name == "reference" and not sample.levels
+        frame[name] = pd.Series([None] * len(frame), dtype="float64" if number else "str")
     frame.to_file(path, layer=LAYER, driver="GPKG")
 
 
@@ -52,14 +54,15 @@ def read_points(paths: Sequence[Path], sample: Sample) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        id (int64), reference (str; None where there is none), interpreter and note (str), and
-        cluster where a file has that column; one row for each point and interpreter.
+        id (int64), reference (str, None where there is none; float64, NaN where there is none, of a
+        map of numbers), interpreter and note (str), and cluster where a file has that column; one
+        row for each point and interpreter.
 
     Raises
     ------
     DataError
-        Points are missing, unknown, moved or there twice, or have an unknown reference value: all
-        of them are named.
+        Points are missing, unknown, moved or there twice, or have an unknown reference value, or
+        one that is no number where the map holds numbers: all of them are named.
     """
     frames = [_read(path, sample) for path in paths]
     told = pd.concat(frames, ignore_index=True)
@@ -74,7 +77,8 @@ def read_points(paths: Sequence[Path], sample: Sample) -> pd.DataFrame:
             "wrote."
         )
     wanted = [name for name in (*COLUMNS, "cluster") if name in told]
-    return told[wanted].astype({"id": "int64"})
+    types = {"id": "int64"} if sample.levels else {"id": "int64", "reference": "float64"}
+    return told[wanted].astype(types)
 
 
 def _read(path: Path, sample: Sample) -> gpd.GeoDataFrame:
@@ -94,6 +98,10 @@ def _read(path: Path, sample: Sample) -> gpd.GeoDataFrame:
         raise DataError(
             f"{path} has no geometries with a CRS; name the points that `validate draw` wrote."
         )
+    if path.suffix.lower() == ".gpkg" and not sample.levels:
+        texts = _texts(path)
+        as_read = frame["reference"].astype("object")
+        frame["reference"] = as_read.mask(frame["id"].isin(texts.index), frame["id"].map(texts))
     places = frame.geometry.to_crs(sample.crs)
     usable = places.geom_type.eq("Point") & ~places.is_empty
     text = {name: frame[name].astype("str").where(frame[name].notna()) for name in COLUMNS[1:]}
@@ -111,6 +119,22 @@ def _read(path: Path, sample: Sample) -> gpd.GeoDataFrame:
     return told.assign(cluster=frame["cluster"]) if "cluster" in frame else told
 
 
+def _texts(path: Path) -> pd.Series:
+    """Find texts among a GeoPackage's references by id: OGR reads them as 0 in a real column.
+
+    References
+    ----------
+    https://www.sqlite.org/datatype3.html: a column's type does not bind its values.
+    """
+    layer = gpd.list_layers(path)["name"].iloc[0]
+    query = (  # of the file itself, which it can but read
+        f'SELECT id, CAST(reference AS TEXT) AS reference FROM "{layer}" '  # noqa: S608
+        "WHERE typeof(reference) = 'text'"
+    )
+    found = gpd.read_file(path, sql=query, ignore_geometry=True)
+    return found.drop_duplicates("id").set_index("id")["reference"].astype("object")
+
+
 def _problems(told: pd.DataFrame, sample: Sample) -> list[str]:
     """Name what is wrong with the points that are there."""
     drawn = pd.DataFrame([(p.id, p.x, p.y) for p in sample.points], columns=["id", "x0", "y0"])
@@ -119,7 +143,6 @@ def _problems(told: pd.DataFrame, sample: Sample) -> list[str]:
     shift = np.hypot(beside["x"] - beside["x0"], beside["y"] - beside["y0"])
     moved = ~unknown & ~(shift <= MOVED * sample.pixel_size)
     twice = told.duplicated(["id", "interpreter"])
-    known = told["reference"].isna() | told["reference"].isin(sample.levels)
     problems = [
         f"{len(ids)} {word} ({_listed(ids)})"
         for word, ids in (
@@ -129,13 +152,25 @@ def _problems(told: pd.DataFrame, sample: Sample) -> list[str]:
         )
         if ids
     ]
-    for word in sorted(set(told["reference"][~known])):
-        ids = told["id"][told["reference"] == word].tolist()
-        near = did_you_mean(word, sample.levels)
-        problems.append(
-            f"{len(ids)} with the unknown reference {word!r}{near}, of "
-            f"{', '.join(sample.levels)} ({_listed(ids)})"
-        )
+    return problems + _wrong_references(told, sample.levels)
+
+
+def _wrong_references(told: pd.DataFrame, levels: Sequence[str]) -> list[str]:
+    """Name reference values that are none of the map's names, or no numbers where it has none."""
+    reference = told["reference"]
+    if levels:
+        usable = reference.isin(levels)
+    else:
+        usable = np.isfinite(pd.to_numeric(reference, errors="coerce").astype("float64"))
+    problems = []
+    for word in sorted(set(reference[reference.notna() & ~usable])):
+        ids = told["id"][reference == word].tolist()
+        if levels:
+            expected = f"unknown reference {word!r}{did_you_mean(word, levels)}, of "
+            expected += ", ".join(levels)
+        else:
+            expected = f"reference {word!r}, which is no number"
+        problems.append(f"{len(ids)} with the {expected} ({_listed(ids)})")
     return problems
 
 

@@ -81,17 +81,23 @@ def points_style(sample: Sample) -> bytes:
 
 
 def _style(sample: Sample) -> list[ET.Element]:
-    """Form with the list of values, points done and to do in two colours, pictures as map tips."""
+    """Form with the list of values, points done and to do in two colours, pictures as map tips.
+
+    Where the reference is a number the form has no list: QGIS takes nothing but a number for the
+    field, which is a real one.
+    """
     fields = ET.Element("fieldConfiguration")
     widgets: dict[str, ET.Element] = {}
     for name in (*FIXED, "reference", "interpreter", "note"):
         widget = ET.SubElement(ET.SubElement(fields, "field", name=name), "editWidget")
-        widget.set("type", "ValueMap" if name == "reference" else "TextEdit")
+        listed = name == "reference" and sample.levels
+        widget.set("type", "ValueMap" if listed else "TextEdit")
         widgets[name] = ET.SubElement(ET.SubElement(widget, "config"), "Option", {"type": "Map"})
-    values = ET.SubElement(widgets["reference"], "Option", {"type": "List", "name": "map"})
-    for label, value in (("", NULL), *((level, level) for level in sample.levels)):
-        pair = ET.SubElement(values, "Option", {"type": "Map"})
-        ET.SubElement(pair, "Option", {"type": "QString", "name": label, "value": value})
+    if sample.levels:
+        values = ET.SubElement(widgets["reference"], "Option", {"type": "List", "name": "map"})
+        for label, value in (("", NULL), *((level, level) for level in sample.levels)):
+            pair = ET.SubElement(values, "Option", {"type": "Map"})
+            ET.SubElement(pair, "Option", {"type": "QString", "name": label, "value": value})
     editable = ET.Element("editable")
     for name in widgets:
         ET.SubElement(editable, "field", name=name, editable=str(int(name not in FIXED)))
@@ -102,15 +108,15 @@ def _style(sample: Sample) -> list[ET.Element]:
         for season in SEASONS
     )
     tip.text = '<p>[% "id" %]</p>' + "".join(pictures)
-    return [_renderer(), fields, editable, tip]
+    told = '"reference" IS NOT NULL' + (" AND \"reference\" <> ''" if sample.levels else "")
+    return [_renderer(told), fields, editable, tip]
 
 
-def _renderer() -> ET.Element:
+def _renderer(told: str) -> ET.Element:
     """Draw points without a reference in red, and those with one in green."""
     renderer = ET.Element("renderer-v2", type="RuleRenderer", symbollevels="0")
     rules = ET.SubElement(renderer, "rules", key="all")
     symbols = ET.SubElement(renderer, "symbols")
-    told = '"reference" IS NOT NULL AND "reference" <> \'\''
     looks = (("to do", f"NOT ({told})", "215,25,28,255"), ("done", told, "26,150,65,255"))
     for number, (label, rule, colour) in enumerate(looks):
         ET.SubElement(rules, "rule", key=label, symbol=str(number), filter=rule, label=label)

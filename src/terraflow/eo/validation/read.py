@@ -19,7 +19,7 @@ from terraflow.eo.maps.validated import (
     write_validation,
 )
 from terraflow.eo.project import OpenProject
-from terraflow.eo.validation.agreement import Agreement, agree
+from terraflow.eo.validation.agreement import Agreement, agree, agree_on_numbers
 from terraflow.eo.validation.points import read_points
 from terraflow.eo.validation.sample import Sample, read_sample
 from terraflow.errors import ConfigError, DataError, first_line
@@ -84,13 +84,13 @@ def interpret(paths: Sequence[Path], storage: Storage, *, map_uri: str = "") -> 
             "--map, or draw a sample of this one."
         )
     told = read_points(paths, sample)
-    return Interpreted(sample, uri, told, agree(told))
+    return Interpreted(sample, uri, told, agree(told) if sample.levels else agree_on_numbers(told))
 
 
 def estimate(
     opened: OpenProject, found: Interpreted, *, drop_missing: bool = False
 ) -> tuple[Validation, pd.DataFrame]:
-    """Estimate areas and accuracies of the map.
+    """Estimate areas, or a mean, and accuracies of the map.
 
     Parameters
     ----------
@@ -129,6 +129,7 @@ def estimate(
         left_out=len(missing),
         interpreters=found.agreement.interpreters,
         kappa=found.agreement.kappa,
+        mean_absolute_difference=found.agreement.mean_absolute_difference,
         disagreements=len(found.agreement.disagreements),
         strata={
             name: each.to_dict() | {"points": int(drawn.get(name, 0))}

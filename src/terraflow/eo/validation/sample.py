@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +16,19 @@ from terraflow.eo.config.record import Record
 from terraflow.eo.maps.map_file import MapInfo, open_map, read_info
 from terraflow.eo.maps.validated import map_digest
 from terraflow.eo.targets.area.design import Stratum
+from terraflow.eo.targets.area.means import overall_spread
 from terraflow.eo.targets.area.pixel_areas import PixelAreas
-from terraflow.eo.targets.area.strata import draw_pixels, part_map
+from terraflow.eo.targets.area.strata import draw_pixels, part_map, part_numbers
 from terraflow.eo.targets.target import Target
 from terraflow.eo.validation.size import allocate, points_needed
-from terraflow.errors import DataError
+from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 
 __all__ = ["Drawn", "Sample", "draw_sample", "read_sample"]
 
 TARGET_SE = 0.01
+#: Of a mean of numbers: in standard deviations of the reference over the whole map.
+TARGET_SE_OF_SPREAD = 0.05
 
 
 class Drawn(Record):
@@ -38,8 +43,8 @@ class Drawn(Record):
     x, y : float
         Centre of the pixel in the map's CRS.
     stratum : str
-    mapped : str
-        What the map says there.
+    mapped : str or float
+        What the map says there: a name, or a number in the map's unit.
     """
 
     id: int
@@ -48,7 +53,7 @@ class Drawn(Record):
     x: float
     y: float
     stratum: str
-    mapped: str
+    mapped: str | float
 
 
 class Sample(Record):
@@ -67,7 +72,7 @@ class Sample(Record):
     seed : int
     allocation, strata_by : str
     levels : list of str
-        What a reference value may be.
+        What a reference value may be; none where it is a number.
     strata : dict
         All strata of the map by name.
     points : list of Drawn
@@ -106,45 +111,50 @@ def draw_sample(
     scores : dict
         Measures of the map's run, from which the spread of each stratum is expected.
     points : int, optional
-        By default so many that the overall accuracy has the standard error `target_se`.
+        By default so many that the overall accuracy, or the mean of the reference where the map
+        holds numbers, has the standard error `target_se`.
     target_se : float, optional
-        0.01 by default.
+        0.01 by default; of numbers, in the map's unit, 0.05 of the standard deviation that the
+        target expects of the reference over the whole map.
     allocation, strata_by : str
-        As in `size.allocate` and `strata.part_map`; "" takes their defaults.
+        As in `size.allocate`, and `strata.part_map` or `part_numbers`; "" takes their defaults.
 
     Raises
     ------
     DataError
-        The file is no map, or its values have no names.
+        The file is no map, or has no pixel with a value.
     ConfigError
-        An option is wrong.
+        An option is wrong, or nothing tells how many points are needed.
     """
     info = read_info(map_uri, storage)
     names = dict(info.bands[0].names)
-    if not names:
-        raise DataError(
-            f"{map_uri} holds numbers, and areas by a sample are of maps whose values have names; "
-            "take another map."
-        )
-    with open_map(map_uri, storage) as file:
-        values = file.read(1)
-        confidence = file.read(2) if file.count > 1 else None
     rows, columns = info.shape
     areas = PixelAreas(info.crs, info.transform, (rows, columns))
-    numbers, strata = part_map(values, confidence, names, areas, by=strata_by)
-    levels = list(names.values())
-    spread = target.spreads(scores, levels)
+    with open_map(map_uri, storage) as file:
+        values = file.read(1)
+        confidence = file.read(2) if names and file.count > 1 else None
+        scale = file.scales[0]
+    if names:
+        numbers, strata = part_map(values, confidence, names, areas, by=strata_by)
+    else:
+        known = info.bands[0].is_valid(values)
+        values = np.where(known, scale * values.astype("float64"), np.nan)
+        numbers, strata = part_numbers(values, areas, by=strata_by)
+    spread = target.spreads(scores, strata)
     sizes = np.array([each.pixels for each in strata.values()])
     shares = np.array([each.area_m2 for each in strata.values()])
     shares /= shares.sum()
-    spreads = np.array([spread[each.level] for each in strata.values()])
+    spreads = np.array([spread[name] for name in strata])
     least = int(np.minimum(2, sizes).sum())
     if points is None:
-        needed = points_needed(shares, spreads, target_se or TARGET_SE, int(sizes.sum()))
+        most = 1 if names else math.inf
+        if target_se is None:
+            target_se = TARGET_SE if names else _target_se(strata, spread)
+        needed = points_needed(shares, spreads, target_se, int(sizes.sum()), most=most)
         points = max(least, needed)
     counts = allocate(points, sizes, shares, spreads, allocation or "proportional")
     places = draw_pixels(numbers, counts.tolist(), areas, seed)
-    drawn = _points(info, strata, places, seed)
+    drawn = _points(info, values, strata, places, seed)
     digest = map_digest(map_uri, storage)
     return Sample(
         id=value_digest([digest, [[p.row, p.column, p.stratum] for p in drawn], seed])[:12],
@@ -156,14 +166,32 @@ def draw_sample(
         seed=seed,
         allocation=allocation or "proportional",
         strata_by=strata_by,
-        levels=levels,
+        levels=list(names.values()),
         strata=strata,
         points=drawn,
     )
 
 
+def _target_se(strata: Mapping[str, Stratum], spread: Mapping[str, float]) -> float:
+    """Give the standard error that the mean of numbers is to have, in the map's unit."""
+    expected = {
+        name: each.model_copy(update={"spread": spread[name]}) for name, each in strata.items()
+    }
+    overall = overall_spread(expected)
+    if not overall:
+        raise ConfigError(
+            "The map holds one number alone and the RMSE of its run is not known, so that nothing "
+            "tells how many points are needed; give their number by --points."
+        )
+    return TARGET_SE_OF_SPREAD * overall
+
+
 def _points(
-    info: MapInfo, strata: Mapping[str, Stratum], places: Sequence[npt.NDArray[np.int64]], seed: int
+    info: MapInfo,
+    values: npt.NDArray[Any],
+    strata: Mapping[str, Stratum],
+    places: Sequence[npt.NDArray[np.int64]],
+    seed: int,
 ) -> list[Drawn]:
     """Give the drawn pixels numbers in random order."""
     found = [
@@ -175,8 +203,9 @@ def _points(
     order = np.random.default_rng([seed, 1]).permutation(len(found))
     for number, (row, column, name) in enumerate((found[i] for i in order), 1):
         x, y = info.transform * (column + 0.5, row + 0.5)
-        told = {"stratum": name, "mapped": strata[name].level}
-        points.append(Drawn(id=number, row=row, column=column, x=x, y=y, **told))
+        mapped = strata[name].level or float(values[row, column])
+        place = {"row": row, "column": column, "x": x, "y": y}
+        points.append(Drawn(id=number, **place, stratum=name, mapped=mapped))
     return points
 
 

@@ -17,27 +17,37 @@ LEAST = 2
 Floats = npt.NDArray[np.float64]
 
 
-def points_needed(shares: Floats, spreads: Floats, target_se: float, pixels: int) -> int:
-    """Give the points with which the overall accuracy has a standard error.
+def points_needed(
+    shares: Floats, spreads: Floats, target_se: float, pixels: int, *, most: float = 1
+) -> int:
+    """Give the points with which the overall accuracy, or a mean, has a standard error.
 
     Parameters
     ----------
     shares : ndarray, shape (stratum,)
         Of the area, 0 to 1.
     spreads : ndarray, shape (stratum,)
-        Expected standard deviation of a point's being right: sqrt(U (1 - U)), U being the user's
-        accuracy.
+        Expected standard deviation of a point's being right, sqrt(U (1 - U)) with the user's
+        accuracy U; or of the reference, in the unit of its numbers.
     target_se : float
-        0 to 1.
+        Above 0, and below `most`; in the unit of `spreads`.
     pixels : int
         Of the map.
+    most : float
+        1 for a share; infinite for numbers.
+
+    Raises
+    ------
+    ConfigError
+        `target_se` is out of its range.
 
     References
     ----------
     Olofsson et al. 2014, doi:10.1016/j.rse.2014.02.015, equation 13.
     """
-    if not 0 < target_se < 1:
-        raise ConfigError(f"--target-se {target_se} is no standard error; give one as 0.01.")
+    if not 0 < target_se < most:
+        given = "one as 0.01" if most == 1 else "one above 0, in the unit of the map"
+        raise ConfigError(f"--target-se {target_se} is no standard error; give {given}.")
     variance = target_se**2 + float(shares @ spreads**2) / pixels
     return math.ceil(float(shares @ spreads) ** 2 / variance - 1e-9)
 
@@ -58,8 +68,8 @@ def allocate(
     sizes : ndarray, shape (stratum,)
         Pixels, which no stratum's points exceed.
     how : {"proportional", "equal", "neyman"}
-        By area, alike, or by area times spread, which makes the variance of the overall accuracy
-        least.
+        By area, alike, or by area times spread, which makes the variance of the overall accuracy,
+        or of the mean of numbers, least.
 
     Raises
     ------

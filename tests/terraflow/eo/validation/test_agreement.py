@@ -3,7 +3,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from terraflow.eo.validation.agreement import agree, cohens_kappa
+from terraflow.eo.validation.agreement import agree, agree_on_numbers, cohens_kappa
 
 
 def told(**answers: list[str | None]) -> pd.DataFrame:
@@ -54,3 +54,17 @@ def test_agreement_of_one_is_what_it_says() -> None:
     found = agree(told(anna=["forest", "water"]))
     assert (found.reference.tolist(), found.kappa) == (["forest", "water"], {})
     assert found.disagreements.empty
+
+
+def test_agreement_on_numbers_is_their_mean_and_how_far_they_are_apart() -> None:
+    nan = float("nan")
+    found = agree_on_numbers(
+        told(anna=[1.0, 2.0, nan, nan], ben=[1.0, 5.0, 4.0, nan], eva=[nan, 2.0, nan, nan])
+    )
+    assert found.reference.tolist()[:3] == [1, 3, 4]
+    assert found.reference.isna().tolist() == [False, False, False, True]
+    assert found.mean_absolute_difference == {"anna, ben": 1.5, "anna, eva": 0, "ben, eva": 3}
+    assert found.kappa == {}
+    assert found.disagreements.index.tolist() == [2]
+    apart = agree_on_numbers(told(anna=[1.0, nan], ben=[nan, 2.0])).mean_absolute_difference
+    assert apart == {"anna, ben": None}

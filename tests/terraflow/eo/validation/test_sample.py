@@ -11,7 +11,6 @@ import pytest
 
 from terraflow.eo.maps.validated import map_digest
 from terraflow.eo.targets.classes.classification import Classification
-from terraflow.eo.targets.numbers import Numbers
 from terraflow.eo.validation.sample import Sample, draw_sample, read_sample
 from terraflow.errors import DataError
 from terraflow.storage import Storage
@@ -104,17 +103,3 @@ def test_digest_is_that_of_the_pixels(make_map: Callable[..., str], storage: Sto
     assert first == map_digest(make_map(values, name="copy", version="0.3.0"), storage)
     values[5, 5] = 2
     assert first != map_digest(make_map(values, name="other"), storage)
-
-
-def test_sample_of_a_map_of_numbers_is_refused(
-    make_map: Callable[..., str], storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from dataclasses import replace
-
-    from terraflow.eo.validation import sample as module
-
-    info = module.read_info(uri := make_map(), storage)
-    numbers = replace(info, bands=Numbers().bands([], None))  # type: ignore[arg-type]
-    monkeypatch.setattr(module, "read_info", lambda *_: numbers)
-    with pytest.raises(DataError, match="holds numbers, and areas by a sample are of maps whose"):
-        draw_sample(uri, Numbers(), storage, scores={})

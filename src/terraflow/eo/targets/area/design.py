@@ -1,4 +1,4 @@
-"""Estimates from a probability sample: shares and ratios of a stratified design, with intervals."""
+"""Estimates from a probability sample: shares, ratios and means of a stratified design."""
 
 from __future__ import annotations
 
@@ -33,11 +33,16 @@ class Stratum(Record):
         In the whole map.
     area_m2 : float
         On the ellipsoid.
+    mean, spread : float or None
+        Mean and standard deviation over its area of what the map says, in the map's unit; None
+        where values have names.
     """
 
     level: str = ""
     pixels: int
     area_m2: float
+    mean: float | None = None
+    spread: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Interval:
     value, low, high : float
         NaN where the sample can't tell.
     standard_error : float
-        0 where all points of each stratum agree; the interval is not of width 0 then.
+        0 where all points of each stratum agree; the interval of a share is not of width 0 then.
     """
 
     value: float
@@ -126,11 +131,20 @@ class Design:
         if (few := np.flatnonzero((n == 0) | lone)).size:
             told = ", ".join(f"{names[i]} ({pixels[i]} px, {n[i]} points)" for i in few)
             raise DataError(
-                f"Areas can't be estimated: the sample has {told}, and an estimate needs at least "
+                f"Nothing can be estimated: the sample has {told}, and an estimate needs at least "
                 "2 points, or clusters, in each stratum; fill in more points, or draw a larger "
                 "sample."
             )
         self._weight = (area / self.area_m2 / n)[h]
+
+    def mean(self, values: npt.ArrayLike) -> Interval:
+        """Estimate the mean over the map's area of numbers in any unit: shape (point,), float64.
+
+        The interval is Student's. It has width 0 where the points of each stratum have one number:
+        numbers have no bounds that would tell more.
+        """
+        y = np.asarray(values, dtype="float64")
+        return self._students(y, np.ones_like(y))
 
     def share(self, has: npt.ArrayLike) -> Interval:
         """Estimate the share (0-1) of the map's area that has something: bool, shape (point,).
@@ -157,7 +171,15 @@ class Design:
         return self._interval(y * x, x, self._limits_of_ratio(y * x, x))
 
     def _interval(self, y: Floats, x: Floats, limits: tuple[float, float]) -> Interval:
-        """Give a ratio of weighted sums by Student's t; by `limits` where that has no width."""
+        """Give a share (0-1) by Student's t; by `limits` where that has no width."""
+        found = self._students(y, x)
+        if not found.standard_error:
+            return Interval(found.value, *limits, 0.0)
+        low, high = max(0.0, found.low), min(1.0, found.high)
+        return Interval(found.value, low, high, found.standard_error)
+
+    def _students(self, y: Floats, x: Floats) -> Interval:
+        """Give a ratio of weighted sums by Student's t."""
         whole = float(self._weight @ x)
         value = float(self._weight @ y) / whole
         rest = np.bincount(self._unit, self._weight * (y - value * x) / whole)
@@ -166,12 +188,12 @@ class Design:
         free = np.maximum(self._units - 1, 1)
         parts = self._left * self._units / free * squares
         variance = float(parts.sum())
-        if variance < 1e-20:
-            return Interval(value, *limits, 0.0)
+        if variance <= (1e-10 * np.abs(y).max()) ** 2:  # rounding alone
+            return Interval(value, value, value, 0.0)
         freedom = variance**2 / float((parts**2 / free).sum())
         error = math.sqrt(variance)
         margin = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
-        return Interval(value, max(0.0, value - margin), min(1.0, value + margin), error)
+        return Interval(value, value - margin, value + margin, error)
 
     def _limits_of_share(self, y: Floats) -> tuple[float, float]:
         of_unit = np.bincount(self._unit, self._weight), np.bincount(self._unit, self._weight * y)

@@ -1,4 +1,4 @@
-"""A map of names parted into strata, and random pixels drawn from each."""
+"""A map parted into strata, and random pixels drawn from each."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from terraflow.eo.targets.area.design import Stratum
 from terraflow.eo.targets.area.pixel_areas import PixelAreas
 from terraflow.errors import ConfigError, DataError
 
-__all__ = ["STRATA", "draw_pixels", "part_map"]
+__all__ = ["NUMBER_STRATA", "STRATA", "draw_pixels", "part_map", "part_numbers"]
 
 #: What strata are made of; the first is the default.
 STRATA = ("classes", "classes+confidence")
 #: Share of a value's pixels, those of lowest confidence, that become a stratum of their own.
 UNSURE = 1 / 3
+#: What strata of a map of numbers are made of, and how many there are.
+NUMBER_STRATA, RANGES = "values", 5
 Places = npt.NDArray[np.int64]
 
 
@@ -85,6 +87,68 @@ def part_map(
     return numbers[combined], strata
 
 
+def part_numbers(
+    values: npt.NDArray[np.float64], areas: PixelAreas, *, by: str = ""
+) -> tuple[npt.NDArray[np.uint8], dict[str, Stratum]]:
+    """Part a map of numbers into five ranges of about equal area.
+
+    There are fewer where many pixels have one number. A range holds its upper limit, and not its
+    lower one, which is that of the range before; the first holds both.
+
+    Parameters
+    ----------
+    values : ndarray, shape (y, x), float64
+        In the map's unit; NaN is nodata.
+    by : {"", "values"}
+
+    Returns
+    -------
+    ndarray, shape (y, x), uint8
+        Number of the stratum from 1, in the order of the dict; 0 is nodata.
+    dict
+        Name to stratum, with the mean and the standard deviation of its numbers over its area.
+
+    Raises
+    ------
+    ConfigError
+        `by` is not known.
+    DataError
+        The map has no pixel with a value.
+    """
+    if by and by != NUMBER_STRATA:
+        raise ConfigError(f"--strata {by} is not for a map of numbers; write {NUMBER_STRATA}.")
+    area_of_pixels = np.concatenate([block for _, block in areas.blocks()])
+    known = np.isfinite(values) & (area_of_pixels > 0)
+    if not known.any():
+        raise DataError("The map has no pixel with a value; points can't be drawn from it.")
+    numbers = values[known]
+    pixel_m2 = area_of_pixels[known]
+    order = np.argsort(numbers)
+    below = np.cumsum(pixel_m2[order])
+    parts = np.arange(1, RANGES) / RANGES * below[-1]
+    # limits are numbers of the map, so that no range is empty
+    upper = np.unique([*numbers[order[np.searchsorted(below, parts)]], numbers[order[-1]]])
+    stratum = np.searchsorted(upper, numbers)
+    pixels = np.bincount(stratum)
+    area_m2 = np.bincount(stratum, pixel_m2)
+    shift = numbers - upper[stratum]  # 0 where all are one number, without rounding
+    mean = np.bincount(stratum, pixel_m2 * shift) / area_m2
+    squares = np.bincount(stratum, pixel_m2 * (shift - mean[stratum]) ** 2) / area_m2
+    lower = [numbers[order[0]], *upper[:-1]]
+    strata = {
+        f"range {i + 1}: {lower[i]:.4g} to {upper[i]:.4g}": Stratum(
+            pixels=int(pixels[i]),
+            area_m2=float(area_m2[i]),
+            mean=float(upper[i] + mean[i]),
+            spread=float(np.sqrt(squares[i])),
+        )
+        for i in range(len(upper))
+    }
+    numbered = np.zeros(values.shape, "uint8")
+    numbered[known] = stratum + 1
+    return numbered, strata
+
+
 def draw_pixels(
     strata: npt.NDArray[np.uint8], counts: Sequence[int], areas: PixelAreas, seed: int
 ) -> list[Places]:
@@ -96,7 +160,7 @@ def draw_pixels(
     Parameters
     ----------
     strata : ndarray, shape (y, x), uint8
-        As `part_map` gives them.
+        As `part_map` and `part_numbers` give them.
     counts : sequence of int
         Pixels of each stratum, at most as many as it has.
 

@@ -267,13 +267,16 @@ class Classification(Target):
             "class_curves": curves_figure(truth, evaluation.predictions, levels, colours, note),
         }
 
-    def spreads(self, scores: Mapping[str, float], levels: Sequence[str]) -> dict[str, float]:
+    def spreads(
+        self, scores: Mapping[str, float], strata: Mapping[str, Stratum]
+    ) -> dict[str, float]:
         """Expect user's accuracies as those of cross-validation, from 0.05 to 0.95, else 0.5."""
         from terraflow.tracking.runs import metric_name  # noqa: PLC0415 - mlflow is slow
 
-        found = (scores.get(metric_name(f"users_accuracy_{level}"), 0.5) for level in levels)
+        names = [metric_name(f"users_accuracy_{each.level}") for each in strata.values()]
+        found = (scores.get(name, 0.5) for name in names)
         users = [0.5 if np.isnan(score) else min(max(score, 0.05), 0.95) for score in found]
-        return {n: float(np.sqrt(u * (1 - u))) for n, u in zip(levels, users, strict=True)}
+        return {n: float(np.sqrt(u * (1 - u))) for n, u in zip(strata, users, strict=True)}
 
     def estimate(
         self, sample: pd.DataFrame, strata: Mapping[str, Stratum], levels: Sequence[str]

@@ -6,7 +6,7 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from terraflow.eo.targets.area.pixel_areas import PixelAreas
-from terraflow.eo.targets.area.strata import draw_pixels, part_map
+from terraflow.eo.targets.area.strata import draw_pixels, part_map, part_numbers
 from terraflow.errors import ConfigError, DataError
 
 NAMES = {1: "forest", 2: "water", 3: "ice"}
@@ -84,3 +84,46 @@ def test_mistakes_are_a_sentence() -> None:
         part_map(VALUES, None, NAMES, areas_of(VALUES), by="classes+confidence")
     with pytest.raises(DataError, match="no pixel with a value"):
         part_map(0 * VALUES, None, NAMES, areas_of(VALUES))
+
+
+def test_ranges_of_numbers_have_the_same_area_and_tell_mean_and_spread() -> None:
+    values = np.arange(100.0).reshape(10, 10)
+    values[0, 0] = np.nan
+    numbers, strata = part_numbers(values, areas_of(values))
+    assert numbers[0, 0] == 0
+    assert [each.pixels for each in strata.values()] == [20, 20, 20, 20, 19]
+    assert list(strata)[:2] == ["range 1: 1 to 20", "range 2: 20 to 40"]
+    for i, each in enumerate(strata.values(), 1):
+        inside = values[numbers == i]
+        assert each.level == ""
+        assert each.mean == pytest.approx(inside.mean(), rel=1e-6)
+        assert each.spread == pytest.approx(inside.std(), rel=1e-6)
+
+
+def test_ranges_of_numbers_are_of_area_and_not_of_pixels() -> None:
+    """Towards the pole a degree is short: the northern half has more pixels of an area."""
+    values = np.repeat(np.linspace(80, 0.5, 160)[:, None], 4, axis=1)
+    areas = areas_of(values, 4326, Affine(0.5, 0, 10, 0, -0.5, 80))
+    _, strata = part_numbers(values, areas)
+    area_m2 = np.array([each.area_m2 for each in strata.values()])
+    pixels = [each.pixels for each in strata.values()]
+    assert np.abs(area_m2 / area_m2.mean() - 1).max() < 0.05
+    assert pixels[-1] > 1.5 * pixels[0]
+
+
+def test_ranges_are_fewer_where_many_pixels_have_one_number() -> None:
+    values = np.repeat(np.array([[0.0] * 7 + [1, 2, 3]]), 10, axis=0)
+    numbers, strata = part_numbers(values, areas_of(values))
+    assert [each.pixels for each in strata.values()] == [70, 10, 20]
+    assert numbers[0].tolist() == [1] * 7 + [2, 3, 3]
+    _, one = part_numbers(0 * values, areas_of(values))
+    assert [(each.pixels, each.spread) for each in one.values()] == [(100, 0)]
+
+
+def test_numbers_take_values_as_strata_alone() -> None:
+    values = np.ones((3, 3))
+    assert part_numbers(values, areas_of(values), by="values")[1]
+    with pytest.raises(ConfigError, match="--strata classes is not for a map of numbers; write va"):
+        part_numbers(values, areas_of(values), by="classes")
+    with pytest.raises(DataError, match="no pixel with a value"):
+        part_numbers(np.nan * values, areas_of(values))
