@@ -59,7 +59,7 @@ def test_map_and_report_in_the_store(stack: Stack, trained: str) -> None:
     assert uri, said
     told = stack.ok("report", "--map", uri[1])
     assert re.search(r"\| forest \| [\d,.]+ \| [01]\.\d\d \| [01]\.\d\d \|", told)
-    assert "stratified random sample" in told
+    assert "A probability sample of this map tells both" in told
     assert f"quicklook: {uri[1].removesuffix('.tif')}_quicklook.png" in told
     assert f"model             {model_of(trained)}" in stack.ok("origin", uri[1])
 

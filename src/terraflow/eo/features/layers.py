@@ -19,6 +19,7 @@ from rasterio.vrt import WarpedVRT
 
 from terraflow.eo.config.addresses import without_query
 from terraflow.eo.config.imagery import StaticLayer
+from terraflow.eo.features.warp import grid_scale
 from terraflow.errors import DataError
 
 __all__ = ["LayerBands", "describe_layers", "read_layer"]
@@ -196,6 +197,7 @@ def _warped(
     file: DatasetReader, layer: LayerBands, geobox: GeoBox, nodata: float | None
 ) -> npt.NDArray[np.float32]:
     """Warp stored values: float32, shape (band, y, x), NaN nodata."""
+    scale = grid_scale(GeoBox(file.shape, file.transform, str(file.crs)), geobox)
     with WarpedVRT(
         file,
         crs=str(geobox.crs),
@@ -207,6 +209,8 @@ def _warped(
         src_nodata=nodata,
         nodata=np.nan,
         UNIFIED_SRC_NODATA="NO",  # each band has its own, which counts beside an alpha band too
+        # else the kernel goes by what is read at once, and values by where a window ends
+        **({"XSCALE": scale[0], "YSCALE": scale[1]} if scale else {}),
     ) as warped:
         values: npt.NDArray[np.float32] = warped.read(list(layer.bands))
     return values

@@ -15,7 +15,7 @@ from rasterio.enums import Resampling
 from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 
-__all__ = ["Warp", "is_finer", "on_one_lattice", "pixel_size_m"]
+__all__ = ["Warp", "grid_scale", "is_finer", "on_one_lattice", "pixel_size_m"]
 
 Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -67,7 +67,7 @@ class Warp:
         resampling : str
             By GDAL's names; "auto" averages to a coarser grid, and else is bilinear.
         """
-        scale = _scale(image, geobox)
+        scale = grid_scale(image, geobox)
         if scale is None:
             return None
         side_px = 1 / math.sqrt(scale[0] * scale[1])
@@ -185,7 +185,8 @@ def pixel_size_m(image: GeoBox) -> tuple[float, float]:
     return height, width
 
 
-def _scale(image: GeoBox, geobox: GeoBox) -> tuple[float, float] | None:
+def grid_scale(image: GeoBox, geobox: GeoBox) -> tuple[float, float] | None:
+    """Pixels of a grid a pixel of an image, in x and y, in its middle; None beyond the CRS."""
     column, row = image.width / 2, image.height / 2
     steps = np.array([(column, row), (column + 1, row), (column, row + 1)])
     places = _project(image, geobox, steps)

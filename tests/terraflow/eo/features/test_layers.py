@@ -32,17 +32,17 @@ def write_bands(path: Path, bands: list[Array], **changes: Any) -> None:
     """Write a raster of several bands; `mask` and `interp` beside rasterio's keys."""
     mask, interp = changes.pop("mask", None), changes.pop("interp", None)
     descriptions, scales = changes.pop("descriptions", None), changes.pop("scales", None)
+    height, width = bands[0].shape
+    values = {"crs": "EPSG:32633", "transform": TRANSFORM} | changes
     with rasterio.open(
         path,
         "w",
         driver="GTiff",
-        width=16,
-        height=16,
+        width=width,
+        height=height,
         count=len(bands),
         dtype=bands[0].dtype,
-        crs="EPSG:32633",
-        transform=TRANSFORM,
-        **changes,
+        **values,
     ) as file:
         if interp:
             file.colorinterp = interp
@@ -264,6 +264,23 @@ def test_read_layer_lands_on_the_grid(tmp_path: Path) -> None:
     expected = values[4:8, 2:9].copy()
     expected[1, 3] = np.nan
     np.testing.assert_allclose(layer, expected)
+
+
+@pytest.mark.parametrize("resampling", ["bilinear", "cubic", "average", "nearest"])
+@pytest.mark.parametrize(("layer_m", "grid_m"), [(3, 10), (25, 10)])
+def test_read_layer_is_the_same_wherever_the_grid_is_cut(
+    resampling: str, layer_m: int, grid_m: int, tmp_path: Path
+) -> None:
+    side = 600 // layer_m
+    values = np.random.default_rng(0).random((side, side)).astype("float32")
+    transform = Affine(layer_m, 0, 500_000, 0, -layer_m, 5_100_000)
+    write_bands(tmp_path / "layer.tif", [values], transform=transform)
+    affine = Affine(grid_m, 0, 500_000, 0, -grid_m, 5_100_000)
+    geobox = GeoBox((60, 60), affine, "EPSG:32633")
+    whole = read(tmp_path / "layer.tif", geobox, resampling=resampling)["soil"]
+    for rows, columns in ((slice(0, 7), slice(0, 60)), (slice(20, 55), slice(33, 36))):
+        part = read(tmp_path / "layer.tif", geobox[rows, columns], resampling=resampling)["soil"]
+        np.testing.assert_array_equal(part, whole[rows, columns])
 
 
 def test_read_layer_beyond_its_edge_is_missing(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from terraflow.errors import DataError
 
 __all__ = ["item_time", "solar_days"]
 
+#: Properties that tell when an item was processed.
+PROCESSED = ("s2:generation_time", "processing:datetime", "created")
 #: Properties that tell how new the processing of an image is, by catalogue.
 BASELINES = ("s2:processing_baseline", "processing:version")
 
@@ -48,8 +50,8 @@ def solar_days(items: Sequence[pystac.Item], *, undated: str = "") -> list[list[
     Returns
     -------
     list of list of int
-        Numbers of the items, of each day the newest processing baseline first; days in the order
-        of their first item.
+        Numbers of the items, of each day the newest processing baseline first, and of one baseline
+        what was processed last; days in the order of their first item.
 
     References
     ----------
@@ -64,8 +66,8 @@ def solar_days(items: Sequence[pystac.Item], *, undated: str = "") -> list[list[
         day = (item_time(item) + timedelta(hours=longitude / 15)).date()
         alone = index if item.properties.get(undated) else -1
         days.setdefault((day, alone), []).append(index)
-    baselines = [_baseline(item) for item in items]
-    return [sorted(day, key=baselines.__getitem__, reverse=True) for day in days.values()]
+    newest = [(_baseline(item), _processed(item)) for item in items]
+    return [sorted(day, key=newest.__getitem__, reverse=True) for day in days.values()]
 
 
 def _longitude(item: pystac.Item) -> float:
@@ -79,3 +81,8 @@ def _longitude(item: pystac.Item) -> float:
 def _baseline(item: pystac.Item) -> tuple[int, ...]:
     told = next((str(item.properties[key]) for key in BASELINES if key in item.properties), "")
     return tuple(int(number) for number in re.findall(r"\d+", told))
+
+
+def _processed(item: pystac.Item) -> str:
+    """Tell when an item was processed, as ISO 8601 writes it; "" where it does not say."""
+    return next((str(item.properties[key]) for key in PROCESSED if key in item.properties), "")

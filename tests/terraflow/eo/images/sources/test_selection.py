@@ -282,6 +282,19 @@ def test_solar_days_both_sides_of_the_antimeridian_have_one_day() -> None:
     assert solar_days(items) == [[0, 1]]
 
 
+@pytest.mark.parametrize("key", ["s2:generation_time", "processing:datetime", "created"])
+def test_solar_days_of_one_baseline_what_was_processed_last_is_first(key: str) -> None:
+    time = datetime(2024, 4, 1, 10, tzinfo=UTC)
+    told = [
+        {"s2:processing_baseline": "05.10", key: "2024-04-01T12:00:00Z"},
+        {"s2:processing_baseline": "05.10", key: "2024-06-01T12:00:00Z"},
+        {"s2:processing_baseline": "05.10"},
+        {"s2:processing_baseline": "04.00", key: "2025-01-01T12:00:00Z"},
+    ]
+    items = [pystac.Item(str(n), None, None, time, values) for n, values in enumerate(told)]
+    assert solar_days(items) == [[1, 0, 2, 3]]
+
+
 def test_solar_days_baselines_are_numbers_and_the_newest_is_first() -> None:
     time = datetime(2024, 4, 1, 10, tzinfo=UTC)
     told = [{}, {"processing:version": "5.9"}, {"processing:version": "05.10"}]
