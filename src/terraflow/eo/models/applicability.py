@@ -17,6 +17,10 @@ __all__ = ["Applicability", "learn_applicability"]
 
 #: Training samples, drawn at random, that pixels are compared with: time goes with them.
 POINTS = 500
+#: Of each part of so many samples the nearest counts, and the mean over the parts: the nearest of
+#: all is mostly noise. With it held-out pixels of the lowest and the highest tenth hardly differed
+#: in accuracy.
+PART = 25
 #: Share of the weighted variance that the axes keep, of which there are fewer than features; the
 #: rest is mostly noise, which makes all pixels alike.
 KEPT = 0.95
@@ -60,8 +64,8 @@ class Applicability:
         Returns
         -------
         ndarray, shape (pixel,), float32
-            Distance to the nearest training sample, in mean distances between two of them: 0 is
-            one of them.
+            Distance to the nearest training sample, in mean distances between two of them: the
+            root mean square over parts of 25 samples.
         """
         return _nearest(self.axes @ (pixels - self.mean), self.points) / np.float32(self.spread)
 
@@ -103,6 +107,7 @@ def learn_applicability(
     The threshold is the outlier-removed maximum of the dissimilarity that held-out samples had to
     samples of other folds: the upper whisker of a box plot. Up to 500 samples, drawn at
     random, stand for all, and the axes that hold 95 % of the weighted variance for all features.
+    The nearest sample is looked for in parts of 25 of them, and the mean taken.
 
     Parameters
     ----------
@@ -157,15 +162,18 @@ def _axes(weighted: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def _nearest(values: Matrix, points: Matrix) -> Matrix:
     """Give the distance of each column of (axis, pixel) to the nearest row of (sample, axis)."""
+    parts = max(len(points) // PART, 1)
+    points = points[: len(points) // parts * parts]
     # |x - p|^2 = |x|^2 + (|p|^2 - 2 x p), of which the product alone is large
     further = np.hstack([-2 * points, (points**2).sum(axis=1, keepdims=True)]).astype("float32")
     found = np.empty(values.shape[1], dtype="float32")
     for first in range(0, values.shape[1], _AT_ONCE):
         part = values[:, first : first + _AT_ONCE]
         product = further @ np.vstack([part, np.ones((1, part.shape[1]), "float32")])
-        found[first : first + _AT_ONCE] = product.min(axis=0) + (part**2).sum(axis=0)
-    nearest: Matrix = np.sqrt(np.maximum(found, 0))
-    return nearest
+        nearest = product.reshape(parts, -1, part.shape[1]).min(axis=1) + (part**2).sum(axis=0)
+        found[first : first + _AT_ONCE] = np.maximum(nearest, 0).mean(axis=0)
+    distance: Matrix = np.sqrt(found)
+    return distance
 
 
 def _mean_distance(points: Matrix) -> float:

@@ -32,7 +32,7 @@ def test_dissimilarity_by_hand() -> None:
 
 
 def test_dissimilarity_equals_that_of_all_distances() -> None:
-    values = RANDOM.normal(size=(300, 4)) @ RANDOM.normal(size=(4, 12))
+    values = RANDOM.normal(size=(24, 4)) @ RANDOM.normal(size=(4, 12))
     importance = {f"f{i}": float(i) for i in range(12)}
     found, pixels = learn(values, importance), RANDOM.normal(size=(12, 1000)).astype("float32")
     scale = np.arange(12) / np.arange(12).sum() / values.std(axis=0)
@@ -44,8 +44,18 @@ def test_dissimilarity_equals_that_of_all_distances() -> None:
     assert (found.dissimilarity(pixels) <= exact + 1e-4).all()
 
 
+def test_dissimilarity_is_the_mean_over_parts_of_the_samples() -> None:
+    """75 samples in three parts, in the order in which they are kept."""
+    found = learn(RANDOM.normal(size=(75, 1)))
+    pixels = np.array([[0.1, 2.5]], "float32")
+    placed = found.axes @ (pixels - found.mean)
+    apart = (found.points.reshape(3, 25, 1) - placed[0]) ** 2
+    expected = np.sqrt(apart.min(axis=1).mean(axis=0)) / found.spread
+    assert found.dissimilarity(pixels) == pytest.approx(expected, rel=1e-3)
+
+
 def test_feature_of_no_importance_does_not_count() -> None:
-    values = RANDOM.normal(size=(200, 2))
+    values = RANDOM.normal(size=(20, 2))
     found = learn(values, {"f0": 0.2, "f1": -0.01})
     far = np.array([[values[0, 0]], [1000.0]], "float32")
     assert found.dissimilarity(far)[0] == pytest.approx(0, abs=1e-3)
