@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -86,9 +87,12 @@ class Mapper:
             uri = f"models:/{served.name}/{served.version}" if served.version else served.folder
             try:
                 estimator = served.model.get_raw_model()
-                self._models[served] = open_model(
+                model = open_model(
                     served.folder, uri, Hooks(), estimator=estimator, version=served.version
                 )
+                plain = model.config.map.model_copy(update={"quality": False})  # answered by none
+                config = model.config.model_copy(update={"map": plain})
+                self._models[served] = replace(model, config=config)
             except TerraFlowError as error:
                 raise InputError(f"This model makes no maps: {error}") from error
         return self._models[served]
