@@ -38,7 +38,7 @@ from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 from terraflow.tracking import registry, runs
 
-__all__ = ["Trained", "check", "choose", "show", "step", "train"]
+__all__ = ["Trained", "check", "choose", "remarks_on", "show", "step", "train"]
 
 ALIAS = "challenger"
 #: Artifact that tells what came out, tag of the order that it was trained for.
@@ -136,7 +136,7 @@ def _log(training: Training, run: Run, storage: Storage, *, package: str) -> Non
     with one_thread():
         weights = samples.to_table(training.config.map.priors).learning_weights
         model = fit(choice.make(), samples.features, samples.reference, weights)
-    remarks = _remarks(model, weights)
+    remarks = remarks_on(model, choice.name, weights)
     for remark in remarks:
         say(remark)
     if remarks:
@@ -169,12 +169,12 @@ def _log(training: Training, run: Run, storage: Storage, *, package: str) -> Non
     mlflow.log_dict(trained.to_dict(), TRAINED)
 
 
-def _remarks(model: Any, weights: Floats | None) -> list[str]:
+def remarks_on(model: Any, name: str, weights: Floats | None) -> list[str]:
     """List what a user should know of a fitted model."""
     remarks = [unconverged(model)]
     if weights is not None and not takes_weights(model):
         remarks.append(
-            f"{type(model).__name__} takes no sample_weight, so that it expects strata in the "
+            f"[model] {name} takes no sample_weight, so that it expects strata in the "
             "shares that were drawn, and not in those of [map] priors; let its fit take them."
         )
     return [remark for remark in remarks if remark]

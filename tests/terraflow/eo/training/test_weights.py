@@ -9,9 +9,10 @@ from learning import make_choice
 from samples import FEATURES, make_samples
 from terraflow.eo.built_in import Classification
 from terraflow.eo.config.sections import Validation
-from terraflow.eo.models.choice import fit, takes_weights
+from terraflow.eo.models.choice import fit, one_thread, takes_weights
 from terraflow.eo.training.cross_validation import Table, cross_validate
 from terraflow.eo.training.folds import spatial_folds
+from terraflow.eo.training.train import remarks_on
 from terraflow.eo.training.weights import count_weighted, label_weights, learning_weights
 from terraflow.errors import ConfigError, DataError
 
@@ -127,4 +128,17 @@ def test_model_that_takes_no_weights_is_fitted_without() -> None:
     table, _ = balanced()
     model = fit(Plain(), table.features, table.reference, table.learning_weights)
     assert not takes_weights(model)
+    [told] = remarks_on(model, "plain", table.learning_weights)
+    assert "[model] plain takes no sample_weight" in told
+    assert remarks_on(model, "plain", None) == []
     assert (model.coef_ == LogisticRegression().fit(table.features, table.reference).coef_).all()
+
+
+@pytest.mark.parametrize(("rounds", "told"), [(2, True), (3000, False)])
+def test_network_that_had_not_converged_is_told(rounds: int, told: bool) -> None:
+    table, _ = balanced()
+    choice = make_choice("mlp", hidden_layer_sizes=[2], max_iter=rounds)
+    with one_thread():
+        model = fit(choice.make(), table.features, table.reference)
+    found = remarks_on(model, "mlp", None)
+    assert any(f"had not converged after {rounds} rounds" in text for text in found) == told
