@@ -61,30 +61,36 @@ def block_moves(by_block: Sums, measure: Measure) -> dict[str, Floats]:
     return {name: (more[name] - less[name]) / (2 * STEP) for name in more}
 
 
-def margin(moves: Floats) -> float:
+def margin(moves: Floats, blocks: int = 0) -> float:
     """Give half the width of a 95 % interval, by what blocks move (infinitesimal jackknife).
 
     Blocks, not pixels, are independent, because of spatial autocorrelation. Where a few of them
     make most of the variance, as those of a rare stratum do, it is known badly: degrees of freedom
-    are about as many as these are, which is the cautious side.
+    are about as many as these are, which is the cautious side. As a count it is a third of the
+    true one where blocks are alike, since a large square may be chance. So it is corrected for
+    that, as far as the blocks that are known to tell allow.
 
     Parameters
     ----------
     moves : ndarray, shape (block,), float64
         As `block_moves` gives them.
+    blocks : int, default 0
+        Blocks that are known to tell of each part of the measure; of 0 nothing is corrected.
 
     References
     ----------
     Efron 1982, The Jackknife, the Bootstrap and Other Resampling Plans,
     doi:10.1137/1.9781611970319, chapter 6; Satterthwaite 1946, doi:10.2307/3002019, each block's
-    square being one component; Roberts et al. 2017, doi:10.1111/ecog.02881, on blocks.
+    square being one component, whose own square is three times its variance's; Roberts et al.
+    2017, doi:10.1111/ecog.02881, on blocks.
     """
     squares = moves**2
     if not squares.any():
         return 0.0
     telling = int((squares > ROUNDING**2 * squares.max()).sum())
     variance = squares.sum() * telling / max(telling - 1, 1)
-    freedom = squares.sum() ** 2 / (squares**2).sum()
+    counted = squares.sum() ** 2 / (squares**2).sum()
+    freedom = max(counted, min(3 * counted - 2, blocks - 1))
     return float(stdtrit(freedom, 0.975) * math.sqrt(variance))
 
 

@@ -48,6 +48,18 @@ def test_margin_goes_by_the_blocks_that_move_and_not_by_those_that_are_there() -
     assert margin(np.zeros(5)) == 0
 
 
+def test_margin_counts_blocks_better_where_it_is_known_how_many_tell() -> None:
+    """By chance alone the squares of 30 alike blocks count as 10; of those of 3 no more than 2."""
+    moves = np.random.default_rng(0).normal(size=30)
+    error = np.sqrt((moves**2).sum() * 30 / 29)
+    counted = (moves**2).sum() ** 2 / (moves**4).sum()
+    assert 5 < counted < 15
+    assert margin(moves) == pytest.approx(student.ppf(0.975, counted) * error)
+    known = student.ppf(0.975, min(3 * counted - 2, 29)) * error
+    assert student.ppf(0.975, 29) * error <= margin(moves, 30) == pytest.approx(known)
+    assert margin(moves, 3) == margin(moves)
+
+
 def test_with_intervals_of_a_share_by_hand() -> None:
     """Ten blocks, of which five have 6 of 10 right and five 8: logarithms of odds, Student's t."""
     six, eight = ([[0.5 * n, 0.5 * (10 - n)], [0.5 * (10 - n), 0.5 * n]] for n in (6, 8))
