@@ -19,7 +19,7 @@ from terraflow.eo.models.model import load_model
 from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.targets.parts import Accuracy, MapView
 from terraflow.eo.targets.target import Target
-from terraflow.eo.targets.vector import read_frame
+from terraflow.eo.targets.vectors.files import read_frame
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 from terraflow.tracking import runs

@@ -29,7 +29,9 @@ from terraflow.eo.targets.parts import (
     markdown_table,
 )
 from terraflow.eo.targets.target import Target
-from terraflow.eo.targets.vector import anchors, burn_rows, inside, on_grid_crs, read_frame, shrink
+from terraflow.eo.targets.vectors import CODE as VECTORS
+from terraflow.eo.targets.vectors.files import on_grid_crs, read_frame
+from terraflow.eo.targets.vectors.geometry import anchors, burn_rows, inside, shrink
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
@@ -110,7 +112,7 @@ class Numbers(Target):
     headline = ("rmse", "mae", "r2", "bias")
     dtype = "float32"
     overview_resampling = "average"
-    code = (__name__, "terraflow.eo.targets.points", "terraflow.eo.targets.vector")
+    code = (__name__, *VECTORS)
 
     @property
     def quantity(self) -> str:

@@ -144,7 +144,7 @@ def test_samples_digest_of_the_same_is_the_same(inputs: Inputs) -> None:
         "terraflow.eo.samples.draw",
         "terraflow.eo.samples.preprocess",
         "terraflow.eo.targets.classes.labels",
-        "terraflow.eo.targets.vector",
+        "terraflow.eo.targets.vectors.files",
     ],
 )
 def test_samples_digest_code_that_samples_come_from_gives_another(

@@ -37,6 +37,7 @@ from terraflow.eo.targets.parts import (
     measure_name,
 )
 from terraflow.eo.targets.target import Target
+from terraflow.eo.targets.vectors import CODE as VECTORS
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
@@ -69,8 +70,7 @@ class Classification(Target):
     code: ClassVar[tuple[str, ...]] = (
         "terraflow.eo.targets.classes.labels",
         "terraflow.eo.targets.classes.patches",
-        "terraflow.eo.targets.points",
-        "terraflow.eo.targets.vector",
+        *VECTORS,
     )
 
     def read_labels(

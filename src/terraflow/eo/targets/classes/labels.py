@@ -16,15 +16,8 @@ from rasterio.vrt import WarpedVRT
 
 from terraflow.eo.config.sections import Labels
 from terraflow.eo.targets.classes.patches import Patches, find_patches
-from terraflow.eo.targets.vector import (
-    anchors,
-    burn_rows,
-    inside,
-    is_raster,
-    on_grid_crs,
-    read_frame,
-    shrink,
-)
+from terraflow.eo.targets.vectors.files import is_raster, on_grid_crs, read_frame
+from terraflow.eo.targets.vectors.geometry import anchors, burn_rows, inside, shrink
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 

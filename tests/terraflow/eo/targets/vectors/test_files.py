@@ -14,7 +14,7 @@ from terraflow.eo.config.sections import Labels
 from terraflow.eo.targets.classes.classification import Classification
 from terraflow.eo.targets.numbers import Numbers
 from terraflow.eo.targets.target import Target
-from terraflow.eo.targets.vector import read_frame
+from terraflow.eo.targets.vectors.files import read_frame
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 
