@@ -52,16 +52,16 @@ class Bed:
         Where data and config.toml lie.
     config : dict
         Section to its keys, as config.toml gets them.
+    map : Path
+        Where `map` writes.
     """
 
     folder: Path
     capture: pytest.CaptureFixture[str]
     config: dict[str, dict[str, Any]] = field(default_factory=lambda: json.loads(json.dumps(BASE)))
 
-    @property
-    def map(self) -> Path:
-        """Where `map` writes."""
-        return self.folder / "out" / "map.tif"
+    def __post_init__(self) -> None:
+        self.map = self.folder / "out" / "map.tif"
 
     def set(self, section: str, **keys: Any) -> None:
         """Set keys of a section; None removes one."""
@@ -142,14 +142,14 @@ class Bed:
         found = read_map(self.map)
         right = truth() if expected is None else expected
         if names:
-            right = np.vectorize(names.get, otypes=[object])(right)
+            right = np.vectorize(lambda n: names.get(n, n), otypes=[object])(right)
         hidden = np.zeros(right.shape, bool) if hidden is None else hidden
         assert found.shape == right.shape
         assert (found == "")[hidden].all(), f"{(found != '')[hidden].sum()} hidden pixels mapped"
         assert (found != "")[~hidden].all(), f"{(found == '')[~hidden].sum()} pixels are not mapped"
         assert (found == right)[~hidden].mean() >= least
         said += self.ok("report", "--map", str(self.map))
-        areas = json.loads(self.map.with_name("map_area.json").read_text())
+        areas = json.loads(self.map.with_name(f"{self.map.stem}_area.json").read_text())
         pixels = {name: each["pixels"] for name, each in areas["classes"].items()}
         assert pixels == {n: (found == n).sum() for n in np.unique(found[found != ""])}
         return said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import rasterio
 from affine import Affine
 from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
-from shapely.geometry import box
+from shapely.geometry import box, mapping
 
 SIDE, BLOCK = 96, 12
 CLASSES = ("water", "crop", "forest")
@@ -24,6 +25,7 @@ REFLECTANCE = {
     "crop": (0.08, 0.12, 0.10, 0.30),
     "forest": (0.03, 0.05, 0.04, 0.45),
 }
+REFLECTANCE_BANDS = ("blue", "green", "red", "nir")
 Numbers = npt.NDArray[Any]
 
 
@@ -109,3 +111,49 @@ def write_scene(
             file.write_mask(valid[::-1] if south_up else valid)
         if scale is not None or offset is not None:
             file.scales, file.offsets = [scale or 1] * count, [offset or 0] * count
+
+
+def write_catalogue(
+    folder: Path,
+    items: list[dict[str, Any]],
+    *,
+    dtype: str = "float32",
+    **options: Any,
+) -> None:
+    """Write an item collection, catalogue.json, with one file a band.
+
+    Parameters
+    ----------
+    items : list of dict
+        Of each its id, collection, values (band, y, x), day ("2024-05-14"), scale, offset, nodata
+        as the item tells them, and properties.
+    options
+        As for `write_scene`, for each file.
+    """
+    features = []
+    for number, one in enumerate(items):
+        assets = {}
+        for band, name in enumerate(REFLECTANCE_BANDS):
+            href = one.get("href", "item{number}_{band}.tif").format(number=number, band=name)
+            write_scene(folder / href, one["values"][band].round(4).astype(dtype), **options)
+            told = {key: one[key] for key in ("scale", "offset", "nodata") if key in one}
+            assets[name] = {"href": f"./{href}", "raster:bands": [told]}
+        properties = {"datetime": f"{one.get('day', '2024-05-14')}T10:00:31Z"}
+        west, south, east, north = (
+            gpd.GeoSeries([labels().union_all()], crs=CRS).to_crs("EPSG:4326").total_bounds
+        )
+        features.append(
+            {
+                "type": "Feature",
+                "stac_version": "1.0.0",
+                "id": one.get("id", f"item{number}"),
+                "collection": one.get("collection"),
+                "geometry": mapping(box(west, south, east, north)),
+                "bbox": [west, south, east, north],
+                "properties": properties | one.get("properties", {}),
+                "links": [],
+                "assets": assets,
+            }
+        )
+    text = json.dumps({"type": "FeatureCollection", "features": features})
+    (folder / "catalogue.json").write_text(text)

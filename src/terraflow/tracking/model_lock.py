@@ -38,12 +38,13 @@ def attach(model_id: str, requirements: Iterable[str]) -> None:
         Of the model alone, as name==version.
     """
     model = [text for text in requirements if not text.startswith("mlflow==")]
+    here = installed()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
             for maps, lock in LOCKS.items():
                 wanted = [*model, *server_wheel.requirements(maps=maps)]
-                (folder / lock).write_text(compile_lock(wanted, installed()))
+                (folder / lock).write_text(compile_lock(wanted, here))
         except ServiceError as error:
             say(f"The model is logged without a lock of its environment: {error}")
             return

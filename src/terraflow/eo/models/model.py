@@ -194,8 +194,9 @@ def log_model(
 def _requirements(types: Iterable[str], package: str) -> list[str]:
     """Pin the packages that a stored model needs, but for the project's, which is kept with it."""
     needed = {"lightgbm", "mlflow", "numpy", "pandas", "scikit-learn", "skops"}
-    modules = {name.partition(".")[0] for name in types} - {package}
-    for module, distributions in packages_distributions().items():
+    modules = {name.partition(".")[0] for name in types} - {package, "sklearn", *needed}
+    # which takes a second or more, as it looks into all that is installed
+    for module, distributions in packages_distributions().items() if modules else ():
         if module in modules:
             needed |= set(distributions) - {"terraflow-eo"}
     return [f"{name}=={version(name)}" for name in sorted(needed)]
