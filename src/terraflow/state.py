@@ -27,6 +27,8 @@ class ServiceState:
         Process of the service itself, while there is one.
     supervisor_pid, manager_pid : int
         Process that restarts the service; process that started all supervisors (honcho).
+    supervisor_started, manager_started : float
+        When these were started, in seconds since the epoch: a process id may be given again.
     restarts : int
         Since the stack was started.
     started_at : float
@@ -43,6 +45,8 @@ class ServiceState:
     restarts: int = 0
     started_at: float = 0.0
     reason: str = ""
+    supervisor_started: float = 0.0
+    manager_started: float = 0.0
 
     def write(self, run_dir: Path) -> None:
         """Replace the service's file.

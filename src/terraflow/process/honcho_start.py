@@ -7,6 +7,7 @@ ends it with a traceback, and what it has started goes on. So signals are held u
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 from honcho.environ import parse_procfile
@@ -17,13 +18,33 @@ from terraflow.process.signals import let_pass
 
 __all__ = ["main"]
 
+KILL_AGAIN_S = 5.0
+
 
 class _Manager(Manager):  # type: ignore[misc]  # honcho has no types
+    """honcho's, which waits for ever for a helper that was killed, and tells so at each turn."""
+
+    _killed_at = 0.0
+
     def _all_started(self) -> bool:
+        self._note_killed_helpers()
         started: bool = super()._all_started()
         if started:
             let_pass()
         return started
+
+    def _note_killed_helpers(self) -> None:
+        """Take a helper that says nothing any more for ended: its line ends without it."""
+        for process in self._processes.values():
+            helper = process.get("process")
+            if helper and helper.exitcode is not None and "returncode" not in process:
+                process["returncode"] = helper.exitcode
+                process.setdefault("pid", helper.pid)
+
+    def kill(self) -> None:
+        if time.monotonic() > self._killed_at + KILL_AGAIN_S:
+            self._killed_at = time.monotonic()
+            super().kill()
 
 
 def main(procfile: Path, names: list[str]) -> int:

@@ -21,6 +21,7 @@ import psutil
 
 from terraflow.lock import Lock
 from terraflow.process.child_processes import adopt_orphans, die_with_parent
+from terraflow.process.leftovers import end_leftovers, is_marked, mark_children
 from terraflow.process.signals import let_pass
 from terraflow.process.supervisor import BecomeService, Child, Start, Supervisor
 
@@ -44,6 +45,10 @@ def main(arguments: list[str]) -> int:
     let_pass()  # until handlers are set, a signal ends this process: nothing runs yet
     if os.environ.get("TERRAFLOW_RESOLVED") != "1":
         _resolve_first(arguments)
+    if len(split(arguments)) > 1 and not is_marked():
+        # what is forked shows the environment that this program was started with
+        mark_children()
+        os.execv(sys.executable, [sys.executable, "-m", __spec__.name, *arguments])
     above = STARTERS["honcho"]
     if arguments[0] == "--starter":
         above, arguments = STARTERS[arguments[1]], arguments[2:]
@@ -97,6 +102,8 @@ def _supervise(services: dict[str, list[str]], values: dict[str, str], above: in
             return 1
     os.umask(0o077)  # services write secrets of their own, JupyterLab's page with its token
     adopt_orphans()
+    mark_children()
+    end_leftovers(var)  # of a supervisor that was killed: they hold its ports and its tasks
     starters = lineage(above)
     selector = selectors.DefaultSelector()
     supervisors = []
@@ -117,6 +124,7 @@ def _supervise(services: dict[str, list[str]], values: dict[str, str], above: in
         supervisors[-1].announce()
     start = _choose_start(supervisors)
     _run(supervisors, start, selector, lambda: starters != lineage(above) or 1 in starters)
+    end_leftovers(var)
     return 0
 
 

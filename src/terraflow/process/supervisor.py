@@ -14,6 +14,7 @@ from typing import IO, Protocol
 
 import psutil
 
+from terraflow.process.leftovers import started_at
 from terraflow.process.output import Output
 from terraflow.state import Phase, ServiceState
 
@@ -123,6 +124,7 @@ class Supervisor:
         self.run_dir = var / "run"
         self.output = Output(var / "log" / f"{name}.log", echo=echo, label=label)
         self.manager_pid, self.selector = manager_pid, selector
+        self._started = started_at(os.getpid()), started_at(manager_pid)
         self.stopping = False
         self.restarts = 0
         self.ends: deque[float] = deque()
@@ -264,7 +266,15 @@ class Supervisor:
         """Write the state file, and tell the reader of the terminal if the service is not well."""
         pid = self.child.pid if self.child and phase == "running" else None
         state = ServiceState(
-            self.name, phase, pid, os.getpid(), self.manager_pid, self.restarts, time.time(), reason
+            self.name,
+            phase,
+            pid,
+            os.getpid(),
+            self.manager_pid,
+            self.restarts,
+            time.time(),
+            reason,
+            *self._started,
         )
         try:
             state.write(self.run_dir)

@@ -54,3 +54,28 @@ def _has(process: psutil.Process, mark: dict[str, str]) -> bool:
         return mark.items() <= process.environ().items()
     except psutil.Error:
         return False
+
+
+@pytest.mark.parametrize("victim", range(3))
+def test_helper_that_is_killed_ends_all_and_is_told_once(victim: int, tmp_path: Path) -> None:
+    """honcho waited for it for ever, and wrote "sending SIGKILL" ten times a second."""
+    procfile = tmp_path / "Procfile"
+    names = ["one", "two", "three"]
+    line = LINE.format(python=sys.executable)
+    procfile.write_text("".join(f"{name}: {line}" for name in names))
+    command = [sys.executable, "-m", honcho_start.__name__, str(procfile), *names]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as honcho:
+        running = psutil.Process(honcho.pid)
+        deadline = time.monotonic() + 20
+        while len(running.children(recursive=True)) < 2 * len(names):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        all_of_it = running.children(recursive=True)
+        running.children()[victim].kill()
+        printed, _ = honcho.communicate(timeout=20)
+    assert printed.count("SIGKILL") <= len(names)
+    for process in all_of_it:  # a line whose helper is gone ends by its supervisor
+        if process.is_running():
+            process.kill()

@@ -7,24 +7,30 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from terraflow.console import command, say
 from terraflow.errors import ServiceError, StorageError
 from terraflow.lock import Lock
+from terraflow.process.leftovers import end_leftovers, is_same, started_at
 from terraflow.settings import Settings
 from terraflow.stack.databases.addresses import socket_folder
-from terraflow.stack.model_server import MODEL_SERVER
-from terraflow.state import manager_pid, read_all
+from terraflow.state import ServiceState, read_all
 
 __all__ = ["down", "reset"]
 
-STOP_S = 10.0
+#: How long what runs may take to stop by itself, and after it was killed.
+STOP_S, KILL_S = 10.0, 10.0
+#: How long a manager may go on whose services have all stopped.
+ALONE_S = 2.0
 
 
 def down(settings: Settings) -> bool:
     """Stop the stack and the model server.
+
+    What does not stop by itself is killed, by process id and start: a manager or a supervisor that
+    hangs or was suspended, and then what they leave behind.
 
     Returns
     -------
@@ -34,29 +40,65 @@ def down(settings: Settings) -> bool:
     Raises
     ------
     ServiceError
-        A process did not stop within 10 seconds even after SIGKILL.
+        A process did not end even when killed.
     """
-    managers = {manager_pid(settings.run_dir), manager_pid(settings.run_dir, MODEL_SERVER)}
     lock = Lock(settings.run_dir / "up.lock")
-    if lock.is_held():  # still in its setup
-        managers.add(lock.holder())
-    pids = {pid for pid in managers if pid}
-    states = read_all(settings.run_dir).values()
-    pids |= {s.supervisor_pid for s in states if s.phase != "stopped"} if not pids else set()
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_S
-    while time.monotonic() < deadline:
-        running = [s for s in read_all(settings.run_dir).values() if s.phase != "stopped"]
-        if not running and not lock.is_held():
-            (settings.run_dir / "settings.json").unlink(missing_ok=True)
-            return bool(pids)
+    before = _running(settings)
+    holder = lock.holder() if lock.is_held() else None  # still in its setup, or honcho
+    managers = _managers(before) | ({holder: started_at(holder)} if holder else {})
+    supervisors = {s.supervisor_pid: s.supervisor_started for s in before}
+    _signal(managers or supervisors, signal.SIGTERM)
+    if not _wait(settings, lock, STOP_S, alone_s=ALONE_S if before else STOP_S):
+        say("It does not stop by itself, and is killed.")
+        _signal(managers, signal.SIGKILL)
+        # supervisors end their services when their manager is gone, unless they hang as well
+        _signal(supervisors, signal.SIGCONT)
+        if not _wait(settings, lock, KILL_S / 2):
+            _signal(supervisors, signal.SIGKILL)
+            if not _wait(settings, lock, KILL_S / 2):
+                raise ServiceError(_left(settings, lock))
+    end_leftovers(settings.var)
+    (settings.run_dir / "settings.json").unlink(missing_ok=True)
+    return bool(managers or supervisors)
+
+
+def _running(settings: Settings) -> list[ServiceState]:
+    return [s for s in read_all(settings.run_dir).values() if s.phase != "stopped"]
+
+
+def _managers(states: Iterable[ServiceState]) -> dict[int, float]:
+    """Process ids of what started these services, where it still runs, and their starts."""
+    found = {s.manager_pid: s.manager_started for s in states}
+    return {pid: started for pid, started in found.items() if is_same(pid, started)}
+
+
+def _signal(processes: Mapping[int, float], number: signal.Signals) -> None:
+    for pid, started in processes.items():
+        if is_same(pid, started):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+def _wait(settings: Settings, lock: Lock, seconds: float, *, alone_s: float = KILL_S) -> bool:
+    """Wait until nothing runs and nobody holds the lock of the stack."""
+    deadline = time.monotonic() + seconds
+    alone_until = deadline
+    while time.monotonic() < min(deadline, alone_until):
+        if _running(settings):
+            alone_until = deadline
+        elif not lock.is_held():
+            return True
+        else:
+            alone_until = min(alone_until, time.monotonic() + alone_s)
         time.sleep(0.1)
-    raise ServiceError(
-        f"{', '.join(s.service for s in running) or 'The setup'} did not stop within {STOP_S:.0f} "
-        f"s; end process {', '.join(str(s.supervisor_pid) for s in running) or lock.holder()}."
-    )
+    return False
+
+
+def _left(settings: Settings, lock: Lock) -> str:
+    running = _running(settings)
+    names = ", ".join(s.service for s in running) or "The setup"
+    pids = ", ".join(str(s.supervisor_pid) for s in running) or str(lock.holder())
+    return f"{names} did not end, though killed; end process {pids} as its owner, or as root."
 
 
 def reset(settings: Settings, confirm: Callable[[str], bool]) -> bool:

@@ -16,13 +16,16 @@ HOLDER = """
 import os, signal, sys, time
 from pathlib import Path
 from terraflow.lock import Lock
+from terraflow.process.leftovers import started_at
 from terraflow.state import ServiceState
 run_dir, name, manager, stubborn = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 lock = Lock(run_dir / f"{name}.lock")
 assert lock.acquire()
 if manager:
     pid = os.getpid()
-    ServiceState(name, "running", pid, pid, int(manager) or pid).write(run_dir)
+    who = int(manager) or pid
+    starts = started_at(pid), started_at(who)
+    ServiceState(name, "running", pid, pid, who, 0, 0.0, "", *starts).write(run_dir)
 if stubborn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("runs", flush=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,7 @@ Captured = pytest.CaptureFixture[str]
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for no end longer than a moment."""
     monkeypatch.setattr(down_module, "STOP_S", 0.3)
+    monkeypatch.setattr(down_module, "KILL_S", 4)
 
 
 # down
@@ -66,21 +70,56 @@ def test_down_setup_whose_process_is_gone_is_waited_for(
 
 
 @pytest.mark.usefixtures("hasty")
-def test_down_service_that_does_not_stop_is_told(settings: Settings, start: Start) -> None:
+def test_down_kills_what_does_not_stop(settings: Settings, start: Start) -> None:
     stubborn = start("mlflow", stubborn="yes")
     settings.save()
-    told = f"^mlflow did not stop within 0 s; end process {stubborn.pid}\\.$"
-    with pytest.raises(ServiceError, match=told):
-        down(settings)
-    assert (settings.run_dir / "settings.json").exists()  # it runs still
+    assert down(settings)
+    assert stubborn.wait(10) == -9
+    assert not (settings.run_dir / "settings.json").exists()
 
 
 @pytest.mark.usefixtures("hasty")
-def test_down_setup_that_does_not_stop_is_told(settings: Settings, start: Start) -> None:
+def test_down_kills_a_setup_that_does_not_stop(settings: Settings, start: Start) -> None:
     setup = start("up", manager="", stubborn="yes")
-    told = f"^The setup did not stop within 0 s; end process {setup.pid}\\.$"
-    with pytest.raises(ServiceError, match=told):
-        down(settings)
+    assert down(settings)
+    assert setup.wait(10) == -9
+
+
+@pytest.mark.usefixtures("hasty")
+def test_down_kills_a_manager_that_is_suspended(settings: Settings, start: Start) -> None:
+    honcho = start("up", manager="")
+    honcho.send_signal(signal.SIGSTOP)
+    service = start("mlflow", manager=str(honcho.pid), stubborn="yes")
+    assert down(settings)
+    assert (honcho.wait(10), service.wait(10)) == (-9, -9)
+
+
+def test_down_does_not_wait_for_a_manager_whose_services_are_gone(
+    settings: Settings, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(down_module, "ALONE_S", 0.3)
+    honcho = start("up", manager="", stubborn="yes")
+    service = start("mlflow", manager=str(honcho.pid))
+    ended = threading.Timer(0.2, service.kill)
+    ended.start()
+    began = time.monotonic()
+    assert down(settings)
+    assert time.monotonic() - began < 5
+    assert honcho.wait(10) == -9
+
+
+def test_down_never_ends_a_process_that_got_the_id_of_a_manager(
+    settings: Settings, start: Start
+) -> None:
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        service = start("mlflow", manager=str(stranger.pid))
+        state = read_state(settings.run_dir, "mlflow")
+        assert state
+        replace(state, manager_started=state.manager_started - 60).write(settings.run_dir)
+        assert down(settings)
+        assert service.wait(10) == -15
+        assert stranger.poll() is None
+        stranger.kill()
 
 
 # reset
