@@ -16,6 +16,7 @@ __all__ = [
     "Mlflow",
     "Port",
     "Section",
+    "Services",
     "Serving",
 ]
 
@@ -52,6 +53,14 @@ class Minio(Section):
 
     port: Port = 9000
     console_port: Port = 9001
+
+
+class Services(Section):
+    """What keeps the services running."""
+
+    hung_s: float = Field(
+        120, ge=0, description="without an answer, after which one is started again; 0 for never"
+    )
 
 
 class S3(Section):

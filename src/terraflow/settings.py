@@ -14,7 +14,17 @@ from pydantic import BaseModel, field_validator, model_validator
 
 from terraflow import config
 from terraflow.files import write_private
-from terraflow.sections import S3, Airflow, Database, Jupyter, Minio, Mlflow, Section, Serving
+from terraflow.sections import (
+    S3,
+    Airflow,
+    Database,
+    Jupyter,
+    Minio,
+    Mlflow,
+    Section,
+    Services,
+    Serving,
+)
 from terraflow.state import manager_pid
 
 __all__ = ["Settings", "load", "resolve_ports"]
@@ -45,6 +55,7 @@ class Settings(Section):
     mlflow: Mlflow = Mlflow()
     jupyter: Jupyter = Jupyter()
     minio: Minio = Minio()
+    services: Services = Services()
     s3: S3 = S3()
     database: Database = Database()
     serving: Serving = Serving()

@@ -12,8 +12,10 @@ import psutil
 from terraflow.files import write_private
 from terraflow.lock import Lock
 
-__all__ = ["ServiceState", "manager_pid", "read_all", "read_state"]
+__all__ = ["SILENT", "ServiceState", "manager_pid", "read_all", "read_state"]
 
+#: How the reason of a service begins that runs and does not answer.
+SILENT = "has not answered"
 Phase = Literal["waiting", "running", "restarting", "failed", "stopped"]
 
 
@@ -32,7 +34,7 @@ class ServiceState:
     restarts : int
         Since the stack was started.
     started_at : float
-        Seconds since the epoch, of the present process.
+        Seconds since the epoch, of the present phase.
     reason : str
         Why the service is not running.
     """

@@ -115,6 +115,8 @@ def _supervise(services: dict[str, list[str]], values: dict[str, str], above: in
                 var,
                 after=values.get("after_" + name.replace("-", "_"), "").split(),
                 stop=values.get("stop_" + name.replace("-", "_"), "SIGTERM").split(),
+                probe=values.get("probe_" + name.replace("-", "_"), ""),
+                hung_s=float(values.get("services_hung_s", 0)),
                 manager_pid=starters[-1] if starters else os.getpid(),
                 selector=selector,
                 echo=values.get("echo") != "0",

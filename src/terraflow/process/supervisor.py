@@ -14,9 +14,10 @@ from typing import IO, Protocol
 
 import psutil
 
+from terraflow.process.health import Health
 from terraflow.process.leftovers import started_at
 from terraflow.process.output import Output
-from terraflow.state import Phase, ServiceState
+from terraflow.state import SILENT, Phase, ServiceState
 
 __all__ = ["BecomeService", "Child", "Start", "Supervisor", "pause_before_restart"]
 
@@ -91,6 +92,10 @@ class Supervisor:
         URLs that must answer before the service starts.
     stop : list of str
         Names of the signals that end it, one after the other.
+    probe : str
+        As `Health` takes it; "" for a service that can't be asked.
+    hung_s : float
+        A service that has not answered for so long is started again; 0 for never.
     manager_pid : int
         Process that started all services.
     selector : BaseSelector
@@ -114,6 +119,8 @@ class Supervisor:
         *,
         after: list[str],
         stop: Sequence[str] = ("SIGTERM",),
+        probe: str = "",
+        hung_s: float = 0.0,
         manager_pid: int,
         selector: selectors.BaseSelector,
         echo: bool,
@@ -121,10 +128,12 @@ class Supervisor:
     ) -> None:
         self.name, self.command, self.after = name, command, after
         self.stop = [signal.Signals[word] for word in stop]
+        self.health, self.hung_s = Health(probe), hung_s
         self.run_dir = var / "run"
         self.output = Output(var / "log" / f"{name}.log", echo=echo, label=label)
         self.manager_pid, self.selector = manager_pid, selector
         self._started = started_at(os.getpid()), started_at(manager_pid)
+        self._phase: tuple[Phase, float] | None = None
         self.stopping = False
         self.restarts = 0
         self.ends: deque[float] = deque()
@@ -173,6 +182,7 @@ class Supervisor:
             self.child = None
             self.output.write(f"{self.command[0]} can't be run: {error.strerror}\n".encode())
             return
+        self.health.restart()
         self._say("running")
         assert self.child.stdout  # noqa: S101 - for the type checker
         os.set_blocking(self.child.stdout.fileno(), False)
@@ -182,9 +192,11 @@ class Supervisor:
         """Wait until the service ends, or end it; return its exit code."""
         if not self.child:
             return 127
-        while self.child.poll() is None and not self.stopping:
+        hung = False
+        while self.child.poll() is None and not self.stopping and not hung:
             yield TICK_S
-        if self.stopping:
+            hung = self._is_hung()
+        if self.stopping or hung:
             yield from self._terminate(self.child)
         code = self.child.wait()
         self.drain()
@@ -193,6 +205,16 @@ class Supervisor:
         self.selector.unregister(self.child.stdout)
         self.child.stdout.close()
         return code
+
+    def _is_hung(self) -> bool:
+        """Ask the service, tell if it falls silent or answers again, and if it is so for long."""
+        before = self.health.silent_since
+        self.health.step()
+        since = self.health.silent_since
+        if since != before:
+            told = time.strftime("%H:%M:%S", time.localtime(since)) if since else ""
+            self._say("running", f"{SILENT} since {told}" if since else "")
+        return bool(since and self.hung_s and time.time() - since > self.hung_s)
 
     def _terminate(self, child: Child) -> Iterator[float]:
         for number in self.stop:
@@ -230,6 +252,10 @@ class Supervisor:
     def _after_end(self, code: int) -> Iterator[float]:
         self.ends.append(time.monotonic())
         how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+        if self.health.silent_since:
+            how = (
+                f"did not answer for {time.time() - self.health.silent_since:.0f} s, and was ended"
+            )
         last = " | ".join(self.output.last_lines)
         pause = pause_before_restart(self.ends, self.ends[-1])
         if pause is None:
@@ -265,6 +291,8 @@ class Supervisor:
     def _say(self, phase: Phase, reason: str = "") -> None:
         """Write the state file, and tell the reader of the terminal if the service is not well."""
         pid = self.child.pid if self.child and phase == "running" else None
+        if not self._phase or self._phase[0] != phase:
+            self._phase = phase, time.time()
         state = ServiceState(
             self.name,
             phase,
@@ -272,7 +300,7 @@ class Supervisor:
             os.getpid(),
             self.manager_pid,
             self.restarts,
-            time.time(),
+            self._phase[1],
             reason,
             *self._started,
         )

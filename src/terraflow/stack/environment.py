@@ -72,4 +72,5 @@ def environment(settings: Settings) -> dict[str, str]:
         name = service.name.replace("-", "_").upper()
         own |= {"TERRAFLOW_AFTER_" + name: " ".join(urls)} if urls else {}
         own |= {"TERRAFLOW_STOP_" + name: service.stop} if service.stop else {}
+        own["TERRAFLOW_PROBE_" + name] = service.health_probe(settings)
     return own | store_environment(settings)

@@ -69,6 +69,15 @@ class Service:
             return addresses.probe(settings)
         return self.address(settings) + self.health
 
+    def health_probe(self, settings: Settings) -> str:
+        """Return the URL at which a supervisor asks whether it still answers.
+
+        A component without a port is the fragment of the page that tells of several.
+        """
+        if self.component:
+            return f"{SERVICES['airflow-api'].address(settings)}{_HEALTH}#{self.component}"
+        return self.probe(settings)
+
     def has_use(self, settings: Settings) -> bool:
         """Tell whether the settings need it: MinIO as the store, PostgreSQL as the database."""
         if self.name == "minio":

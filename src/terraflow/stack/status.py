@@ -20,7 +20,10 @@ from terraflow.settings import Settings
 from terraflow.stack import minio
 from terraflow.stack.model_server import MODEL_SERVER, ServedModel, model_server_url
 from terraflow.stack.services import SERVICES, is_ready
-from terraflow.state import ServiceState, manager_pid, read_all
+from terraflow.state import SILENT, ServiceState, manager_pid, read_all
+
+#: Within so many seconds a service is expected to answer after its start.
+START_S = 300.0
 
 __all__ = ["ServiceStatus", "memory_mb", "print_logs", "print_status", "status", "total_mb"]
 
@@ -32,7 +35,7 @@ class ServiceStatus:
     Attributes
     ----------
     state : str
-        ready, starting, waiting, restarting, failed or stopped.
+        ready, starting, not answering, waiting, restarting, failed or stopped.
     memory_mb : float
         Proportional set size of the service's processes; resident where the system does not tell
         the proportional one.
@@ -80,9 +83,21 @@ def _row(name: str, state: ServiceState | None, ready: bool, url: str) -> Servic
     if not state or state.phase == "stopped":
         restarts, reason = (state.restarts, state.reason) if state else (0, "")
         return ServiceStatus(name, "stopped", None, 0.0, restarts, "", reason)
-    phase = {"running": "ready" if ready else "starting"}.get(state.phase, state.phase)
+    phase, reason = str(state.phase), state.reason
+    if state.phase == "running" and not ready and not reason and state.started_at < _late():
+        told = time.strftime("%H:%M:%S", time.localtime(state.started_at))
+        reason = f"{SILENT} since its start at {told}"
+    if state.phase == "running":
+        silent = reason.startswith(SILENT)
+        phase = "ready" if ready else "not answering" if silent else "starting"
+        reason = "" if ready and silent else reason
     memory = memory_mb(state.pid)
-    return ServiceStatus(name, phase, state.pid, memory, state.restarts, url, state.reason)
+    return ServiceStatus(name, phase, state.pid, memory, state.restarts, url, reason)
+
+
+def _late() -> float:
+    """Tell since when, in seconds since the epoch, nothing is expected to be starting still."""
+    return time.time() - START_S
 
 
 def memory_mb(pid: int | None) -> float:

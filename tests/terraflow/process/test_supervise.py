@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 
 from harness import wait_for
 from terraflow.process.supervisor import pause_before_restart
-from terraflow.state import ServiceState, read_state
+from terraflow.state import SILENT, ServiceState, read_state
 
 SUPERVISE = [sys.executable, "-m", "terraflow.process.supervise"]
 
@@ -227,3 +228,82 @@ def test_command_that_does_not_exist_is_told(tmp_path: Path) -> None:
     process.wait(10)
     assert state
     assert "no-such-program can't be run: No such file" in state.reason
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+#: A server of HTTP at a port that is the last word of its environment.
+SERVER = """
+import http.server, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"well")
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+def test_service_that_hangs_is_told_and_started_again(
+    supervise: Callable[..., Supervised],
+) -> None:
+    port = free_port()
+    one = supervise(
+        SERVER,
+        PORT=str(port),
+        TERRAFLOW_PROBE_SAMPLE=f"http://127.0.0.1:{port}/",
+        TERRAFLOW_SERVICES_HUNG_S="3",
+        PYTHONUNBUFFERED="1",
+    )
+    first = one.pid()
+    wait_for(lambda: "GET" in one.log)
+    since = one.state.started_at
+    os.kill(first, signal.SIGSTOP)
+    wait_for(lambda: one.state and one.state.reason.startswith(SILENT))
+    assert (one.state.phase, one.state.pid) == ("running", first)
+    assert one.state.started_at == since
+    wait_for(lambda: one.state and one.state.phase == "restarting")
+    assert "did not answer for" in one.state.reason
+    wait_for(lambda: one.pid() != first)
+    assert one.state.restarts == 1
+
+
+def test_service_that_answers_again_is_well(supervise: Callable[..., Supervised]) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/"
+    one = supervise(
+        SERVER, PORT=str(port), TERRAFLOW_PROBE_SAMPLE=url, TERRAFLOW_SERVICES_HUNG_S="0"
+    )
+    pid = one.pid()
+    wait_for(lambda: "GET" in one.log)
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: one.state and one.state.reason.startswith(SILENT))
+    os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: one.state and not one.state.reason)
+    assert (one.pid(), one.state.restarts) == (pid, 0)
+
+
+def test_killed_supervisor_of_several_leaves_nothing_after_the_next(tmp_path: Path) -> None:
+    """Workers of a forked service carry the mark that their supervisor was started with."""
+    variables = os.environ | {"TERRAFLOW_RESOLVED": "1", "TERRAFLOW_VAR": str(tmp_path)}
+    code = "import subprocess; subprocess.run(['sleep', '60'], start_new_session=True)"
+    words = [sys.executable, "-c", code]
+    command = [*SUPERVISE, "--starter", "nobody", "one", *words, "+", "two", *words]
+    with subprocess.Popen(command, env=variables) as supervisor:
+        running = psutil.Process(supervisor.pid)
+
+        def workers() -> list[psutil.Process]:
+            return [p for p in running.children(recursive=True) if p.name() == "sleep"]
+
+        wait_for(lambda: len(workers()) == 2)
+        left = workers()
+        supervisor.kill()
+    wait_for(lambda: all(p.ppid() != supervisor.pid for p in left))
+    assert all(p.is_running() for p in left)
+    with subprocess.Popen(command, env=variables) as supervisor:
+        wait_for(lambda: not any(p.is_running() for p in left))
+        supervisor.terminate()

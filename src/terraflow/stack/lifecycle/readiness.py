@@ -10,12 +10,11 @@ from terraflow.errors import ServiceError
 from terraflow.settings import Settings
 from terraflow.stack import minio
 from terraflow.stack.services import SERVICES, Service, is_ready
-from terraflow.stack.status import memory_mb, total_mb
+from terraflow.stack.status import START_S, memory_mb, total_mb
 from terraflow.state import read_all, read_state
 
 __all__ = ["wait_for", "wait_until_ready"]
 
-START_S = 300.0
 REMIND_S = 10.0
 
 
