@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -12,11 +13,39 @@ import psutil
 from terraflow.files import write_private
 from terraflow.lock import Lock
 
-__all__ = ["SILENT", "ServiceState", "manager_pid", "read_all", "read_state"]
+__all__ = [
+    "SILENT",
+    "ServiceState",
+    "is_same",
+    "manager_pid",
+    "read_all",
+    "read_state",
+    "started_at",
+]
 
+#: Clocks may be set while a process runs; so soon no process id is given to another one.
+TOLERANCE_S = 2.0
 #: How the reason of a service begins that runs and does not answer.
 SILENT = "has not answered"
 Phase = Literal["waiting", "running", "restarting", "failed", "stopped"]
+
+
+def started_at(pid: int) -> float:
+    """Tell when a process was started, in seconds since the epoch; 0 where there is none."""
+    with suppress(psutil.Error, ValueError):  # of a negative number
+        process = psutil.Process(pid)
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return float(process.create_time())
+    return 0.0
+
+
+def is_same(pid: int, started: float) -> bool:
+    """Tell whether a process id is still that of the process that was started then.
+
+    Of a start of 0, which a version before 0.2 has not recorded, any process is the one.
+    """
+    now = started_at(pid)
+    return now > 0 and (not started or abs(now - started) < TOLERANCE_S)
 
 
 @dataclass(frozen=True)

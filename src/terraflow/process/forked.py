@@ -19,8 +19,7 @@ from typing import IO, NoReturn
 
 from setproctitle import setproctitle
 
-from terraflow.process.child_processes import die_with_parent
-from terraflow.process.supervisor import BecomeService
+from terraflow.process.child_processes import BecomeService, die_with_parent
 
 __all__ = ["Forked", "become", "import_shared"]
 

@@ -20,10 +20,18 @@ from typing import NoReturn
 import psutil
 
 from terraflow.lock import Lock
-from terraflow.process.child_processes import adopt_orphans, die_with_parent
-from terraflow.process.leftovers import end_leftovers, is_marked, mark_children
+from terraflow.process.child_processes import (
+    BecomeService,
+    Child,
+    Start,
+    adopt_orphans,
+    die_with_parent,
+    end_leftovers,
+    is_marked,
+    mark_children,
+)
 from terraflow.process.signals import let_pass
-from terraflow.process.supervisor import BecomeService, Child, Start, Supervisor
+from terraflow.process.supervisor import Supervisor
 
 __all__ = ["STARTERS", "lineage", "main", "split"]
 

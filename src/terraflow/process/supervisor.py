@@ -7,52 +7,23 @@ import selectors
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Protocol
 
 import psutil
 
-from terraflow.process.health import Health
-from terraflow.process.leftovers import started_at
+from terraflow.probes import Health, answers
+from terraflow.process.child_processes import Child, Start
 from terraflow.process.output import Output
-from terraflow.state import SILENT, Phase, ServiceState
+from terraflow.state import SILENT, Phase, ServiceState, started_at
 
-__all__ = ["BecomeService", "Child", "Start", "Supervisor", "pause_before_restart"]
+__all__ = ["Supervisor", "pause_before_restart"]
 
 MAX_RESTARTS = 5
 WINDOW_S = 600.0
 GRACE_S = 4.0  # honcho kills after 5 s what has not stopped
 TICK_S = 1.0
-
-
-class Child(Protocol):
-    """What a supervisor needs of the process that it starts."""
-
-    pid: int
-    stdout: IO[bytes] | None
-
-    def poll(self) -> int | None:
-        """Return the exit code, or None while it runs."""
-
-    def wait(self) -> int:
-        """Wait for the end and return the exit code."""
-
-    def send_signal(self, sig: int) -> None:
-        """Send a signal, unless it has ended."""
-
-
-class BecomeService(BaseException):
-    """Leaves the supervisor's stack in a forked child, so that the service runs on a clean one."""
-
-    def __init__(self, command: list[str]) -> None:
-        super().__init__(command)
-        self.command = command
-
-
-#: Starts a command as a child of this process, its output on a pipe.
-Start = Callable[[list[str]], Child]
 
 
 def pause_before_restart(ends: deque[float], now: float) -> float | None:
@@ -170,8 +141,6 @@ class Supervisor:
     def _may_start(self) -> bool:
         if not self.after:
             return True
-        from terraflow.probes import answers  # noqa: PLC0415 - few services wait, and it is large
-
         return all(answers(url) for url in self.after)
 
     def _start(self, start: Start) -> None:

@@ -6,6 +6,7 @@ from invoke.context import Context
 
 from terraflow.console import confirm, say, stop_on_sigterm
 from terraflow.errors import ConfigError
+from terraflow.settings import Settings
 from terraflow.tasks.task import optional_argument, task
 
 __all__ = ["database", "doctor", "down", "logs", "reset", "setup", "status", "up"]
@@ -33,7 +34,8 @@ def up(c: Context, set_: list[str], only: str = "", detach: bool = False) -> int
     """Start the stack and say when it is ready."""
     from terraflow.stack.lifecycle.up import up
 
-    return up(set_, only=[name for name in only.split(",") if name], detach=detach)
+    chosen = [name for name in only.split(",") if name]
+    return up(set_, only=chosen, detach=detach, when_ready=_tell_abandoned)
 
 
 @task()
@@ -51,7 +53,10 @@ def status(c: Context, json: bool = False, show_credentials: bool = False) -> No
     from terraflow import settings
     from terraflow.stack.status import print_status
 
-    print_status(settings.load(), as_json=json, credentials=show_credentials)
+    now = settings.load()
+    if not json:
+        _tell_abandoned(now)
+    print_status(now, as_json=json, credentials=show_credentials)
 
 
 @task(
@@ -93,3 +98,11 @@ def doctor(c: Context) -> int:
     from terraflow.stack.doctor import report
 
     return report(settings.load)
+
+
+def _tell_abandoned(settings: Settings) -> None:
+    """End the runs in MLflow whose processes were killed."""
+    from terraflow.tracking.abandoned import end_abandoned_runs
+
+    for run_id in end_abandoned_runs(settings):
+        say(f"Run {run_id} was killed with its process; MLflow tells so now.")

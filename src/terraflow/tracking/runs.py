@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import mlflow
-import psutil
 from mlflow.entities import Run, ViewType
 from mlflow.environment_variables import (
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
@@ -30,6 +27,7 @@ from terraflow.config import project_root
 from terraflow.console import command
 from terraflow.errors import ConfigError, ServiceError, StorageError, first_line
 from terraflow.settings import Settings
+from terraflow.tracking.abandoned import end_abandoned_runs, own_tags
 
 __all__ = [
     "connect",
@@ -49,7 +47,6 @@ __all__ = [
 RETRIES = 5
 #: Tag by which MLflow's page chooses what it shows of an experiment, and its value for models.
 _KIND, _MODELS = "mlflow.experimentKind", "custom_model_development"
-_HOST_TAG, _PID_TAG = "terraflow.host", "terraflow.pid"
 
 
 def connect(settings: Settings) -> None:
@@ -97,8 +94,8 @@ def start_run(
     run = None
     try:
         _open_experiment(experiment)
-        _end_abandoned_runs()
-        with mlflow.start_run(run_name=name, tags=tags | _own_tags() | provenance()) as run:
+        end_abandoned_runs(settings)
+        with mlflow.start_run(run_name=name, tags=tags | own_tags() | provenance()) as run:
             yield run
     except (MlflowException, RequestException, OSError) as error:
         if run:
@@ -123,12 +120,8 @@ def start_child_run(name: str, tags: Mapping[str, str]) -> Iterator[Run]:
     MlflowException
         MLflow failed; `start_run` around it makes a sentence of it.
     """
-    with mlflow.start_run(run_name=name, nested=True, tags=dict(tags) | _own_tags()) as run:
+    with mlflow.start_run(run_name=name, nested=True, tags=dict(tags) | own_tags()) as run:
         yield run
-
-
-def _own_tags() -> dict[str, str]:
-    return {_HOST_TAG: socket.gethostname(), _PID_TAG: str(os.getpid())}
 
 
 def _delete_artifacts(run: Run) -> None:
@@ -146,16 +139,6 @@ def _delete_artifacts(run: Run) -> None:
             client.delete_logged_model(model.model_id)
         get_artifact_repository(run.info.artifact_uri).delete_artifacts("")
     MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(patience)
-
-
-def _end_abandoned_runs() -> None:
-    client = mlflow.MlflowClient()
-    for run in _search("attributes.status = 'RUNNING'", limit=100):
-        tags = run.data.tags
-        same_host = tags.get(_HOST_TAG) == socket.gethostname()
-        if same_host and not psutil.pid_exists(int(tags.get(_PID_TAG, "0"))):
-            client.set_tag(run.info.run_id, "terraflow.ended", "its process was killed")
-            client.set_terminated(run.info.run_id, "KILLED")
 
 
 def provenance() -> dict[str, str]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from terraflow.console import command, say
 from terraflow.errors import ServiceError, StorageError
 from terraflow.lock import Lock
-from terraflow.process.leftovers import end_leftovers, is_same, started_at
+from terraflow.process.child_processes import end_leftovers
 from terraflow.settings import Settings
 from terraflow.stack.databases.addresses import socket_folder
-from terraflow.state import ServiceState, read_all
+from terraflow.state import ServiceState, is_same, read_all, started_at
 
 __all__ = ["down", "reset"]
 

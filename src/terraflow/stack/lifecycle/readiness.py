@@ -19,7 +19,12 @@ REMIND_S = 10.0
 
 
 def wait_until_ready(
-    settings: Settings, services: list[Service], began: float, *, alive: Callable[[], bool]
+    settings: Settings,
+    services: list[Service],
+    began: float,
+    *,
+    alive: Callable[[], bool],
+    when_ready: Callable[[Settings], None] = lambda _: None,
 ) -> None:
     """Print a line as each service becomes ready, then the table.
 
@@ -29,6 +34,8 @@ def wait_until_ready(
         Seconds since the epoch, from which the times count.
     alive : callable
         Tells whether the stack is still being started.
+    when_ready : callable
+        Done when no service is waited for any more.
 
     Raises
     ------
@@ -67,6 +74,7 @@ def wait_until_ready(
             told = f"  still starting after {time.time() - began:.0f} s: {', '.join(missing)}"
             say(told + _progress(settings, missing))
         time.sleep(0.2)
+    when_ready(settings)
     states = read_all(settings.run_dir)
     table(
         ("service", "seconds", "MB", "URL"),

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import psutil
 
@@ -30,10 +30,21 @@ __all__ = ["claim", "up"]
 STOP_S = 10.0
 
 
-def up(assignments: Iterable[str] = (), *, only: Iterable[str] = (), detach: bool = False) -> int:
+def up(
+    assignments: Iterable[str] = (),
+    *,
+    only: Iterable[str] = (),
+    detach: bool = False,
+    when_ready: Callable[[Settings], None] = lambda _: None,
+) -> int:
     """Start the services and wait until every one answers.
 
     In the foreground this process becomes honcho: Ctrl+C there stops everything.
+
+    Parameters
+    ----------
+    when_ready : callable
+        Done when no service is waited for any more.
 
     Returns
     -------
@@ -66,7 +77,7 @@ def up(assignments: Iterable[str] = (), *, only: Iterable[str] = (), detach: boo
     variables = environment(settings) | {"TERRAFLOW_ECHO": "0"}
     os.chdir(root)
     if not detach:
-        _watch_in_child(settings, services, began)
+        _watch_in_child(settings, services, began, when_ready)
         with held():
             os.execve(sys.executable, honcho_command, variables)  # the lock stays with honcho
     with (settings.log_dir / "honcho.log").open("w") as log, held():
@@ -81,7 +92,9 @@ def up(assignments: Iterable[str] = (), *, only: Iterable[str] = (), detach: boo
         )
     lock.hand_over(honcho.pid)
     try:
-        wait_until_ready(settings, services, began, alive=lambda: honcho.poll() is None)
+        wait_until_ready(
+            settings, services, began, alive=lambda: honcho.poll() is None, when_ready=when_ready
+        )
     except KeyboardInterrupt:
         say("Stopping what was started")
         honcho.terminate()
@@ -122,14 +135,21 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-def _watch_in_child(settings: Settings, services: list[Service], began: float) -> None:
+def _watch_in_child(
+    settings: Settings,
+    services: list[Service],
+    began: float,
+    when_ready: Callable[[Settings], None],
+) -> None:
     """Print the progress from a forked child, while this process becomes honcho."""
     parent = os.getpid()
     if os.fork():
         return
     code = 0
     try:
-        wait_until_ready(settings, services, began, alive=lambda: os.getppid() == parent)
+        wait_until_ready(
+            settings, services, began, alive=lambda: os.getppid() == parent, when_ready=when_ready
+        )
         log_in = command("status", "--show-credentials")
         say(f"Press Ctrl+C to stop. `{log_in}` shows how to log in.")
     except TerraFlowError as error:

@@ -16,8 +16,7 @@ HOLDER = """
 import os, signal, sys, time
 from pathlib import Path
 from terraflow.lock import Lock
-from terraflow.process.leftovers import started_at
-from terraflow.state import ServiceState
+from terraflow.state import ServiceState, started_at
 run_dir, name, manager, stubborn = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 lock = Lock(run_dir / f"{name}.lock")
 assert lock.acquire()

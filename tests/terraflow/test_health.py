@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from terraflow.process import health as module
-from terraflow.process.health import Health
+from terraflow import probes as module
+from terraflow.probes import Health
 
 
 class Server(ThreadingHTTPServer):
@@ -37,7 +37,7 @@ class Server(ThreadingHTTPServer):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(module, "PAUSE_S", 0.05)
-    monkeypatch.setattr(module, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(module, "ANSWER_S", 0.5)
     one = Server()
     threading.Thread(target=one.serve_forever, daemon=True).start()
     yield one

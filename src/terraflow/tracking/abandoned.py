@@ -1,0 +1,65 @@
+"""End the runs of processes that are gone, without MLflow's client, which takes long to load."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import requests
+
+from terraflow.settings import Settings
+from terraflow.state import is_same, started_at
+
+__all__ = ["end_abandoned_runs", "own_tags"]
+
+HOST, PID, STARTED = "terraflow.host", "terraflow.pid", "terraflow.started"
+TIMEOUT_S = 10.0
+
+
+def own_tags() -> dict[str, str]:
+    """Give the tags of a run by which one sees later whether its process still lives."""
+    pid = os.getpid()
+    return {HOST: socket.gethostname(), PID: str(pid), STARTED: f"{started_at(pid):.2f}"}
+
+
+def end_abandoned_runs(settings: Settings) -> list[str]:
+    """Set what is RUNNING though its process on this machine is gone to KILLED.
+
+    Returns
+    -------
+    list of str
+        Ids of these runs; none where MLflow does not answer.
+    """
+    ended = []
+    with suppress(requests.RequestException, ValueError, KeyError):
+        for run_id in list(_abandoned(settings)):
+            why = {"key": "terraflow.ended", "value": "its process was killed"}
+            _post(settings, "runs/set-tag", {"run_id": run_id, **why})
+            state = {"status": "KILLED", "end_time": int(time.time() * 1000)}
+            _post(settings, "runs/update", {"run_id": run_id, **state})
+            ended.append(run_id)
+    return ended
+
+
+def _abandoned(settings: Settings) -> Iterator[str]:
+    found = _post(settings, "experiments/search", {"max_results": 1000, "view_type": "ACTIVE_ONLY"})
+    experiments = [each["experiment_id"] for each in found.get("experiments", [])]
+    query = {"experiment_ids": experiments, "filter": "attributes.status = 'RUNNING'"}
+    for run in _post(settings, "runs/search", query | {"max_results": 1000}).get("runs", []):
+        tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
+        here = tags.get(HOST) == socket.gethostname()
+        if here and not is_same(int(tags.get(PID, 0)), float(tags.get(STARTED, 0))):
+            yield run["info"]["run_id"]
+
+
+def _post(settings: Settings, what: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy of the shell is for this machine
+        url = f"{settings.mlflow_url}/api/2.0/mlflow/{what}"
+        answer = session.post(url, json=dict(body), timeout=TIMEOUT_S)
+    answer.raise_for_status()
+    return dict(answer.json())
