@@ -12,7 +12,7 @@ from terraflow.console import command, say
 from terraflow.eo import steps
 from terraflow.eo.step_table import STEPS, Step
 from terraflow.errors import ConfigError
-from terraflow.stack.lifecycle.readiness import wait_for
+from terraflow.stack.lifecycle.readiness import wait_for, watched
 from terraflow.stack.services import SERVICES
 from terraflow.tasks.task import task
 
@@ -67,8 +67,9 @@ def _run(row: Step, given: dict[str, Any]) -> int:
     wait_for(project.storage.settings, AIRFLOW if airflow else STORES)
     if airflow:
         return _run_dag(row, project, options, config)
-    outputs = steps.run_up_to(row.name, project, options)
-    code = steps.show(row.name, project, outputs)
+    with watched(project.storage.settings, STORES):
+        outputs = steps.run_up_to(row.name, project, options)
+        code = steps.show(row.name, project, outputs)
     _announce(project, outputs)
     return code
 
@@ -128,4 +129,5 @@ def step(c: Context, name: str, config: str = "") -> int:
 
     project = open_project(config)
     wait_for(project.storage.settings, STORES)
-    return steps.show(name, project, steps.run_up_to(name, project, {}))
+    with watched(project.storage.settings, STORES):
+        return steps.show(name, project, steps.run_up_to(name, project, {}))

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
-from terraflow.console import command
+from terraflow.console import command, say
 from terraflow.credentials import ADMIN, read_secrets
 from terraflow.errors import ServiceError
 from terraflow.settings import Settings
@@ -25,6 +25,8 @@ RESTARTING = (502, 503, 504)
 INTERNAL_ERROR, TRIES_AT_500 = 500, 3
 #: Pause before the second try of a GET; each further one is twice as long.
 first_pause_s = 0.25
+#: A pause as long as this is told.
+TELL_PAUSE_S = 4.0
 
 
 class RefusedError(ServiceError):
@@ -72,6 +74,7 @@ class AirflowApi:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.settings, self.tries = settings, tries
+        self._told = False
         self._client = httpx.Client(
             base_url=settings.airflow_url, timeout=timeout_s, trust_env=False, transport=transport
         )
@@ -186,7 +189,11 @@ class AirflowApi:
                         f"Airflow does not answer at {self.settings.airflow_url} ({error}); start "
                         f"the stack with `{command('up')}`, or see `{command('status')}`."
                     ) from error
-            time.sleep(first_pause_s * 2.0**attempt)
+            pause_s = first_pause_s * 2.0**attempt
+            if pause_s >= TELL_PAUSE_S and not self._told:
+                self._told = True
+                say(f"Airflow does not answer at {self.settings.airflow_url}; waiting for it")
+            time.sleep(pause_s)
         raise AssertionError("the last try returns or raises")
 
 

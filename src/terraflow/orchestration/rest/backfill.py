@@ -169,7 +169,7 @@ def _follow(
         left = [run["dag_run_id"] for run in runs if _is_open(run)]
         if not left:
             return runs
-        watch.check(sorted(told.items()), dag_id, left[0], busy=False)
+        watch.check(sorted(told.items()), dag_id, left[0], [])
         time.sleep(dag_runs.POLL_S)
 
 

@@ -210,8 +210,7 @@ def follow(api: AirflowApi, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         if state == "failed":
             failed = next((task for task in tasks if task["state"] == "failed"), None)
             raise ServiceError(_why(api, path, failed))
-        busy = any(task["state"] in ("queued", "running") for task in tasks)
-        scheduler.check((state, *sorted(seen.items())), dag_id, run_id, busy=busy)
+        scheduler.check((state, *sorted(seen.items())), dag_id, run_id, tasks)
         time.sleep(POLL_S)
 
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from terraflow.console import command
+import psutil
+
+from terraflow.console import command, say
 from terraflow.errors import ServiceError
 from terraflow.orchestration.rest.api import AirflowApi, path_of
 
 __all__ = ["SchedulerWatch"]
 
-#: How long a scheduler may be missing while nothing happens, and how often it is looked for.
-MISSING_S, HEALTH_S = 120.0, 10.0
+#: How long a scheduler may be missing while nothing happens, and untold; pause between looks.
+MISSING_S, UNTOLD_S, HEALTH_S = 120.0, 20.0, 10.0
+
+#: How long the process of a task may be gone, in seconds, without Airflow's noticing.
+LOST_S = 120.0
+#: By which Airflow may call this machine.
+NAMES = {socket.gethostname(), socket.getfqdn()}
 
 
 class SchedulerWatch:
@@ -22,16 +32,21 @@ class SchedulerWatch:
         self.next = time.monotonic() + HEALTH_S
         self.missing_since: float | None = None
         self.before: object = None
+        self.told = False
+        self.lost: dict[object, float] = {}
 
-    def check(self, progress: object, dag_id: str, run_id: str, *, busy: bool) -> None:
+    def check(
+        self, progress: object, dag_id: str, run_id: str, tasks: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Look at times whether somebody will go on.
 
         Parameters
         ----------
         progress : object
             Differs from the last look's where something has happened.
-        busy : bool
-            Whether a task works: a paused DAG ends that one, but starts no other.
+        tasks : sequence of mapping
+            The run's task instances: while one works, a paused DAG ends that one, but starts no
+            other.
 
         Raises
         ------
@@ -44,6 +59,8 @@ class SchedulerWatch:
         if now < self.next:
             return
         self.next = now + HEALTH_S
+        busy = any(task["state"] in ("queued", "running") for task in tasks)
+        self._look_for_lost(tasks, run_id)
         if not busy and self.api.call("GET", path_of(dag_id))["is_paused"]:
             raise ServiceError(
                 f"The DAG {dag_id} was paused, so that run {run_id} does not go on; run "
@@ -54,9 +71,36 @@ class SchedulerWatch:
             self.missing_since = None
             return
         self.missing_since = self.missing_since or now
+        if now - self.missing_since > UNTOLD_S and not self.told:
+            self.told = True
+            say(
+                f"  Airflow's scheduler has had no heartbeat for {now - self.missing_since:.0f} s; "
+                f"waiting {MISSING_S:.0f} s for it. See `{command('status')}`."
+            )
         if now - self.missing_since > MISSING_S:
             raise ServiceError(
                 f"Airflow's scheduler has been {health.get('status') or 'missing'} for more than "
                 f"{MISSING_S:.0f} s, and run {run_id} of {dag_id} does not go on; see "
                 f"`{command('logs', 'airflow-scheduler')}`."
             )
+
+    def _look_for_lost(self, tasks: Sequence[Mapping[str, Any]], run_id: str) -> None:
+        """Tell of tasks that Airflow takes for running though their process here is gone."""
+        now = time.monotonic()
+        for task in tasks:
+            key = task["task_id"], task["map_index"], task.get("try_number")
+            pid, here = task.get("pid"), task.get("hostname") in NAMES
+            if task["state"] != "running" or not here or not pid or psutil.pid_exists(int(pid)):
+                continue
+            if key not in self.lost:
+                self.lost[key] = now
+                say(
+                    f"  {task['task_id']}: its process is gone; Airflow notices that within a "
+                    "minute, and then tries it again or fails it."
+                )
+            if now - self.lost[key] > LOST_S:
+                raise ServiceError(
+                    f"The process of task {task['task_id']} has been gone for {LOST_S:.0f} s, and "
+                    f"Airflow has not noticed, so that run {run_id} does not go on; see "
+                    f"`{command('logs', 'airflow-scheduler')}`, and start the run again."
+                )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from terraflow.console import command, say, table
 from terraflow.errors import ServiceError
@@ -13,9 +15,11 @@ from terraflow.stack.services import SERVICES, Service, is_ready
 from terraflow.stack.status import START_S, memory_mb, total_mb
 from terraflow.state import read_all, read_state
 
-__all__ = ["wait_for", "wait_until_ready"]
+__all__ = ["wait_for", "wait_until_ready", "watched"]
 
 REMIND_S = 10.0
+#: Between two looks at services that something needs; how long one may be silent untold.
+LOOK_S, SILENT_S = 2.0, 6.0
 
 
 def wait_until_ready(
@@ -112,6 +116,45 @@ def wait_for(settings: Settings, names: Iterable[str]) -> None:
             told = now
             say(f"Waiting for {', '.join(missing)}{_progress(settings, missing)}")
         time.sleep(0.2)
+
+
+@contextmanager
+def watched(settings: Settings, names: Iterable[str]) -> Iterator[None]:
+    """Tell, while something is done, which of the services that it needs has ceased to answer.
+
+    What is done waits for it, or tries again, without a word of its own.
+    """
+    services = [SERVICES[name] for name in names if SERVICES[name].has_use(settings)]
+    running = [s for s in services if (state := read_state(settings.run_dir, s.name)) and state.pid]
+    ended = threading.Event()
+    watch = threading.Thread(target=_watch, args=(settings, running, ended), daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _watch(settings: Settings, services: list[Service], ended: threading.Event) -> None:
+    silent: dict[str, float] = {}
+    told: set[str] = set()
+    while not ended.wait(LOOK_S):
+        for service in services:
+            name, state = service.name, read_state(settings.run_dir, service.name)
+            if is_ready(service, settings, state):
+                silent.pop(name, None)
+                if name in told:
+                    told.remove(name)
+                    say(f"{name} answers again.")
+                continue
+            since = silent.setdefault(name, time.monotonic())
+            if name not in told and time.monotonic() - since >= SILENT_S:
+                told.add(name)
+                reason = f" ({state.reason})" if state and state.reason else ""
+                say(
+                    f"{name} has not answered for {time.monotonic() - since:.0f} s{reason}; this "
+                    f"waits for it. See `{command('status')}`."
+                )
 
 
 def _is_coming(service: Service, settings: Settings) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -312,6 +313,45 @@ def test_run_dag_without_a_scheduler_ends_with_a_sentence(
     monkeypatch.setattr(scheduler, "MISSING_S", 0.05)
     with pytest.raises(ServiceError, match=r"scheduler has been unhealthy for more than.*go on"):
         run_dag(stack, "training", {}, result_tasks=["train"])
+
+
+def test_run_dag_tells_that_the_scheduler_has_no_heartbeat_before_it_ends(
+    airflow: tuple[Airflow, int],
+    stack: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    known = airflow[0]
+    known.states, known.health = ["queued"], "unhealthy"
+    for name, seconds in (("HEALTH_S", 0.01), ("UNTOLD_S", 0.01), ("MISSING_S", 2.5)):
+        monkeypatch.setattr(scheduler, name, seconds)
+    with pytest.raises(ServiceError, match="scheduler has been unhealthy"):
+        run_dag(stack, "training", {}, result_tasks=["train"])
+    assert capsys.readouterr().out.count("Airflow's scheduler has had no heartbeat for") == 1
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_run_dag_tells_of_a_task_whose_process_is_gone(
+    noticed: bool,
+    airflow: tuple[Airflow, int],
+    stack: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The stack was killed and started again under it: "running" for ever."""
+    known = airflow[0]
+    lost = task("ingest", "running") | {"pid": 2**22 - 1, "hostname": socket.gethostname()}
+    again = task("ingest", "success")
+    known.states = ["running"] * 3 + (["success"] if noticed else ["running"] * 9)
+    known.tasks = [[lost], [lost], [lost], [again if noticed else lost]]
+    monkeypatch.setattr(scheduler, "HEALTH_S", 0)
+    monkeypatch.setattr(scheduler, "LOST_S", 60 if noticed else 1.5)
+    if noticed:
+        run_dag(stack, "training", {}, result_tasks=["ingest"])
+    else:
+        with pytest.raises(ServiceError, match=r"has been gone for .* start the run again"):
+            run_dag(stack, "training", {}, result_tasks=["ingest"])
+    assert capsys.readouterr().out.count("ingest: its process is gone; Airflow notices") == 1
 
 
 def test_run_dag_that_is_paused_meanwhile_ends_once_no_task_works(

@@ -43,11 +43,11 @@ def supervised(settings: Settings) -> Iterator[Callable[..., None]]:
     """Write the state of a service whose supervisor is this process."""
     held: dict[str, Lock] = {}
 
-    def write(service: str, phase: str, reason: str = "") -> None:
+    def write(service: str, phase: str, reason: str = "", pid: int | None = None) -> None:
         if service not in held:
             held[service] = Lock(settings.run_dir / f"{service}.lock")
             assert held[service].acquire()
-        state = ServiceState(service, phase, ME, ME, ME, reason=reason)  # type: ignore[arg-type]
+        state = ServiceState(service, phase, pid, ME, ME, reason=reason)  # type: ignore[arg-type]
         state.write(settings.run_dir)
 
     yield write
@@ -205,3 +205,34 @@ def test_wait_for_ends_unless_minio_is_being_built(
     assert (time.monotonic() - began > 1) != built
     told = capsys.readouterr().out
     assert ("Waiting for minio (MinIO: 60 s, 9 modules fetched)\n" in told) != built
+
+
+def test_watched_tells_of_a_service_that_falls_silent_and_answers_again(
+    answering: Settings,
+    server: HttpServer,
+    supervised: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+) -> None:
+    monkeypatch.setattr(readiness, "LOOK_S", 0.05)
+    monkeypatch.setattr(readiness, "SILENT_S", 0.2)
+    folder = server.folder
+    supervised("mlflow", "running", pid=ME)
+    printed = ""
+
+    def wait_until(text: str) -> None:
+        nonlocal printed
+        deadline = time.monotonic() + 10
+        while text not in printed:
+            assert time.monotonic() < deadline, printed
+            time.sleep(0.05)
+            printed += capsys.readouterr().out
+
+    with readiness.watched(answering, ["mlflow", "minio"]):
+        time.sleep(0.5)
+        assert capsys.readouterr().out == ""
+        (folder / "health").rename(folder / "away")
+        wait_until("mlflow has not answered for 0 s; this waits for it. See `invoke status`.")
+        (folder / "away").rename(folder / "health")
+        wait_until("mlflow answers again.")
+    assert printed.count("has not answered") == 1  # minio was not started here
