@@ -10,11 +10,10 @@ from pydantic import BaseModel, Field
 
 from terraflow import config
 from terraflow.eo.config.imagery import SIMULATED, CloudMask, Data, Grid
+from terraflow.eo.config.labels import Checks, Labels
 from terraflow.eo.config.section import Section
 from terraflow.eo.config.sections import (
-    Checks,
     Features,
-    Labels,
     Map,
     Model,
     Monitor,

@@ -10,8 +10,9 @@ import numpy as np
 import xarray as xr
 from pydantic import model_validator
 
+from terraflow.eo.config.labels import Checks
 from terraflow.eo.config.record import Record
-from terraflow.eo.config.sections import Checks, Features
+from terraflow.eo.config.sections import Features
 from terraflow.eo.features.indices import add_indices, index_range
 from terraflow.eo.features.time.periods import period_labels
 from terraflow.errors import ConfigError, DataError

@@ -14,7 +14,8 @@ import pandas as pd
 from odc.geo.geobox import GeoBox
 
 from terraflow.console import command
-from terraflow.eo.config.sections import Labels, Map
+from terraflow.eo.config.labels import Labels
+from terraflow.eo.config.sections import Map
 from terraflow.eo.targets.area.design import Stratum
 from terraflow.eo.targets.area.means import estimate_means, mean_rows, overall_spread
 from terraflow.eo.targets.area.zonal import mean_per_area
@@ -130,7 +131,7 @@ class Numbers(Target):
         DataError
             They can't be read, hold no numbers, or lie outside of the grid.
         """
-        frame = on_grid_crs(read_frame(uri, storage), uri, labels, geobox)
+        frame = on_grid_crs(read_frame(uri, storage, layer=labels.layer), uri, labels, geobox)
         numbers = pd.to_numeric(frame[labels.field], errors="coerce")  # a table's are texts
         if numbers.isna().any():
             found = frame[labels.field][numbers.isna()].iloc[0]

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 from odc.geo.geobox import GeoBox
 
-from terraflow.eo.config.sections import Labels, Map
+from terraflow.eo.config.labels import Labels
+from terraflow.eo.config.sections import Map
 from terraflow.eo.targets.area.design import Stratum
 from terraflow.eo.targets.calibration import Calibration, calibrate_numbers
 from terraflow.eo.targets.parts import (

@@ -29,6 +29,7 @@ NOT_CODE = {
     "terraflow.eo.config.bounds": "boxes of what is ingested; the items and their area, whose name "
     "is a digest, are in the digest",
     "terraflow.eo.config.digests": "makes the digest itself",
+    "terraflow.eo.config.labels": "reads the configuration, whose values are in the digest",
     "terraflow.eo.config.imagery": "reads the configuration, whose values are in the digest",
     "terraflow.eo.config.project_file": "reads the configuration, whose values are in the digest",
     "terraflow.eo.config.record": "the form of what steps return",

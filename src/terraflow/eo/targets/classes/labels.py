@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
-from terraflow.eo.config.sections import Labels
+from terraflow.eo.config.labels import Labels
 from terraflow.eo.targets.classes.patches import Patches, find_patches
 from terraflow.eo.targets.vectors.files import is_raster, on_grid_crs, read_frame
 from terraflow.eo.targets.vectors.geometry import anchors, burn_rows, inside, shrink
@@ -142,7 +142,7 @@ def read_labels(
     """
     if is_raster(uri, storage):
         return _raster(uri, labels, geobox, storage)
-    return _vector(read_frame(uri, storage), uri, labels, geobox)
+    return _vector(read_frame(uri, storage, layer=labels.layer), uri, labels, geobox)
 
 
 def _vector(frame: gpd.GeoDataFrame, uri: str, labels: Labels, geobox: GeoBox) -> VectorLabels:

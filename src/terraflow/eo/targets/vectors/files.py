@@ -2,47 +2,102 @@
 
 from __future__ import annotations
 
+import logging
+import re
+import warnings
+from difflib import get_close_matches
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import geopandas as gpd
 import pandas as pd
 import rasterio
 from odc.geo.geobox import GeoBox
 
-from terraflow.eo.config.sections import Labels
+from terraflow.eo.config.labels import Labels
+from terraflow.eo.targets.vectors.crs import check_placed, to_grid
+from terraflow.eo.targets.vectors.layers import choose_layer
 from terraflow.eo.targets.vectors.points import stated_crs, to_points
+from terraflow.eo.targets.vectors.tables import PARQUET, TEXT, read_parquet, read_text
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
 __all__ = ["is_raster", "on_grid_crs", "read_frame"]
 
+FORMATS = "in a format OGR reads, as GeoPackage, GeoJSON, Shapefile or KML, or GeoParquet"
 
-def read_frame(uri: str, storage: Storage, *, what: str = "Labels") -> gpd.GeoDataFrame:
-    """Read vector data in any format OGR reads.
+
+def read_frame(
+    uri: str,
+    storage: Storage,
+    *,
+    what: str = "Labels",
+    layer: str = "",
+    key: str = "[labels] layer",
+) -> gpd.GeoDataFrame | pd.DataFrame:
+    """Read vector data in any format OGR reads, GeoParquet, or a table.
 
     Parameters
     ----------
     what : str
         What they are, for messages.
+    layer : str
+        Which one, where there are several.
+    key : str
+        Key of the configuration that names it, for messages.
 
     Raises
     ------
     DataError
-        They can't be read.
+        They can't be read, or it is not told which layer.
     """
+    if "://" not in uri or uri.startswith("file://"):
+        return _read(_local(uri), uri, what, layer, key)
+    data = storage.read(uri)
+    with storage.scratch() as folder:
+        path = folder / Path(urlsplit(uri).path).name
+        path.write_bytes(data)
+        return _read(path, uri, what, layer, key)
+
+
+def _local(uri: str) -> Path:
+    return Path(unquote(urlsplit(uri).path) if uri.startswith("file://") else uri)
+
+
+def _read(path: Path, uri: str, what: str, layer: str, key: str) -> gpd.GeoDataFrame | pd.DataFrame:
+    if not path.exists():
+        raise DataError(f"{what} {uri} do not exist; {_beside(path)}.")
+    ending = path.suffix.lower()
+    if ending in TEXT and not layer:
+        return read_text(path, uri)
+    if ending in PARQUET:
+        return read_parquet(path, uri)
+    logging.getLogger("pyogrio").setLevel(logging.ERROR)
     try:
-        if "://" not in uri:
-            return gpd.read_file(uri)
-        data = storage.read(uri)
-        with storage.scratch() as folder:
-            path = folder / Path(uri).name
-            path.write_bytes(data)
-            return gpd.read_file(path)
-    except (ValueError, RuntimeError) as error:
-        expected = "polygons in a format OGR reads"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters in them is told in our words
+            chosen = choose_layer(path, uri, layer, key)
+            return gpd.read_file(chosen.source, layer=chosen.name)
+    except (ValueError, RuntimeError, OSError) as error:
+        text = re.sub(r"\s*It might help to specify the correct driver.*", "", str(error))
+        kinds, raster = "polygons", ""
         if what == "Labels":
-            expected = "polygons or points in a format OGR reads, or a raster that GDAL reads"
-        raise DataError(f"{what} {uri} can't be read: {error}; expected {expected}.") from error
+            kinds, raster = "polygons or points", ", or a raster that GDAL reads"
+        raise DataError(
+            f"{what} {uri} can't be read: {text.strip().rstrip('.')}; expected {kinds} {FORMATS}"
+            f"{raster}."
+        ) from error
+
+
+def _beside(path: Path) -> str:
+    """Tell what is there instead of a file."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    names = sorted(each.name for each in folder.iterdir() if not each.name.startswith("."))
+    if close := get_close_matches(path.name, names, n=1):
+        return f"did you mean {close[0]}"
+    return f"{folder} holds {', '.join(names[:8]) or 'nothing'}{', ...' if len(names) > 8 else ''}"
 
 
 def is_raster(uri: str, storage: Storage) -> bool:
@@ -53,12 +108,19 @@ def is_raster(uri: str, storage: Storage) -> bool:
     DataError
         A local file is not there.
     """
-    if "://" not in uri and not Path(uri).exists():
-        raise DataError(f"Labels {uri} do not exist; correct [labels] source in the configuration.")
+    local = "://" not in uri or uri.startswith("file://")
+    path = str(_local(uri)) if local else uri
+    if local and not Path(path).exists():
+        raise DataError(
+            f"Labels {uri} do not exist; {_beside(Path(path))}; correct [labels] source."
+        )
+    if local and Path(path).suffix.lower() in TEXT | PARQUET:
+        return False  # GDAL takes a table of regular x, y and numbers for a raster
     try:
-        with storage.gdal(), rasterio.open(uri) as file:
-            # GDAL takes a table of regular x, y and numbers for a raster
-            return bool(file.count) and file.driver != "XYZ"
+        with storage.gdal(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with rasterio.open(path) as file:
+                return bool(file.count) and file.driver != "XYZ"
     except (rasterio.errors.RasterioError, OSError):
         return False
 
@@ -76,7 +138,7 @@ def on_grid_crs(
     Raises
     ------
     DataError
-        There are no geometries, no such field or no CRS.
+        There are no geometries, no such field or no CRS, or the coordinates can't be of it.
     ConfigError
         [labels] crs is not known.
     """
@@ -84,14 +146,8 @@ def on_grid_crs(
     if not isinstance(frame, gpd.GeoDataFrame):
         frame = to_points(frame, uri, crs)
     if labels.field not in frame.columns:
+        told = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name)
         raise DataError(
-            f"{uri} has no field {labels.field!r}; it has {', '.join(frame.columns)}; "
-            "correct [labels] field."
+            f"{uri} has no field {labels.field!r}; it has {told}; correct [labels] field."
         )
-    if frame.crs is None and crs is not None:
-        frame = frame.set_crs(crs)
-    if frame.crs is None:
-        raise DataError(
-            f"{uri} has no CRS; add one to the file, as ogr2ogr's -a_srs does, or set [labels] crs."
-        )
-    return frame[frame[labels.field].notna()].to_crs(str(geobox.crs))
+    return to_grid(check_placed(frame[frame[labels.field].notna()], uri, crs), uri, geobox)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
+import shapely
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 from shapely.geometry import box
+from shapely.geometry.base import BaseGeometry
 
 from terraflow.eo.features.grid import crs_name
 from terraflow.errors import DataError
@@ -29,9 +31,21 @@ def inside(frame: gpd.GeoDataFrame, uri: str, geobox: GeoBox) -> gpd.GeoDataFram
         raise DataError(
             f"None of the {len(frame)} labelled geometries of {uri} lies in the images: labels "
             f"span {_span(frame.total_bounds)}, images {_span(geobox.boundingbox.bbox)} (west, "
-            f"south, east, north in {crs_name(geobox.crs)}); check the area, or [labels] classes."
+            f"south, east, north in {crs_name(geobox.crs)}); {_cause(frame, extent)}."
         )
     return frame[reaching]
+
+
+def _cause(frame: gpd.GeoDataFrame, extent: BaseGeometry) -> str:
+    """Guess why no geometry lies in the images."""
+    degrees = frame.to_crs("EPSG:4326").geometry
+    swapped = degrees.map(lambda each: shapely.transform(each, lambda at: at[:, ::-1]))
+    swapped = swapped[degrees.map(lambda each: abs(each.centroid.x) <= 90)]
+    if swapped.set_crs("EPSG:4326").to_crs(frame.crs).intersects(extent).any():
+        return "their x and y seem to be swapped: longitude, or easting, comes first"
+    if np.nanmax(np.abs(frame.total_bounds)) <= 360 < np.max(np.abs(extent.bounds)):
+        return "their coordinates look like degrees, so that the CRS of their file is not right"
+    return "check the area, or [labels] classes"
 
 
 def burn_rows(

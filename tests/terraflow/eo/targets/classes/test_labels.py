@@ -9,7 +9,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import Point
 
 from area import TRANSFORM, write_labels, write_raster
-from terraflow.eo.config.sections import Labels
+from terraflow.eo.config.labels import Labels
 from terraflow.eo.targets.classes.labels import RasterLabels, VectorLabels, read_labels
 from terraflow.errors import DataError
 from terraflow.storage import Storage
@@ -85,7 +85,7 @@ def test_read_labels_without_crs_is_refused(storage: Storage, tmp_path: Path) ->
 
 def test_read_labels_unknown_field_lists_the_fields(storage: Storage, tmp_path: Path) -> None:
     path = write_labels(tmp_path / "l.gpkg")
-    with pytest.raises(DataError, match=r"no field 'sort'; it has kind, geometry"):
+    with pytest.raises(DataError, match=r"no field 'sort'; it has kind; correct"):
         read_labels(str(path), Labels(field="sort"), GRID, storage)
 
 

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
 from area import TRANSFORM, write_raster
-from terraflow.eo.config.sections import Labels
+from terraflow.eo.config.labels import Labels
 from terraflow.eo.features import grid
 from terraflow.eo.samples.draw import block_numbers
 from terraflow.eo.targets.classes import patches as module

@@ -10,7 +10,7 @@ from rasterio.warp import transform
 from shapely.geometry import Point
 
 from area import CRS, TRANSFORM
-from terraflow.eo.config.sections import Labels
+from terraflow.eo.config.labels import Labels
 from terraflow.eo.targets.classes.classification import Classification
 from terraflow.eo.targets.numbers import Numbers
 from terraflow.eo.targets.target import Target
@@ -30,7 +30,10 @@ def test_read_frame_by_path_and_by_uri(tmp_path: Path, storage: Storage) -> None
     ("what", "sentence"),
     [
         ("Labels", r"Labels \S+ can't be read: .*; expected polygons or points .* GDAL reads\.$"),
-        ("Areas", r"Areas \S+ can't be read: .*; expected polygons in a format OGR reads\.$"),
+        (
+            "Areas",
+            r"Areas \S+ can't be read: .*; expected polygons in a format OGR .*GeoParquet\.$",
+        ),
     ],
 )
 def test_what_can_not_be_read_is_told(
