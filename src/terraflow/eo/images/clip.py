@@ -23,6 +23,7 @@ from rasterio.windows import Window
 from terraflow.eo.config.addresses import without_query
 from terraflow.eo.config.bounds import Bounds, overlap
 from terraflow.eo.images.assets import Image
+from terraflow.eo.images.rasters.georeference import check_placed, check_upright, straightened
 from terraflow.errors import DataError, StorageError
 
 __all__ = [
@@ -142,6 +143,7 @@ def read_bounds(file: DatasetReader) -> Bounds:
     west, south, east, north = transform_bounds(file.crs, "EPSG:4326", left, bottom, right, top)
     if not all(map(math.isfinite, (west, south, east, north))):
         return -180.0, -90.0, 180.0, 90.0  # corners off the globe, as in some sinusoidal tiles
+    south, north = max(south, -90.0), min(north, 90.0)  # pixels around a pole reach beyond it
     if east - west >= 360:
         return -180.0, south, 180.0, north
     # in degrees an image may run on past 180
@@ -197,15 +199,8 @@ def _check(file: DatasetReader, image: Image) -> None:
             f"{name} has {file.count} bands, not {image.band}; correct [data.bands] or "
             "[cloud_mask]."
         )
-    if file.crs is None:
-        raise DataError(f"{name} has no CRS; write it into the file with `rio edit-info --crs`.")
-    if file.transform.is_identity:
-        raise DataError(
-            f"{name} does not tell its grid; write it into the file with `rio "
-            "edit-info --transform`."
-        )
-    if file.transform.b or file.transform.d or file.transform.a < 0:
-        raise DataError(f"{name} has a rotated or mirrored grid; warp it with `rio warp` first.")
+    check_placed(file, name)
+    check_upright(file, name)
 
 
 def _south_up(file: DatasetReader) -> bool:
@@ -222,7 +217,7 @@ def _window(file: DatasetReader, bounds: Bounds | None) -> Window | None:
     if common is None:
         return None
     west, south, east, north = transform_bounds("EPSG:4326", file.crs, *common, densify_pts=21)
-    corners = [~file.transform * corner for corner in ((west, north), (east, south))]
+    corners = [~straightened(file) * corner for corner in ((west, north), (east, south))]
     if not all(math.isfinite(number) for corner in corners for number in corner):
         return None
     columns, rows = zip(*corners, strict=True)
@@ -241,7 +236,7 @@ def _profile(file: DatasetReader, image: Image, window: Window) -> dict[str, Any
     dtype, nodata = file.dtypes[image.band - 1], image.nodata
     if nodata is None or not _fits(nodata, dtype):
         nodata = file.nodatavals[image.band - 1]
-    transform = file.window_transform(window)
+    transform = straightened(file) * Affine.translation(window.col_off, window.row_off)
     if _south_up(file):
         transform = transform * Affine(1, 0, 0, 0, -1, window.height)
     return {

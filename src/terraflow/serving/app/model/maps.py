@@ -16,9 +16,10 @@ from rasterio.errors import RasterioError
 
 from terraflow.eo.hooks import Hooks
 from terraflow.eo.images.ingest import copy_item
+from terraflow.eo.images.rasters.georeference import check_placed
 from terraflow.eo.maps.map import make_map
 from terraflow.eo.models.model import LoadedModel, open_model
-from terraflow.errors import ServiceError, TerraFlowError, first_line
+from terraflow.errors import DataError, ServiceError, TerraFlowError, first_line
 from terraflow.serving.app.model.served import Served
 from terraflow.serving.app.model.table import InputError
 from terraflow.settings import load
@@ -125,8 +126,10 @@ def _item_of(
     try:
         with rasterio.open(image, driver="GTiff") as file:
             described = [names.get(text or "", text) for text in file.descriptions]
-            if file.crs is None:
-                raise InputError("The GeoTIFF has no CRS; write it into the file.")
+            try:
+                check_placed(file, "The GeoTIFF")
+            except DataError as error:
+                raise InputError(str(error)) from error
             bands = _bands(described, keys)
             item = rio_stac.create_stac_item(
                 file,
