@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import rasterio
 import rio_stac
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 
 from terraflow.eo.hooks import Hooks
@@ -130,6 +131,8 @@ def _item_of(
                 check_placed(file, "The GeoTIFF")
             except DataError as error:
                 raise InputError(str(error)) from error
+            if file.colorinterp[-1] == ColorInterp.alpha:  # it tells of pixels, and is no band
+                described.pop()
             bands = _bands(described, keys)
             item = rio_stac.create_stac_item(
                 file,
@@ -144,7 +147,8 @@ def _item_of(
             "the disk (curl --data-binary @FILE)."
         ) from error
     item.assets["image"].extra_fields["bands"] = [{"name": name} for name in bands]
-    return copy_item(item, keys, str(folder), storage)
+    mask = model.recipe.mask.asset if model.recipe.mask else ""
+    return copy_item(item, keys, str(folder), storage, mask=mask)
 
 
 def _bands(described: Sequence[str | None], keys: Sequence[str]) -> list[str]:
