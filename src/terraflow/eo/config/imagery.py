@@ -150,21 +150,39 @@ class CloudMask(Section):
         Codes that are clear, as of Sentinel-2's scene layer (SCL).
     cloudy_bits : list of int or None
         Bits (0 is the lowest) any of which makes a pixel unclear, as in Landsat's QA_PIXEL.
+    above : float or None
+        Of a mask of fractions, such as a probability of clouds: what is above this is cloudy, in
+        the unit that the file's scale and offset lead to.
+    nodata : float, str or None
+        The value that tells nothing; "none" says that there is no such value, "file" that it is
+        what file and item tell, whatever else it means. None is as "file", but that a value in
+        `clear` is clear, and one that is clear by `cloudy_bits` or `above` is an error.
     dilate_m : float
         Pixels as near as this to one that is not clear, in metres between their centres, are not
         clear either.
     """
 
+    #: What a record means that lacks a key.
+    UNRECORDED: ClassVar[dict[str, Any]] = {"nodata": "file"}
+
     asset: str
     clear: list[int] | None = Field(None, min_length=1)
-    cloudy_bits: list[Annotated[int, Field(ge=0, le=30)]] | None = Field(None, min_length=1)
+    cloudy_bits: list[Annotated[int, Field(ge=0, le=52)]] | None = Field(None, min_length=1)
+    above: float | None = Field(None, allow_inf_nan=False)
+    nodata: float | Literal["none", "file"] | None = None
     dilate_m: float = Field(0, ge=0, le=10_000)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.clear is None) == (self.cloudy_bits is None):
+        rules = (self.clear, self.cloudy_bits, self.above)
+        if sum(rule is not None for rule in rules) != 1:
             raise ValueError(
-                "exactly one of clear and cloudy_bits is expected; remove one, or write one"
+                "exactly one of clear, cloudy_bits and above is expected; remove the others, or "
+                "write one"
+            )
+        if self.clear and self.nodata in self.clear:
+            raise ValueError(
+                f"nodata {self.nodata:g} is a value of clear, too; remove it from one of them"
             )
         return self
 

@@ -13,7 +13,15 @@ import pystac
 from terraflow.eo.images.rasters.validity import parse_nodata
 from terraflow.errors import DataError
 
-__all__ = ["NODATA", "Image", "find_codes_nodata", "find_images", "find_scaling", "name_source"]
+__all__ = [
+    "NODATA",
+    "Image",
+    "find_codes_nodata",
+    "find_images",
+    "find_scaling",
+    "find_type",
+    "name_source",
+]
 
 #: Field of the asset of a copied cloud mask: values that were nodata of its source.
 NODATA = "terraflow:nodata"
@@ -127,6 +135,12 @@ def find_codes_nodata(item: pystac.Item, key: str) -> list[float]:
     return [float(value) for value in told]
 
 
+def find_type(item: pystac.Item, key: str) -> str:
+    """Tell the type of a copied image's pixels, as "uint16"; "" where its item does not."""
+    told = _band_fields(item.assets[key], 1).get("data_type", "")
+    return told if re.fullmatch(r"u?int\d+|float(16|32|64)", str(told)) else ""
+
+
 def _find(item: pystac.Item, key: str, *, codes: bool) -> Image | None:
     place = _place(item, key)
     if place is None:
@@ -170,7 +184,7 @@ def _names(item: pystac.Item) -> str:
 
 
 def _band_fields(asset: pystac.Asset, band: int) -> dict[str, Any]:
-    """Merge scale, offset and nodata: of the asset, then of its band, in STAC 1.0's and 1.1's way.
+    """Merge what is told of the asset, then of its band, in STAC 1.0's and 1.1's way.
 
     References
     ----------
@@ -183,7 +197,7 @@ def _band_fields(asset: pystac.Asset, band: int) -> dict[str, Any]:
         *fields.get("raster:bands", [])[band - 1 : band],
         *fields.get("bands", [])[band - 1 : band],
     ):
-        for name in ("scale", "offset", "nodata"):
+        for name in ("scale", "offset", "nodata", "data_type"):
             value = source.get(f"raster:{name}", source.get(name))
             if value is not None:
                 merged[name] = value

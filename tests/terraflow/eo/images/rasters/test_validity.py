@@ -163,6 +163,7 @@ LEAST64 = -1.7976931348623157e308
 )
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_ingest_takes_all_nodata_that_the_type_can_hold(
+    *,
     dtype: str,
     file: float | None,
     item: Any,
@@ -252,5 +253,5 @@ def test_parse_nodata_of_none_is_none(text: object) -> None:
 
 @pytest.mark.parametrize("text", [[0], {"a": 1}, "x"])
 def test_parse_nodata_of_what_is_no_number_is_refused(text: object) -> None:
-    with pytest.raises(DataError, match="^Asset tells nodata"):
+    with pytest.raises(DataError, match=r"^Asset tells nodata"):
         parse_nodata(text, "Asset")
