@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import Counter
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -115,11 +115,14 @@ class Downloader:
                 raise
 
         errors: list[DataError] = []
-        remarks: Counter[tuple[str, str]] = Counter()
+        remarks: dict[str, list[str]] = {}
         with (
             progress(len(images), "ingest", "images") as bar,
             ThreadPoolExecutor(self.threads) as pool,
+            warnings.catch_warnings(),
         ):
+            # an error says it, of the image by its name
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             futures = {pool.submit(work, image, uri): uri for uri, image in images.items()}
             try:
                 for future in as_completed(futures):
@@ -130,15 +133,16 @@ class Downloader:
                         continue
                     if copy:
                         bar.update(1)
-                        key = images[futures[future]].key
-                        remarks.update((key, remark) for remark in copy.remarks)
+                        for remark in copy.remarks:
+                            remarks.setdefault(remark, []).append(images[futures[future]].key)
                         yield futures[future], copy
             except BaseException:  # Ctrl+C also: don't wait for pauses and long reads
                 self.stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        for (key, remark), count in remarks.items():
-            say(f"{key} of {count} item{'s' if count > 1 else ''}: {remark}")
+        for remark, keys in sorted(remarks.items()):
+            many = "s" if len(keys) > 1 else ""
+            say(f"{len(keys)} image{many} ({', '.join(sorted(set(keys)))}): {remark}")
         if errors:
             raise errors[0]
 

@@ -4,13 +4,16 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pystac
 import pytest
 import rasterio
 from rasterio.control import GroundControlPoint
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.rpc import RPC
 from rasterio.transform import Affine
 
@@ -57,7 +60,9 @@ POLYNOMIALS = RPC(
 )
 
 
-def write(path: Path, crs: str | None = CRS, transform: Affine = TRANSFORM, **more: Any) -> Path:
+def write(
+    path: Path, crs: str | None = CRS, transform: Affine | None = TRANSFORM, **more: Any
+) -> Path:
     gcps, rpcs = more.pop("gcps", None), more.pop("rpcs", None)
     with rasterio.open(
         path,
@@ -211,3 +216,24 @@ def test_write_clip_of_a_local_crs_in_a_catalogue_is_refused(tmp_path: Path) -> 
     image = Image("scene", "red", str(path))
     with rasterio.open(path) as file, pytest.raises(DataError, match=r"^Asset red of item scene"):
         write_clip(file, image, (14.0, 45.0, 16.0, 47.0), tmp_path / "copy.tif")
+
+
+def test_ingest_of_a_catalogue_that_can_not_be_placed_warns_in_our_words_alone(
+    tmp_path: Path, storage: Storage
+) -> None:
+    item = pystac.Item("a", None, None, pystac.utils.str_to_datetime("2024-05-01"), {})
+    item.add_asset("red", pystac.Asset(str(tmp_path / "a.tif")))
+    pystac.ItemCollection([item]).save_object(str(tmp_path / "items.json"))
+    data = {"catalogue": str(tmp_path / "items.json"), "bands": {"red": "red"}}
+    for what, told in {
+        "4 ground control points": {"crs": None, "gcps": control_points()},
+        "rational polynomials": {"crs": None, "rpcs": POLYNOMIALS},
+        "does not tell its grid": {"crs": CRS},
+        "has no CRS": {"crs": None},
+    }.items():
+        write(tmp_path / "a.tif", **({"transform": None} | told))
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", NotGeoreferencedWarning)
+            with pytest.raises(DataError, match=rf"Asset red of item a .*{what}"):
+                ingest(make_project(data=data, cloud_mask=None), storage)
+        assert [w for w in warned if w.category is NotGeoreferencedWarning] == []

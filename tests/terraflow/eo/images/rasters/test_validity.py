@@ -191,10 +191,10 @@ def test_ingest_says_what_nodata_is_left_aside_and_which_two_count(
 ) -> None:
     path = write(tmp_path / "a.tif", [EVERY.astype("uint16")], nodata=1)
     ingested(path, storage, files="", catalogue=str(item_of(path, nodata=-9999)))
-    said = "image.1 of 1 item: nodata -9999 is that of no pixel, since uint16 can't hold it\n"
+    said = "1 image (image.1): nodata -9999 is that of no pixel, since uint16 can't hold it\n"
     assert said in capsys.readouterr().out
     ingested(path, storage, files="", catalogue=str(item_of(path, nodata=0)))
-    said = "image.1 of 1 item: nodata 0 by the item and 1 by the file both count\n"
+    said = "1 image (image.1): nodata 0 by the item and 1 by the file both count\n"
     assert said in capsys.readouterr().out
 
 
