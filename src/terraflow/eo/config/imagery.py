@@ -18,7 +18,10 @@ SIMULATED = "simulated"
 
 
 class Scaling(Section):
-    """Physical value = digital number * scale + offset; what is None comes from the item."""
+    """Physical value = digital number * scale + offset; what is None comes from the item.
+
+    `nodata` is one more value that is none, beside what item and file tell.
+    """
 
     scale: float | None = None
     offset: float | None = None
@@ -56,7 +59,7 @@ class Data(Section):
     bands : dict
         Name of a band in the features to key of its asset; "key.2" is the second band of an asset.
     scaling : dict
-        Band name to scale, offset and nodata that override the item's own.
+        Band name to scale and offset that override the item's own, and to a nodata beside it.
     """
 
     catalogue: Address = SIMULATED
@@ -199,8 +202,10 @@ class StaticLayer(Section):
         codes; and for all else average where the grid is coarser, bilinear elsewhere.
     bands : list of int or None
         Numbers of bands, from 1, each a feature; None takes all but an alpha band.
-    scale, offset, nodata : float or None
+    scale, offset : float or None
         Physical value = stored value * scale + offset; what is None comes from the file.
+    nodata : float or None
+        A stored value that is missing, beside what the file tells.
     """
 
     #: The key that a plain address stands for.
