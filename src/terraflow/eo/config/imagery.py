@@ -18,7 +18,10 @@ SIMULATED = "simulated"
 
 
 class Scaling(Section):
-    """Physical value = digital number * scale + offset; what is None comes from the item."""
+    """Physical value = digital number * scale + offset; what is None comes from the item.
+
+    `nodata` is one more value that is none, beside what item and file tell.
+    """
 
     scale: float | None = None
     offset: float | None = None
@@ -56,7 +59,7 @@ class Data(Section):
     bands : dict
         Name of a band in the features to key of its asset; "key.2" is the second band of an asset.
     scaling : dict
-        Band name to scale, offset and nodata that override the item's own.
+        Band name to scale and offset that override the item's own, and to a nodata beside it.
     """
 
     catalogue: Address = SIMULATED
@@ -150,21 +153,39 @@ class CloudMask(Section):
         Codes that are clear, as of Sentinel-2's scene layer (SCL).
     cloudy_bits : list of int or None
         Bits (0 is the lowest) any of which makes a pixel unclear, as in Landsat's QA_PIXEL.
+    above : float or None
+        Of a mask of fractions, such as a probability of clouds: what is above this is cloudy, in
+        the unit that the file's scale and offset lead to.
+    nodata : float, str or None
+        The value that tells nothing; "none" says that there is no such value, "file" that it is
+        what file and item tell, whatever else it means. None is as "file", but that a value in
+        `clear` is clear, and one that is clear by `cloudy_bits` or `above` is an error.
     dilate_m : float
         Pixels as near as this to one that is not clear, in metres between their centres, are not
         clear either.
     """
 
+    #: What a record means that lacks a key.
+    UNRECORDED: ClassVar[dict[str, Any]] = {"nodata": "file"}
+
     asset: str
     clear: list[int] | None = Field(None, min_length=1)
-    cloudy_bits: list[Annotated[int, Field(ge=0, le=30)]] | None = Field(None, min_length=1)
+    cloudy_bits: list[Annotated[int, Field(ge=0, le=52)]] | None = Field(None, min_length=1)
+    above: float | None = Field(None, allow_inf_nan=False)
+    nodata: float | Literal["none", "file"] | None = None
     dilate_m: float = Field(0, ge=0, le=10_000)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.clear is None) == (self.cloudy_bits is None):
+        rules = (self.clear, self.cloudy_bits, self.above)
+        if sum(rule is not None for rule in rules) != 1:
             raise ValueError(
-                "exactly one of clear and cloudy_bits is expected; remove one, or write one"
+                "exactly one of clear, cloudy_bits and above is expected; remove the others, or "
+                "write one"
+            )
+        if self.clear and self.nodata in self.clear:
+            raise ValueError(
+                f"nodata {self.nodata:g} is a value of clear, too; remove it from one of them"
             )
         return self
 
@@ -181,8 +202,10 @@ class StaticLayer(Section):
         codes; and for all else average where the grid is coarser, bilinear elsewhere.
     bands : list of int or None
         Numbers of bands, from 1, each a feature; None takes all but an alpha band.
-    scale, offset, nodata : float or None
+    scale, offset : float or None
         Physical value = stored value * scale + offset; what is None comes from the file.
+    nodata : float or None
+        A stored value that is missing, beside what the file tells.
     """
 
     #: The key that a plain address stands for.

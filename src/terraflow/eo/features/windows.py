@@ -25,6 +25,7 @@ from terraflow.eo.features import grid
 from terraflow.eo.features.cube import find_unreadable, load_clear, observation_times
 from terraflow.eo.features.indices import check_indices
 from terraflow.eo.features.layers import describe_layers, read_layer
+from terraflow.eo.features.native import check_nodata
 from terraflow.eo.features.own import function_name, own_names
 from terraflow.eo.features.pixel import (
     compute_features,
@@ -112,6 +113,7 @@ class FeatureSource:
                     f"Item {item.id} has {', '.join(inner)} as bands of another asset, and not as "
                     f"assets of their own; copy it by `{command('ingest')}`, which parts them."
                 )
+        check_nodata(self.items, recipe)
         check_indices(features.indices, bands, features.constants)
         if features.composites != "whole" and any(
             item.properties.get(UNDATED) for item in self.items

@@ -6,8 +6,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pystac
@@ -20,7 +18,7 @@ from terraflow.eo.config.bounds import Bounds, as_geometry
 from terraflow.eo.config.imagery import SIMULATED
 from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.eo.config.step import Configured
-from terraflow.eo.images.assets import Image, find_images
+from terraflow.eo.images.assets import Image, find_images, name_source
 from terraflow.eo.images.collection import Images, extent, write_collection
 from terraflow.eo.images.download import Copy, Downloader
 from terraflow.eo.images.places import project_root
@@ -42,7 +40,7 @@ from terraflow.storage import Storage, join
 __all__ = ["copy_item", "find_labels", "find_waiting", "ingest", "show", "step"]
 
 #: Part of every name, to be raised when copies are made otherwise.
-FORMAT = "2"
+FORMAT = "3"
 EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
@@ -104,11 +102,15 @@ def ingest(config: ProjectConfig, storage: Storage) -> Images:
     return Images(items=uri, labels=find_labels(config, storage))
 
 
-def copy_item(item: pystac.Item, keys: Sequence[str], root: str, storage: Storage) -> str:
+def copy_item(
+    item: pystac.Item, keys: Sequence[str], root: str, storage: Storage, *, mask: str = ""
+) -> str:
     """Copy the named images of one item, each into a file of its own, as `ingest` does.
 
     Parameters
     ----------
+    mask : str
+        Which of them is the cloud mask.
     root : str
         Folder or URI for the copies.
 
@@ -124,7 +126,7 @@ def copy_item(item: pystac.Item, keys: Sequence[str], root: str, storage: Storag
     StorageError
         They can't be written.
     """
-    [images] = find_images([item], keys)
+    [images] = find_images([item], keys, mask)
     task = _Task(root, item, images, None)
     _copy([task], Downloader(storage))
     return task.uri
@@ -149,8 +151,8 @@ def _plan(config: ProjectConfig, storage: Storage, area: BaseGeometry | None) ->
     bounds = area_bounds(area) if area is not None else None
     root = project_root(config.name, storage)
     items = _find_sources(config, storage, area)
-    mask = [config.cloud_mask.asset] if config.cloud_mask else []
-    images = find_images(items, [*config.data.bands.values(), *mask])
+    mask = config.cloud_mask.asset if config.cloud_mask else ""
+    images = find_images(items, list(config.data.bands.values()), mask)
     outline = ""
     if area is not None and config.data.has_outline:
         outline, _ = outline_file(area, root)
@@ -201,7 +203,7 @@ class _Task:
         self.properties = _kept(item.properties) | ({AREA: outline} if outline else {})
         folder = join(root, "images", _slug(item.id))
         self.images = {
-            join(folder, f"{_slug(image.key)}-{_hash(_name(image), bounds)}.tif"): image
+            join(folder, f"{_slug(image.key)}-{_hash(name_source(image), bounds)}.tif"): image
             for image in images
         }
         told = (list(self.images), item.properties, item.datetime, *([outline] if outline else []))
@@ -277,15 +279,6 @@ def _uris(tasks: Iterable[_Task]) -> list[str]:
 
 def _kept(properties: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in properties.items() if not key.startswith(REPLACED)}
-
-
-def _name(image: Image) -> object:
-    """Tell what is copied: without a signature, which changes, and with a local file's version."""
-    plain = replace(image, href=image.href.partition("?")[0])
-    path = Path(image.href.removeprefix("file://"))
-    if "://" in str(path) or not path.exists():
-        return plain
-    return plain, path.stat().st_size, path.stat().st_mtime_ns
 
 
 def _hash(*parts: object) -> str:

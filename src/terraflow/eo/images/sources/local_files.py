@@ -13,6 +13,7 @@ import rio_stac
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from terraflow.eo.images.products.sentinel_2 import find_values
+from terraflow.eo.images.rasters.georeference import check_placed
 from terraflow.errors import DataError
 
 __all__ = ["IMAGE", "UNDATED", "find_files"]
@@ -48,8 +49,8 @@ def find_files(pattern: str, name_pattern: str) -> list[pystac.Item]:
     Raises
     ------
     DataError
-        No file, one that is no raster or has no CRS, a name that does not fit, dates in some names
-        only, two files for one band, or a product's metadata that can't be read.
+        No file, one that is no raster or can't be placed, a name that does not fit, dates in some
+        names only, two files for one band, or a product's metadata that can't be read.
     """
     paths = sorted(path for path in glob.glob(pattern, recursive=True) if not path.endswith("/"))
     if not paths:
@@ -127,10 +128,7 @@ def _item_of_file(scene: str, date: datetime | None, band: str, path: str) -> py
                     f"{path} holds no bands of its own but {len(file.subdatasets)} subdatasets; "
                     "convert those wanted with `rio convert` and name them in [data] files."
                 )
-            if file.crs is None and not file.gcps[0]:
-                raise DataError(
-                    f"{path} has no CRS; write it into the file with `rio edit-info --crs`."
-                )
+            check_placed(file, path)
             item: pystac.Item = rio_stac.create_stac_item(
                 file,
                 input_datetime=date or EPOCH,
