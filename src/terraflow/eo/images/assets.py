@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +122,16 @@ def find_scaling(item: pystac.Item, key: str) -> tuple[float | None, float | Non
 
 
 def name_source(image: Image) -> object:
-    """Tell what is copied: without a signature, which changes, and with a local file's version."""
+    """Tell what is copied: without a signature, which changes, and with a local file's version.
+
+    A mask beside a local file has a version, too.
+    """
     plain = replace(image, href=image.href.partition("?")[0])
     path = Path(image.href.removeprefix("file://"))
     if "://" in str(path) or not path.exists():
         return plain
-    return plain, path.stat().st_size, path.stat().st_mtime_ns
+    files = [path, *path.parent.glob(f"{escape(path.name)}.msk")]
+    return plain, *((file.stat().st_size, file.stat().st_mtime_ns) for file in files)
 
 
 def find_codes_nodata(item: pystac.Item, key: str) -> list[float]:

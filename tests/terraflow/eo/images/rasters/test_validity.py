@@ -96,6 +96,16 @@ def test_ingest_what_a_mask_or_alpha_band_hides_is_no_value_and_all_else_is(
     assert np.array_equal(found, np.where(HIDDEN, np.nan, EVERY), equal_nan=True)
 
 
+def test_ingest_of_a_mask_beside_the_file_that_changes_copies_again(
+    tmp_path: Path, storage: Storage
+) -> None:
+    path = write(tmp_path / "a_20240501.tif", [EVERY])
+    assert np.isfinite(ingested(path, storage)).all()
+    masked = write(tmp_path / "b.tif", [EVERY], mask=~HIDDEN)
+    masked.with_name("b.tif.msk").rename(tmp_path / "a_20240501.tif.msk")
+    assert (np.isnan(ingested(path, storage)) == HIDDEN).all()
+
+
 def test_ingest_of_a_mask_beside_a_nodata_value_takes_both(
     tmp_path: Path, storage: Storage
 ) -> None:
