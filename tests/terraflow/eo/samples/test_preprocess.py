@@ -18,7 +18,7 @@ from terraflow.eo.images.collection import Images
 from terraflow.eo.images.ingest import ingest
 from terraflow.eo.project import OpenProject, Project
 from terraflow.eo.samples.preprocess import Prepared, check, preprocess, read_report, show, step
-from terraflow.eo.targets.classes import patches
+from terraflow.eo.targets.classes.labels import patches
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 

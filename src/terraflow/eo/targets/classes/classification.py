@@ -14,12 +14,9 @@ from odc.geo.geobox import GeoBox
 from terraflow.eo.config.sections import Labels, Map
 from terraflow.eo.targets.area.design import Stratum
 from terraflow.eo.targets.calibration import Calibration
-from terraflow.eo.targets.classes.labels import (
-    RasterLabels,
-    VectorLabels,
-    class_strata,
-    read_labels,
-)
+from terraflow.eo.targets.classes.labels.polygons import VectorLabels
+from terraflow.eo.targets.classes.labels.raster import RasterLabels
+from terraflow.eo.targets.classes.labels.read import read_labels
 from terraflow.eo.targets.classes.measures import (
     Matrices,
     confusion_measures,
@@ -69,7 +66,6 @@ class Classification(Target):
     summary_format: ClassVar[str] = ".1%"
     code: ClassVar[tuple[str, ...]] = (
         "terraflow.eo.targets.classes.labels",
-        "terraflow.eo.targets.classes.patches",
         *VECTORS,
     )
 
@@ -85,7 +81,8 @@ class Classification(Target):
 
     def strata(self, reference: pd.Series) -> npt.NDArray[np.object_]:
         """Take each class for a stratum."""
-        return class_strata(reference)
+        strata: npt.NDArray[np.object_] = reference.to_numpy(dtype=object)
+        return strata
 
     def check_samples(self, reference: pd.Series) -> None:
         """Ask for two classes."""
