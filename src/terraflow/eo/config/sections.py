@@ -56,6 +56,8 @@ class Labels(Section):
     field : str
         Attribute that holds what is learnt, as the name of a class; not used with a raster. It was
         called `class_field` before version 0.2, which is still read.
+    band : int or None
+        Of a raster, from 1; None takes the only one.
     classes : dict or None
         Value to class name, which renames and merges; values not listed are ignored. None takes
         the values as they are.
@@ -74,6 +76,7 @@ class Labels(Section):
     source: Address = SIMULATED
     crs: str | None = None
     field: str = "class_name"
+    band: int | None = Field(None, ge=1)
     classes: dict[str, str] | None = None
     shrink: float = Field(0, ge=0)
     overlaps: Literal["drop", "refuse", "first", "last"] = "drop"

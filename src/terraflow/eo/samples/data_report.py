@@ -170,8 +170,8 @@ def check_data(
     """
     found = [
         f"{name} has labels in the images, but no pixel with all features (leave it out in "
-        "[labels], or see whether clouds, [labels] shrink, small polygons or those of others over them "
-        "are the cause)"
+        "[labels], or see whether clouds, [labels] shrink, small polygons or others over them are "
+        "the cause)"
         for name, size in sorted(label_counts.items())
         if not size
     ]
