@@ -14,6 +14,7 @@ from terraflow.eo.config.record import Record
 from terraflow.eo.config.sections import Checks, Features
 from terraflow.eo.features.indices import add_indices, index_range
 from terraflow.eo.features.time.periods import period_labels
+from terraflow.eo.targets.vectors.account import LabelAccount
 from terraflow.errors import ConfigError, DataError
 
 __all__ = ["DataReport", "Tally", "check_data", "count"]
@@ -88,6 +89,8 @@ class DataReport(Record):
         one than [features] max_gap_days; they have no features.
     grid : dict
         crs, transform (six numbers, GDAL's pixel-to-world in rasterio's order) and shape (y, x).
+    labels : LabelAccount
+        What became of the reference data.
     data_digest : str
         Of the samples.
     simulated : bool
@@ -104,6 +107,7 @@ class DataReport(Record):
     gaps: int = 0
     dates: dict[str, int] = {}
     grid: dict[str, Any]
+    labels: LabelAccount = LabelAccount()
     data_digest: str
     simulated: bool
 

@@ -57,6 +57,12 @@ class LabelAccount(Record):
         fixed = f", {repaired} repaired" if repaired else ""
         return f"Labels: {read} {self.unit} read, {rest}{fixed}."
 
+    @property
+    def told(self) -> list[str]:
+        """Lines that a user must read who sees no table; none where all was used as it is."""
+        clean = sum(self.read.values()) == sum(self.used.values()) and not self.repaired
+        return [] if clean and not self.remarks else [self.summary, *self.remarks]
+
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Give header and rows, one of each class; none where all was used as it is."""
         columns: dict[str, Mapping[str, int]] = {"read": self.read}

@@ -145,13 +145,27 @@ class Shapes:
         high, low = self._rows(order, geobox), self._rows(order[::-1], geobox)
         wrong = (low >= 0) & (self.values[low] != self.values[high])
         places = np.nonzero(wrong)
-        centres: Any = (places[1] + 0.5, places[0] + 0.5)
-        x, y = geobox.affine * centres
-        for rows in (low[wrong], high[wrong]):  # GDAL gives a centre on an edge to both sides
-            used = self._geometry[np.unique(rows)]
-            shapely.prepare(used)
-            wrong[places] &= ~self._areal[rows] | shapely.contains_xy(self._geometry[rows], x, y)
+        wrong[places] = self._within(low[wrong], high[wrong], geobox, places)
         return wrong, low, high
+
+    def _within(
+        self, low: Rows, high: Rows, geobox: GeoBox, places: tuple[npt.NDArray[np.int64], ...]
+    ) -> npt.NDArray[np.bool_]:
+        """Tell at which centres values differ of polygons that hold them, not only touch them.
+
+        GDAL gives a centre on an edge to both sides.
+        """
+        centres: Any = (places[1] + 0.5, places[0] + 0.5)
+        points = shapely.points(*(geobox.affine * centres))
+        point, row = self.frame.sindex.query(points, predicate="within")
+        least, greatest = np.full(len(points), np.inf), np.full(len(points), -np.inf)
+        for rows in (low, high):
+            of_points = ~self._areal[rows]
+            least[of_points] = np.minimum(least, self.values[rows])[of_points]
+            greatest[of_points] = np.maximum(greatest, self.values[rows])[of_points]
+        np.minimum.at(least, point, self.values[row])
+        np.maximum.at(greatest, point, self.values[row])
+        return least < greatest
 
     def _add(
         self,

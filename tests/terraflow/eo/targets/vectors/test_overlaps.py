@@ -123,6 +123,17 @@ def test_edges_through_the_centres_of_pixels_are_no_contradiction(
     assert (found.burn(GRID)[0].filled(0) > 0).all()
 
 
+def test_an_edge_of_one_of_several_polygons_hides_no_contradiction(
+    storage: Storage, tmp_path: Path
+) -> None:
+    half = rectangle(0, 0, 7.5, 16)  # its edge lies on the centres of column 7
+    labels = [("a", half), ("a", rectangle(0, 0, 9, 16)), ("b", rectangle(7, 0, 16, 16))]
+    for order in ([0, 1, 2], [1, 0, 2], [2, 1, 0]):
+        path = write(tmp_path, [labels[i] for i in order])
+        found = read_labels(path, Labels(field="kind"), GRID, storage)
+        assert found.account.contradicted_px == 32
+
+
 def test_points_that_contradict_in_a_pixel_or_a_polygon(storage: Storage, tmp_path: Path) -> None:
     points = [("b", Point(500_003, 5_099_997)), ("a", Point(500_007, 5_099_993))]
     held = [("b", Point(500_105, 5_099_895)), ("a", rectangle(8, 8, 16, 16))]
