@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -30,23 +30,31 @@ class Labels(Section):
     field : str
         Attribute that holds what is learnt, as the name of a class; not used with a raster. It was
         called `class_field` before version 0.2, which is still read.
+    band : int or None
+        Of a raster, from 1; None takes the only one.
     classes : dict or None
         Value to class name, which renames and merges; values not listed are ignored. None takes
         the values as they are.
     shrink : float
         Distance in the units of the grid's CRS by which polygons are made smaller all around.
+    overlaps : {"drop", "refuse", "first", "last"}
+        What becomes of a pixel whose labels contradict each other: it is left out, it is an error,
+        or it takes the first or the last of the file. Models before version 0.3 took the last.
     samples_per_class : int or None
         At most so many pixels of each class, drawn at random; None takes all.
     """
 
     FORMER: ClassVar[dict[str, str]] = {"class_field": "field"}
+    UNRECORDED: ClassVar[dict[str, Any]] = {"overlaps": "last"}
 
     source: Address = SIMULATED
     crs: str | None = None
     layer: str = ""
     field: str = "class_name"
+    band: int | None = Field(None, ge=1)
     classes: dict[str, str] | None = None
     shrink: float = Field(0, ge=0)
+    overlaps: Literal["drop", "refuse", "first", "last"] = "drop"
     samples_per_class: int | None = Field(None, ge=1)
 
     @property

@@ -144,7 +144,7 @@ def test_samples_digest_of_the_same_is_the_same(inputs: Inputs) -> None:
         "terraflow.eo.samples.digest",
         "terraflow.eo.samples.draw",
         "terraflow.eo.samples.preprocess",
-        "terraflow.eo.targets.classes.labels",
+        "terraflow.eo.targets.classes.labels.polygons",
         "terraflow.eo.targets.vectors.files",
     ],
 )

@@ -15,12 +15,9 @@ from terraflow.eo.config.labels import Labels
 from terraflow.eo.config.sections import Map
 from terraflow.eo.targets.area.design import Stratum
 from terraflow.eo.targets.calibration import Calibration
-from terraflow.eo.targets.classes.labels import (
-    RasterLabels,
-    VectorLabels,
-    class_strata,
-    read_labels,
-)
+from terraflow.eo.targets.classes.labels.polygons import VectorLabels
+from terraflow.eo.targets.classes.labels.raster import RasterLabels
+from terraflow.eo.targets.classes.labels.read import read_labels
 from terraflow.eo.targets.classes.measures import (
     Matrices,
     confusion_measures,
@@ -70,7 +67,6 @@ class Classification(Target):
     summary_format: ClassVar[str] = ".1%"
     code: ClassVar[tuple[str, ...]] = (
         "terraflow.eo.targets.classes.labels",
-        "terraflow.eo.targets.classes.patches",
         *VECTORS,
     )
 
@@ -86,7 +82,8 @@ class Classification(Target):
 
     def strata(self, reference: pd.Series) -> npt.NDArray[np.object_]:
         """Take each class for a stratum."""
-        return class_strata(reference)
+        strata: npt.NDArray[np.object_] = reference.to_numpy(dtype=object)
+        return strata
 
     def check_samples(self, reference: pd.Series) -> None:
         """Ask for two classes."""

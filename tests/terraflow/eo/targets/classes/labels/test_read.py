@@ -10,7 +10,9 @@ from shapely.geometry import Point
 
 from area import TRANSFORM, write_labels, write_raster
 from terraflow.eo.config.labels import Labels
-from terraflow.eo.targets.classes.labels import RasterLabels, VectorLabels, read_labels
+from terraflow.eo.targets.classes.labels.polygons import VectorLabels
+from terraflow.eo.targets.classes.labels.raster import RasterLabels
+from terraflow.eo.targets.classes.labels.read import read_labels
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
