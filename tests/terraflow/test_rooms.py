@@ -25,7 +25,7 @@ PLATFORM = {
     "tracking": {"checkout", "base"},
     "storage": {"base"},
     "orchestration": {"eo", "tracking", "storage", "base"},
-    "serving": {"stack", "eo", "tracking", "storage", "process", "base"},
+    "serving": {"checkout", "stack", "eo", "tracking", "storage", "process", "base"},
     "eo": {"tracking", "storage", "base"},
 }
 #: What each room of eo may import of eo beside itself, with all that those may. `built_in`,
