@@ -4,7 +4,7 @@ PYTHON ?= python3
 PLATFORM := src
 VENV := .venv
 BIN := $(VENV)/bin
-TASKS := setup up down status logs reset doctor database ingest preprocess train gate promote scenes map report origin explain label-next reproduce validate monitor step dags serve predict envs export-model deploy new update bench lint lock wheel version
+TASKS := setup up down status logs reset doctor shell env database ingest preprocess train gate promote scenes map report origin explain label-next reproduce validate monitor step dags serve predict envs export-model deploy new update bench lint lock wheel version
 
 # hints name make's tasks
 export TERRAFLOW_STARTED_BY := make

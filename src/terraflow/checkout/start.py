@@ -11,7 +11,12 @@ from terraflow import config
 from terraflow.checkout.variables import shielded
 from terraflow.errors import TerraFlowError
 
-__all__ = ["is_task", "shield"]
+__all__ = ["is_task", "shield", "users_shell"]
+
+#: Names that Python has read at its start, and that were dropped then: told to the program that
+#: takes the place of the first.
+DROPPED = "_TERRAFLOW_DROPPED"
+_SHELL: dict[str, str] = {}
 
 
 def shield() -> None:
@@ -20,15 +25,43 @@ def shield() -> None:
     What Python itself reads at its start, it has read: where something of that differs, the program
     is run again in its place.
     """
+    dropped = os.environ.pop(DROPPED, "").split()
+    _SHELL.update(os.environ | dict.fromkeys(dropped, ""))
+    _leave_other_stack()
     root = _root()
     wanted = shielded(os.environ, root, s3=_uses_s3(root), postgresql=_has_server(root))
     read = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
-    others = any(wanted.get(name) != value for name, value in read.items())
+    others = {name for name, value in read.items() if wanted.get(name) != value}
     if others or (site.ENABLE_USER_SITE and "PYTHONNOUSERSITE" in wanted):
+        python = {name: value for name, value in wanted.items() if name.startswith("PYTHON")}
+        again = {name: value for name, value in os.environ.items() if name not in read} | python
+        again[DROPPED] = " ".join(others)
         sys.stdout.flush()
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], again)
     os.environ.clear()
     os.environ.update(wanted)
+
+
+def users_shell() -> dict[str, str]:
+    """Give the variables that this process began with; what Python dropped has no value."""
+    return dict(_SHELL or os.environ)
+
+
+def _leave_other_stack() -> None:
+    """Act on the project one stands in, in a shell of another project's stack, as JupyterLab's.
+
+    Where TerraFlow has set the variables of that shell, they name its folders.
+    """
+    named = os.environ.get("TERRAFLOW_ROOT")
+    if not named or not os.environ.get("TERRAFLOW_RESOLVED"):
+        return
+    del os.environ["TERRAFLOW_ROOT"]
+    here = _root()
+    os.environ["TERRAFLOW_ROOT"] = named
+    if here and here != Path(named).resolve():
+        for name in [name for name in os.environ if name.startswith(config.PREFIX)]:
+            if name != "TERRAFLOW_STARTED_BY":
+                del os.environ[name]
 
 
 def is_task() -> bool:

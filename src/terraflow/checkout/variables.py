@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from terraflow.config import host_environment
+
 __all__ = ["FAMILIES", "LOOPBACK", "Family", "is_secret", "shielded"]
 
 #: Hosts that no proxy may see a request to.
@@ -200,7 +202,7 @@ def _without_proxy(variables: Mapping[str, str]) -> str:
 
 def main(command: list[str]) -> None:
     """Become a command with shielded variables: by this make runs the installer."""
-    os.execvpe(command[0], command, shielded(os.environ, None))
+    os.execvpe(command[0], command, shielded(host_environment(), None))
 
 
 if __name__ == "__main__":

@@ -191,3 +191,23 @@ def test_secrets_are_told_from_where_they_lie() -> None:
     secrets = {"AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "MLFLOW_TRACKING_TOKEN"}
     assert all(map(is_secret, secrets))
     assert not any(map(is_secret, ("AWS_SHARED_CREDENTIALS_FILE", "AWS_REGION", "PATH")))
+
+
+@pytest.mark.parametrize("resolved", ["1", "shell"])
+def test_task_acts_on_the_project_one_stands_in_not_on_that_of_the_shell(
+    resolved: str, tmp_path: Path
+) -> None:
+    """As in a terminal of JupyterLab: `invoke down` would stop the other stack."""
+    other = project(tmp_path / "other")
+    variables = {
+        "TERRAFLOW_ROOT": str(other),
+        "TERRAFLOW_VAR": str(other / "var"),
+        "TERRAFLOW_RESOLVED": resolved,
+        "TERRAFLOW_STARTED_BY": "make",
+    }
+    told = as_task(variables, tmp_path)
+    assert {name for name in told if name.startswith("TERRAFLOW_")} == {"TERRAFLOW_STARTED_BY"}
+    told = run([sys.executable, "-m", "invoke", "told"], variables, other)
+    assert told["TERRAFLOW_VAR"] == str(other / "var")
+    del variables["TERRAFLOW_RESOLVED"]  # the user's own word counts
+    assert as_task(variables, tmp_path)["TERRAFLOW_VAR"] == str(other / "var")
