@@ -31,8 +31,8 @@ def check_source(root: Path) -> None:
         if spec and spec.origin and Path(spec.origin).resolve() != package.resolve():
             raise ConfigError(
                 f"This Python ({sys.prefix}) has {name} of {Path(spec.origin).parent}, but you "
-                f"stand in {root}: its environment was made for another folder. Run the command "
-                "by make, which makes one of its own, or by pixi after removing the folder .pixi."
+                f"stand in {root}, so that the other's code would run here; use make, which makes "
+                "an environment of this folder's own, or remove .pixi and use pixi."
             )
 
 
