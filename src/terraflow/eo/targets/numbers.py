@@ -18,7 +18,7 @@ from terraflow.eo.config.sections import Map
 from terraflow.eo.targets.area.design import Stratum
 from terraflow.eo.targets.area.means import estimate_means, mean_rows, overall_spread
 from terraflow.eo.targets.area.zonal import mean_per_area
-from terraflow.eo.targets.figures import number_figure
+from terraflow.eo.targets.figures import number_figure, plain
 from terraflow.eo.targets.parts import (
     Accuracy,
     Band,
@@ -209,6 +209,7 @@ class Numbers(Target):
         table = markdown_table(("area", "pixels", f"mean {self.quantity}"), rows)
         table += f"\n\n{self._sampled(view, accuracy)}\n"
 
+        @plain()
         def draw(path: Path) -> None:
             small = view.thumbnail(QUICKLOOK_PX)
             figure = number_figure(

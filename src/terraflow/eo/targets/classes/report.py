@@ -16,7 +16,7 @@ from shapely.geometry import shape
 
 from terraflow.eo.config.sections import Map
 from terraflow.eo.targets.classes.areas import area_table
-from terraflow.eo.targets.figures import map_figure
+from terraflow.eo.targets.figures import map_figure, plain
 from terraflow.eo.targets.parts import Accuracy, MapView, ReportFiles
 from terraflow.tracking.runs import metric_name
 
@@ -43,6 +43,7 @@ def report_classes(view: MapView, accuracy: Accuracy, section: Map) -> ReportFil
     areas = class_areas(view, accuracy, classes)
     patches = polygons(sieve(view.values, section.minimum_mapping_unit_px), view, classes)
 
+    @plain()
     def draw(path: Path) -> None:
         colours = list(view.bands[0].colours.values())
         small = view.thumbnail(QUICKLOOK_PX)
