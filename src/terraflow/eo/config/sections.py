@@ -9,7 +9,6 @@ from pydantic import AfterValidator, Field, field_validator
 
 from terraflow.eo.config.addresses import Address
 from terraflow.eo.config.imagery import StaticLayer
-from terraflow.eo.config.operation import Monitor, Promotion, Watch
 from terraflow.eo.config.section import Section
 
 __all__ = [
@@ -183,3 +182,45 @@ class Map(Section):
     quality: bool = True
     priors: Priors = "labels"
     colours: dict[str, Annotated[str, AfterValidator(_colour)]] = {}
+
+
+class Monitor(Section):
+    """When new scenes have drifted from the training data.
+
+    Attributes
+    ----------
+    max_psi : float
+        Greatest population stability index of any feature; 0.25 is the customary mark of a shift.
+    max_outside_range : float
+        Greatest share (0-1) of pixels with any feature outside the training range.
+    """
+
+    max_psi: float = Field(0.25, gt=0)
+    max_outside_range: float = Field(0.2, ge=0, le=1)
+
+
+class Promotion(Section):
+    """Who lets a better model take over.
+
+    Attributes
+    ----------
+    approve : bool
+        A person is asked before a model that the gate lets through becomes the champion.
+    """
+
+    approve: bool = False
+
+
+class Watch(Section):
+    """How often Airflow looks for new items.
+
+    Attributes
+    ----------
+    store_s : float
+        Seconds between two looks into the store, for what `ingest` wrote.
+    catalogue_s : float
+        Seconds between two looks into [data] catalogue or files, for what to ingest; 0 never looks.
+    """
+
+    store_s: float = Field(10, ge=1)
+    catalogue_s: float = Field(600, ge=0)

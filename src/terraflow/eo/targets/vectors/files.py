@@ -69,7 +69,9 @@ def _read(path: Path, uri: str, what: str, layer: str, key: str) -> gpd.GeoDataF
         raise DataError(f"{what} {uri} do not exist; {_beside(path)}.")
     ending = path.suffix.lower()
     if ending in TEXT and not layer:
-        return read_text(path, uri)
+        table = read_text(path, uri)
+        if "WKT" not in table.columns:  # which OGR takes for geometries, curves included
+            return table
     if ending in PARQUET:
         return read_parquet(path, uri)
     logging.getLogger("pyogrio").setLevel(logging.ERROR)

@@ -150,8 +150,8 @@ def test_table_of_well_known_text(tmp_path: Path, storage: Storage) -> None:
     assert kinds(path, storage, crs=CRS) == ["a", "b"]
     with pytest.raises(DataError, match=r"has no CRS; .* or set \[labels\] crs"):
         kinds(path, storage)
-    path.write_text("WKT,kind\nnowhere,a\n")
-    with pytest.raises(DataError, match="holds what is no geometry in WKT"):
+    path.write_text("wkt,kind\nnowhere,a\n")
+    with pytest.raises(DataError, match="holds what is no geometry in wkt"):
         kinds(path, storage, crs=CRS)
 
 
