@@ -127,7 +127,7 @@ def read_raster(uri: str, labels: Labels, geobox: GeoBox, storage: Storage) -> R
                 f"No pixel of {uri} has a class: it holds {values}, [labels] classes lists "
                 f"{', '.join(labels.classes or []) or 'nothing'}; correct it."
             )
-        names = check_names(sorted(set(listed.values())), uri)
+        names = check_names(list(listed.values()), uri)
         numbers = {value: names.index(name) + 1 for value, name in listed.items()}
         patches = find_patches(lambda part: _warp(file, band, numbers, part), geobox)
     return RasterLabels(uri, band, numbers, names, patches, accounting.close())
