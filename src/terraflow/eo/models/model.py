@@ -46,7 +46,7 @@ class ModelInfo(Record):
     levels : list of str
         What the columns of a prediction stand for; nothing where it is a number.
     values : list of int
-        Value in a map of each level; empty, as of models before version 0.3, is 1 to n.
+        Value in a map of each level; empty, as of models before version 0.2, is 1 to n.
     features, periods : list of str
         Features in the model's order; periods of their composites.
     config : dict

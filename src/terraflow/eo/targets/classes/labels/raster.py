@@ -173,7 +173,8 @@ def _count(file: DatasetReader, band: int, uri: str, labels: Labels) -> Counter[
         if values.dtype.kind == "f" and (values % 1 != 0).any():
             raise DataError(
                 f"{uri} holds {values[values % 1 != 0][0]:g}, which is no class number; whole "
-                "numbers are expected: class numbers are never resampled but by the nearest pixel."
+                "numbers are expected: name a raster of classes, and resample it by the nearest "
+                "pixel alone."
             )
         found.update(dict(zip(map(int, values), numbers.tolist(), strict=True)))
         if labels.classes is None and len(found) > MAX_CLASSES:
