@@ -39,7 +39,7 @@ class Labels(Section):
         Distance in the units of the grid's CRS by which polygons are made smaller all around.
     overlaps : {"drop", "refuse", "first", "last"}
         What becomes of a pixel whose labels contradict each other: it is left out, it is an error,
-        or it takes the first or the last of the file. Models before version 0.3 took the last.
+        or it takes the first or the last of the file. Models before version 0.2 took the last.
     samples_per_class : int or None
         At most so many pixels of each class, drawn at random; None takes all.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -91,7 +92,8 @@ def preprocess(config: ProjectConfig, hooks: Hooks, images: Images, storage: Sto
         digest = hashlib.sha256(paths["samples"].read_bytes()).hexdigest()[:16]
         storage.write(result.samples, paths["samples"])
         storage.write(result.population, paths["population"])
-    report = _report(source, sampled, digest, account_of(labels))
+    counts = _in_order(sampled.label_counts, hooks.target)
+    report = _report(source, sampled, counts, digest=digest, account=account_of(labels))
     storage.write(result.report, json.dumps(report.to_dict(), indent=1).encode())
     return result
 
@@ -171,8 +173,21 @@ def _check_samples(samples: pd.DataFrame, look: Look, tally: Tally) -> None:
         )
 
 
+def _in_order(counts: Mapping[str, int], target: Target) -> dict[str, int]:
+    """Sort strata as the target does, where they are its levels."""
+    levels = target.levels(pd.Series(list(counts), dtype=object))
+    return {
+        name: counts[name] for name in (levels if set(levels) == set(counts) else sorted(counts))
+    }
+
+
 def _report(
-    source: FeatureSource, sampled: Sampled, digest: str, account: LabelAccount
+    source: FeatureSource,
+    sampled: Sampled,
+    label_counts: dict[str, int],
+    *,
+    digest: str,
+    account: LabelAccount,
 ) -> DataReport:
     tally, geobox = sampled.tally, source.geobox
     return DataReport(
@@ -182,7 +197,7 @@ def _report(
         clear_share={p: tally.clear_share(p) for p in source.periods if p in tally.seen},
         value_range={name: (tally.low[name], tally.high[name]) for name in tally.low},
         outside_range={name: n / tally.values[name] for name, n in tally.outside.items()},
-        label_counts=dict(sorted(sampled.label_counts.items())),
+        label_counts=label_counts,
         **sampled.pixels,
         grid={
             "crs": str(geobox.crs),

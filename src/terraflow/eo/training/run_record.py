@@ -145,6 +145,7 @@ def model_info(training: Training) -> ModelInfo:
     found, grid = _provenance(samples), samples.report.grid
     return ModelInfo(
         levels=evaluation.levels,
+        values=samples.target.values(evaluation.levels),
         features=list(samples.features.columns),
         periods=samples.report.periods,
         config=training.config.model_dump(mode="json"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ class LabelAccount(Record):
         if len(columns) == 1:
             return [], []
         columns["used"] = self.used
-        names = sorted(self.read, key=lambda name: (not self.used.get(name), name))
+        names = sorted(self.read, key=lambda name: (not self.used.get(name), *_by_number(name)))
         rows = [
             [name or NOTHING, *(str(counts.get(name, 0)) for counts in columns.values())]
             for name in names[:ROWS]
@@ -137,3 +138,8 @@ def account_of(labels: object) -> LabelAccount:
     """Give the account of a source of labels; a project's own may have none."""
     found = getattr(labels, "account", None)
     return found if isinstance(found, LabelAccount) else LabelAccount()
+
+
+def _by_number(name: str) -> tuple[float, str]:
+    """Sort codes as numbers, before names."""
+    return (int(name), "") if name.isdecimal() else (math.inf, name)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from terraflow.eo.targets.classes.labels.codes import LEAST, MOST, are_codes, in_order
 from terraflow.eo.targets.vectors.account import Accounting
 from terraflow.errors import DataError
 
@@ -97,21 +98,31 @@ def name_classes(
 
 
 def check_names(names: list[str], uri: str) -> list[str]:
-    """See that a map has a value for each class.
+    """Sort names of classes, and see that a map has a value for each.
 
     Raises
     ------
     DataError
-        There are too many.
+        There are too many, or they are codes that a byte does not hold beside 0, which is nodata.
     """
+    names = in_order(names)  # each once
     if len(names) > MAX_CLASSES:
         raise DataError(
             f"{uri} has {len(names)} classes, more than {MAX_CLASSES}; is [labels] field "
             "the field of the class? Join classes by [labels] classes."
         )
+    if are_codes(names) and (wrong := [n for n in names if not LEAST <= int(n) <= MOST]):
+        table = ", ".join(f'"{name}" = "name of {name}"' for name in names[:12])
+        more = ", ..." if len(names) > 12 else ""
+        raise DataError(
+            f"{uri} has the class code {wrong[0]}, which no map can hold: its values are {LEAST} "
+            f"to {MOST}, and 0 is nodata; name the classes, as [labels] classes = "
+            f"{{ {table}{more} }}, and leave out what is none."
+        )
     return names
 
 
 def _whole(name: str) -> str:
+    """Write 2.0 as 2."""
     found = WHOLE.fullmatch(name)
     return found[1] if found else name

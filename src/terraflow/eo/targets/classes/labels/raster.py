@@ -127,7 +127,7 @@ def read_raster(uri: str, labels: Labels, geobox: GeoBox, storage: Storage) -> R
                 f"No pixel of {uri} has a class: it holds {values}, [labels] classes lists "
                 f"{', '.join(labels.classes or []) or 'nothing'}; correct it."
             )
-        names = check_names(sorted(set(listed.values())), uri)
+        names = check_names(list(listed.values()), uri)
         numbers = {value: names.index(name) + 1 for value, name in listed.items()}
         patches = find_patches(lambda part: _warp(file, band, numbers, part), geobox)
     return RasterLabels(uri, band, numbers, names, patches, accounting.close())
@@ -173,7 +173,8 @@ def _count(file: DatasetReader, band: int, uri: str, labels: Labels) -> Counter[
         if values.dtype.kind == "f" and (values % 1 != 0).any():
             raise DataError(
                 f"{uri} holds {values[values % 1 != 0][0]:g}, which is no class number; whole "
-                "numbers are expected: class numbers are never resampled but by the nearest pixel."
+                "numbers are expected: name a raster of classes, and resample it by the nearest "
+                "pixel alone."
             )
         found.update(dict(zip(map(int, values), numbers.tolist(), strict=True)))
         if labels.classes is None and len(found) > MAX_CLASSES:

@@ -167,9 +167,10 @@ def test_read_labels_raster_without_nodata_ends_at_its_edge(
     storage: Storage, tmp_path: Path
 ) -> None:
     write_raster(tmp_path / "classes.tif", np.array([[0, 0], [1, 1]], "uint8"))
-    labels = read_labels(str(tmp_path / "classes.tif"), Labels(), GRID, storage)
+    classes = {"0": "bare", "1": "crop"}
+    labels = read_labels(str(tmp_path / "classes.tif"), Labels(classes=classes), GRID, storage)
     numbers = burn(labels)
-    assert labels.names == ["0", "1"]
+    assert labels.names == ["bare", "crop"]
     assert numbers[:2, :2].tolist() == [[1, 1], [2, 2]]
     assert (numbers > 0).sum() == 4
 
