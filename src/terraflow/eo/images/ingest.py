@@ -238,7 +238,7 @@ def _find_sources(
 ) -> list[pystac.Item]:
     data, catalogue = config.data, config.data.catalogue
     if data.files:
-        items = find_files(data.files, data.name_pattern)
+        items = find_files(data.files, data.name_pattern, data.date_format)
         if (data.start or data.end) and items[0].properties.get(UNDATED):
             raise DataError(
                 f"The names of {data.files} hold no date, so that [data] start and end can't be "

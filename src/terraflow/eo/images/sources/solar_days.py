@@ -10,12 +10,14 @@ import pystac
 
 from terraflow.errors import DataError
 
-__all__ = ["item_time", "solar_days"]
+__all__ = ["item_time", "solar_days", "why_implausible"]
 
 #: Properties that tell when an item was processed.
 PROCESSED = ("s2:generation_time", "processing:datetime", "created")
 #: Properties that tell how new the processing of an image is, by catalogue.
 BASELINES = ("s2:processing_baseline", "processing:version")
+#: No satellite took images for maps before; a time that nobody set is this, or earlier.
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def item_time(item: pystac.Item) -> datetime:
@@ -35,6 +37,13 @@ def item_time(item: pystac.Item) -> datetime:
     if time is None:
         raise DataError(f"Item {item.id} has no datetime; add one to the catalogue.")
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def why_implausible(time: datetime) -> str:
+    """Tell why an image can't be of a time; "" where it can. Clocks may differ by a day."""
+    if time < EARLIEST:
+        return "is before 1970"
+    return "lies in the future" if time > datetime.now(UTC) + timedelta(days=1) else ""
 
 
 def solar_days(items: Sequence[pystac.Item], *, undated: str = "") -> list[list[int]]:
