@@ -13,12 +13,11 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from terraflow.eo.images.products.sentinel_2 import find_values
 from terraflow.eo.images.sources.local_paths import find_paths
 from terraflow.eo.images.sources.names import parse_name
+from terraflow.eo.images.sources.solar_days import UNDATED
 from terraflow.errors import DataError
 
 __all__ = ["UNDATED", "find_files"]
 
-#: Property of items without a date. STAC asks for a datetime, which then is 1970-01-01.
-UNDATED = "terraflow:undated"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -143,7 +143,7 @@ def test_parse_name_tomorrow_passes_since_clocks_differ() -> None:
 @pytest.mark.parametrize("pattern", [r"(?P<date>\d{8})_(?P<band>B\d)", r"(?P<date>\d{8})"])
 @pytest.mark.parametrize("day", ["19650801", "20991231"])
 def test_parse_name_implausible_day_of_a_pattern_is_refused(day: str, pattern: str) -> None:
-    with pytest.raises(DataError, match=r"by its name, which (is before 1970|lies in the future)"):
+    with pytest.raises(DataError, match=r"by its name, which (is 1970-01-01 or|lies in the fu)"):
         day_of(f"{day}_B4.tif", pattern)
 
 
@@ -225,7 +225,7 @@ def test_parse_name_pattern_with_a_slash_is_searched_in_folders() -> None:
 
 
 @given(
-    day=st.dates(date(1970, 1, 1), date(2026, 1, 1)),
+    day=st.dates(date(1970, 1, 2), date(2026, 1, 1)),
     written=st.sampled_from(["%Y%m%d", "%Y-%m-%d", "%Y_%m_%d", "%Y.%m.%d", "%Y%j"]),
     before=st.sampled_from(["", "s_", "T33TVL-", "12345_", "a.", "été "]),
     after=st.sampled_from(["", "_B04", "T100031", "-v2", ".061", "_12345"]),
@@ -237,7 +237,7 @@ def test_parse_name_finds_any_day_in_any_place(
 
 
 @given(
-    day=st.dates(date(1970, 1, 1), date(2026, 1, 1)),
+    day=st.dates(date(1970, 1, 2), date(2026, 1, 1)),
     written=st.sampled_from(["%Y%m%d", "%Y%j"]),
     before=st.text("0123456789", max_size=3),
     after=st.text("0123456789", max_size=3),
