@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -43,9 +43,12 @@ class Data(Section):
     files : str
         Pattern of rasters without a catalogue, as "scenes/*.tif".
     name_pattern : str
-        Regular expression of a file's name, with the groups date (digits YYYYMMDD, separators
-        allowed) and band, both optional: without a date there is one undated scene, without a
-        band the file's own bands are taken.
+        Regular expression of a file's name, with the groups date (YYYYMMDD, separators allowed, or
+        YYYYDDD of the day of the year) and band, both optional: without a date there is one undated
+        scene, without a band the file's own bands are taken. One with a / is searched in the path.
+        "" finds the date by itself, as products write it.
+    date_format : str
+        How the group date is written, where it is otherwise: as "%d%m%Y", by Python's strptime.
     area : list of float, str or None
         West, south, east, north in degrees (EPSG:4326), of which the box in the images' CRS is
         taken whole; or a GeoJSON file of polygons: only pixels whose centre lies in one count. A
@@ -66,7 +69,8 @@ class Data(Section):
     collection: str = ""
     sign: Literal["none", "planetary-computer"] = "none"
     files: Address = ""
-    name_pattern: str = r"(?P<date>\d{4}[-_]?\d{2}[-_]?\d{2})"
+    name_pattern: str = ""
+    date_format: str = ""
     area: tuple[float, float, float, float] | str | None = None
     start: date | None = None
     end: date | None = None
@@ -88,6 +92,11 @@ class Data(Section):
                     f"area {list(self.area)} is no box; write west, south, east, north in degrees, "
                     "and west greater than east only where it crosses the antimeridian"
                 )
+        if self.date_format and "date" not in re.compile(self.name_pattern).groupindex:
+            raise ValueError(
+                f"date_format {self.date_format!r} has nothing to read; give name_pattern a group "
+                "date, as '(?P<date>\\d{8})'"
+            )
         if unknown := set(self.scaling) - set(self.bands):
             raise ValueError(
                 f"scaling names {', '.join(sorted(unknown))}, which bands does not; correct one of "
@@ -118,6 +127,20 @@ class Data(Section):
                 f"{pattern!r} is no regular expression: {error}; write one as Python's re reads it"
             ) from error
         return pattern
+
+    @field_validator("date_format")
+    @classmethod
+    def _tells_the_day(cls, written: str) -> str:
+        day = datetime(2023, 11, 22, 13, 14, 15)
+        try:
+            told = datetime.strptime(day.strftime(written), written) if written else day
+        except (ValueError, re.error) as error:
+            raise ValueError(
+                f"{written!r} is no format of strptime ({error}); write one as '%d%m%Y'"
+            ) from error
+        if told.year != day.year:
+            raise ValueError(f"{written!r} has no year; write one as '%d%m%Y'")
+        return written
 
 
 class Grid(Section):

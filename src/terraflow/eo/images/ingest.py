@@ -23,7 +23,7 @@ from terraflow.eo.images.collection import Images, extent, write_collection
 from terraflow.eo.images.download import Copy, Downloader
 from terraflow.eo.images.places import project_root
 from terraflow.eo.images.products.sentinel_2 import tell_assumed
-from terraflow.eo.images.sources.local_files import UNDATED, find_files
+from terraflow.eo.images.sources.local_files import find_files
 from terraflow.eo.images.sources.search import find_items, sign
 from terraflow.eo.images.sources.selection import (
     AREA,
@@ -34,6 +34,7 @@ from terraflow.eo.images.sources.selection import (
     select,
 )
 from terraflow.eo.images.sources.simulate import make_area
+from terraflow.eo.images.sources.solar_days import dates_text
 from terraflow.errors import DataError
 from terraflow.storage import Storage, join
 
@@ -99,6 +100,7 @@ def ingest(config: ProjectConfig, storage: Storage) -> Images:
     uri, digest = write_collection(config.name, root, inside, storage)
     what = "simulated items" if config.simulated else "items"
     say(f"{len(inside)} {what}, {copied} images copied now, digest of all images {digest[:12]}")
+    say(f"Of {dates_text(list(inside.values()))}")
     return Images(items=uri, labels=find_labels(config, storage))
 
 
@@ -240,12 +242,7 @@ def _find_sources(
 ) -> list[pystac.Item]:
     data, catalogue = config.data, config.data.catalogue
     if data.files:
-        items = find_files(data.files, data.name_pattern)
-        if (data.start or data.end) and items[0].properties.get(UNDATED):
-            raise DataError(
-                f"The names of {data.files} hold no date, so that [data] start and end can't be "
-                "compared; remove these, or correct name_pattern."
-            )
+        items = find_files(data.files, data.name_pattern, data.date_format)
         items = select(items, data, data.files, area)
         tell_assumed(items)
         return items
