@@ -22,11 +22,11 @@ class Labels(Section):
         "simulated", or polygons or points in any format OGR reads, or a table of points, as CSV,
         with columns longitude and latitude, or x and y, or a raster of class numbers.
     crs : str or None
-        Of a table's coordinates, or of geometries whose file tells none, as "EPSG:32633"; longitude
-        and latitude are degrees (EPSG:4326) without it.
-    layer : str
-        Of a file with several: a layer of a GeoPackage, a folder of a KML, a shapefile of a zip, a
-        sheet of a table. It may stay empty where there is one.
+        Of a table's coordinates, or of geometries whose file tells none or one that they can't be
+        in, as "EPSG:32633"; longitude and latitude are degrees (EPSG:4326) without it.
+    layer : str or None
+        Which of several: layer of a GeoPackage, folder of a KML, sheet of a spreadsheet, file of a
+        zip or a folder, geometry column of a GeoParquet. None needs one alone that holds labels.
     field : str
         Attribute that holds what is learnt, as the name of a class; not used with a raster. It was
         called `class_field` before version 0.2, which is still read.
@@ -49,7 +49,7 @@ class Labels(Section):
 
     source: Address = SIMULATED
     crs: str | None = None
-    layer: str = ""
+    layer: str | None = None
     field: str = "class_name"
     band: int | None = Field(None, ge=1)
     classes: dict[str, str] | None = None

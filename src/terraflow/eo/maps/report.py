@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import geopandas as gpd
 import numpy.typing as npt
 from rasterio.enums import Resampling
 
@@ -20,8 +19,7 @@ from terraflow.eo.models.model import load_model
 from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.targets.parts import Accuracy, MapView
 from terraflow.eo.targets.target import Target
-from terraflow.eo.targets.vectors.crs import check_placed
-from terraflow.eo.targets.vectors.files import read_frame
+from terraflow.eo.targets.vectors.files import read_areas
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 from terraflow.tracking import runs
@@ -87,7 +85,9 @@ def report(
         uri=map_uri,
         origin=info.origin.to_tags(),
         thumbnail=_thumbnail(map_uri, info, storage),
-        areas=lambda: _areas(section, storage),
+        areas=lambda: (
+            read_areas(section.areas, section.areas_layer, storage) if section.areas else None
+        ),
     )
     made = target.report(view, accuracy, section)
     uris = {}
@@ -96,18 +96,6 @@ def report(
             write(folder / ending)
             uris[name] = storage.write(f"{map_uri.removesuffix('.tif')}_{ending}", folder / ending)
     return Reported(files=uris, table=made.table)
-
-
-def _areas(section: Map, storage: Storage) -> gpd.GeoDataFrame | None:
-    if not section.areas:
-        return None
-    keys = {"layer": section.areas_layer, "key": "[map] areas_layer"}
-    frame = read_frame(section.areas, storage, what="Areas", **keys)
-    if not isinstance(frame, gpd.GeoDataFrame):
-        raise DataError(
-            f"Areas {section.areas} have no geometries; name a file of polygons by [map] areas."
-        )
-    return check_placed(frame, section.areas, None, key="")
 
 
 def _accuracy(map_uri: str, run_id: str, storage: Storage) -> Accuracy:

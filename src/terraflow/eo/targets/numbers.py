@@ -138,7 +138,7 @@ class Numbers(Target):
         DataError
             They can't be read, hold no numbers, or lie outside of the grid.
         """
-        frame, accounting = read_frame(uri, storage, layer=labels.layer), Accounting()
+        frame, accounting = read_frame(uri, storage, labels.layer), Accounting()
         features = len(frame)
         frame = on_grid_crs(frame, uri, labels, geobox)
         accounting.leave_out(f"no value in {labels.field}", [""] * (features - len(frame)))

@@ -43,6 +43,7 @@ NOT_CODE = {
     "terraflow.eo.project": "carries configuration and functions, which are in the digest",
     "terraflow.eo.targets.area.design": "estimates of a sample of a map",
     "terraflow.eo.targets.area.pixel_areas": "areas of a map",
+    "terraflow.eo.targets.area.unit": "areas of a map",
     "terraflow.eo.targets.calibration": "how sure a trained model may be",
     "terraflow.eo.targets.classes.areas": "areas of a map",
     "terraflow.eo.targets.classes.card": "the model card",

@@ -281,6 +281,6 @@ def _tile(item: pystac.Item) -> str:
 
 def _wrong_area(path: str, what: str) -> DataError:
     return DataError(
-        f"Area {path} {what}; expected GeoJSON of polygons in degrees (EPSG:4326); correct the "
-        "file or [data] area."
+        f"Area {path} {what}; expected GeoJSON of polygons in degrees (EPSG:4326), as `ogr2ogr "
+        "-t_srs EPSG:4326 area.geojson FILE` writes; correct the file or [data] area."
     )

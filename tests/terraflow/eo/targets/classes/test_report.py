@@ -182,6 +182,17 @@ def test_report_table_without_a_sample_calls_areas_what_they_are() -> None:
     assert " to " not in table.partition("Cross-validated overall")[0]
 
 
+def test_report_table_of_a_small_map_is_in_square_metres() -> None:
+    """Of 5 cm pixels all areas were told as 0.0 hectares."""
+    small = replace(view_of(known_map()), transform=Affine(0.05, 0, 500_000, 0, -0.05, 5_100_000))
+    table = report_classes(small, COUNTED_ONLY, SECTION).table
+    assert "mapped area (pixel count), m2" in table
+    assert "| forest | 0.3 | 0.95" in table
+    assert "| water | 0.018 | 0.50" in table
+    told = report_classes(small, sampled(), SECTION).table
+    assert "estimated area, m2" in told
+
+
 def test_report_table_with_a_sample_has_its_intervals() -> None:
     table = report_classes(view_of(known_map()), sampled(), SECTION).table
     assert "probability sample of this map, of 15 points in 2 strata" in table

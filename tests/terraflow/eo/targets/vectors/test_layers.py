@@ -1,207 +1,222 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import geopandas as gpd
 import pandas as pd
+import pyogrio
 import pytest
-from odc.geo.geobox import GeoBox
-from shapely.geometry import box
+from shapely.geometry import LineString, box
 
-from area import CRS, TRANSFORM
-from terraflow.eo.config.labels import Labels
-from terraflow.eo.targets.vectors.files import on_grid_crs, read_frame
+from area import CRS
+from terraflow.eo.targets.vectors.files import read_areas, read_frame
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
-GRID = GeoBox((16, 16), TRANSFORM, CRS)
+KML = """<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{}</Document></kml>"""
+FOLDER = """<Folder><name>{0}</name><Placemark><name>{0}</name><Point><coordinates>14,46
+</coordinates></Point></Placemark></Folder>"""
+GPX = """<gpx version="1.1" creator="x" xmlns="http://www.topografix.com/GPX/1/1">
+<wpt lat="46" lon="14"><name>new</name></wpt><trk><trkseg><trkpt lat="46" lon="14"/>
+<trkpt lat="46" lon="14.1"/></trkseg></trk></gpx>"""
 
 
-def frame(*kinds: str) -> gpd.GeoDataFrame:
-    x, y = 500_000, 5_100_000
-    boxes = [box(x + 20 * i, y - 20, x + 20 * i + 20, y) for i in range(len(kinds))]
-    return gpd.GeoDataFrame({"kind": list(kinds)}, geometry=boxes, crs=CRS)
+def polygons(kind: str, count: int = 2, field: str = "kind") -> gpd.GeoDataFrame:
+    shapes = [box(500_000 + 20 * i, 5_099_900, 500_010 + 20 * i, 5_099_910) for i in range(count)]
+    return gpd.GeoDataFrame({field: [kind] * count}, geometry=shapes, crs=CRS)
 
 
-def kinds(path: Path, storage: Storage, layer: str = "", **options: str) -> list[str]:
-    read = read_frame(str(path), storage, layer=layer)
-    return on_grid_crs(read, str(path), Labels(field="kind", **options), GRID)["kind"].tolist()
+def points_table(kind: str, count: int = 2) -> pd.DataFrame:
+    return pd.DataFrame({"lon": [14.5] * count, "lat": [46.0] * count, "kind": [kind] * count})
 
 
-def test_several_layers_are_listed_with_fields_and_counts(tmp_path: Path, storage: Storage) -> None:
-    path = tmp_path / "l.gpkg"
-    frame("a").to_file(path, layer="old")
-    frame("b", "c").assign(year=2024).to_file(path, layer="new")
-    told = (
-        r"l\.gpkg has 2 layers: old \(1 Polygon; fields kind\); new \(2 Polygon; fields kind, "
-        r'year\); name the one that is meant, as in \[labels\] layer = "old"\.$'
-    )
-    with pytest.raises(DataError, match=told):
-        kinds(path, storage)
-    assert kinds(path, storage, "new") == ["b", "c"]
-    with pytest.raises(DataError, match=r"no layer 'nwe', did you mean new\?|no layer 'nwe'"):
-        kinds(path, storage, "nwe")
+def geopackage(folder: Path) -> Path:
+    polygons("old").to_file(folder / "labels.gpkg", layer="old")
+    polygons("new", 3).to_file(folder / "labels.gpkg", layer="new")
+    return folder / "labels.gpkg"
 
 
-def test_empty_layers_and_tables_of_programs_are_no_choice(
-    tmp_path: Path, storage: Storage, recwarn: pytest.WarningsRecorder
+def geodatabase(folder: Path) -> Path:
+    path = folder / "labels.gdb"
+    for name, count in (("old", 2), ("new", 3)):
+        frame = polygons(name, count)
+        frame.to_file(path, layer=name, driver="OpenFileGDB", mode="a" if path.exists() else "w")
+    return path
+
+
+def shapefiles(folder: Path) -> Path:
+    path = folder / "shapes"
+    path.mkdir()
+    polygons("old").to_file(path / "old.shp")
+    polygons("new", 3).to_file(path / "new.shp")
+    (path / "readme.txt").write_text("two years")
+    return path
+
+
+def zipped(folder: Path) -> Path:
+    """Shapefiles of one name in two folders, and what macOS and people add to a zip."""
+    path = folder / "labels.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("old", "new"):
+            (folder / name).mkdir()
+            polygons(name).to_file(folder / name / "labels.shp")
+            for part in (folder / name).iterdir():
+                archive.write(part, f"deep/{name}/{part.name}")
+        archive.writestr("__MACOSX/deep/._labels.shp", b"junk")
+        archive.writestr("metadata.json", '{"by": "somebody"}')
+        archive.writestr("legend.csv", "code,name\n1,water\n")
+    return path
+
+
+def kml(folder: Path) -> Path:
+    path = folder / "labels.kml"
+    path.write_text(KML.format(FOLDER.format("old") + FOLDER.format("new")))
+    return path
+
+
+def spreadsheet(folder: Path) -> Path:
+    path = folder / "labels.xlsx"
+    for name in ("old", "new"):
+        pyogrio.write_dataframe(
+            points_table(name), path, layer=name, driver="XLSX", append=path.exists()
+        )
+    return path
+
+
+def tables(folder: Path) -> Path:
+    """Tables without geometries: two of points, and one of something else."""
+    path = folder / "tables.gpkg"
+    for name in ("old", "new"):
+        pyogrio.write_dataframe(points_table(name), path, layer=name, append=path.exists())
+    pyogrio.write_dataframe(pd.DataFrame({"code": [1]}), path, layer="legend", append=True)
+    return path
+
+
+def gpx(folder: Path) -> Path:
+    path = folder / "labels.gpx"
+    path.write_text(GPX)
+    return path
+
+
+SEVERAL: dict[str, tuple[Callable[[Path], Path], str, str, str]] = {
+    "GeoPackage": (geopackage, "new", "old (2 polygons; kind), new (3 polygons; kind)", "kind"),
+    "geodatabase": (geodatabase, "new", "new (3 polygons; kind)", "kind"),
+    "folder": (shapefiles, "new", "new (3 polygons; kind), old (2 polygons; kind)", "kind"),
+    "zip": (zipped, "deep/new/labels", "deep/new/labels (2 polygons; kind)", "kind"),
+    "KML": (kml, "new", "old (1 geometries; ", "Name"),
+    "sheets": (spreadsheet, "new", "old (2 rows; lon, lat, kind)", "kind"),
+    "tables": (tables, "new", "old (2 rows; lon, lat, kind)", "kind"),
+    "GPX": (gpx, "waypoints", "waypoints (1 points; ", "name"),
+}
+
+
+@pytest.mark.parametrize("case", SEVERAL)
+def test_one_of_several_is_asked_for(
+    case: str, tmp_path: Path, storage: Storage, recwarn: pytest.WarningsRecorder
 ) -> None:
-    path = tmp_path / "l.gpkg"
-    frame("a")[:0].to_file(path, layer="empty")
-    frame("a").to_file(path, layer="fields")
-    gpd.GeoDataFrame({"styleName": ["s"]}, geometry=[None], crs=CRS).to_file(
-        path, layer="layer_styles"
-    )
+    make, layer, listed, field = SEVERAL[case]
+    path = str(make(tmp_path))
     recwarn.clear()
-    assert kinds(path, storage) == ["a"]
+    with pytest.raises(DataError) as found:
+        read_frame(path, storage)
+    said = str(found.value)
+    assert "hold 2 layers, of which one is expected" in said
+    assert listed in said
+    assert "choose one by [labels] layer, as layer = " in said
+    assert set(read_frame(path, storage, layer)[field]) == {"new"}
     assert not recwarn.list
 
 
-def test_file_without_a_feature_is_told(tmp_path: Path, storage: Storage) -> None:
-    frame("a")[:0].to_file(tmp_path / "l.gpkg", layer="empty")
-    with pytest.raises(DataError, match="holds nothing: no feature is in any of its layers empty"):
-        kinds(tmp_path / "l.gpkg", storage)
-
-
-@pytest.mark.parametrize("folders", [("", ""), ("one/", "one/"), ("2019/", "2024/deep/")])
-def test_shapefiles_in_any_folder_of_a_zip(
-    folders: tuple[str, str], tmp_path: Path, storage: Storage
+@pytest.mark.parametrize("case", SEVERAL)
+def test_layer_that_is_not_there_lists_those_that_are(
+    case: str, tmp_path: Path, storage: Storage
 ) -> None:
-    archive = tmp_path / "l.zip"
-    with zipfile.ZipFile(archive, "w") as file:
-        for folder, name in zip(folders, ("old", "new"), strict=True):
-            frame(name).to_file(tmp_path / f"{name}.shp")
-            for part in tmp_path.glob(f"{name}.*"):
-                file.write(part, folder + part.name)
-    with pytest.raises(DataError, match=r"has 2 layers: .*old.*new"):
-        kinds(archive, storage)
-    assert kinds(archive, storage, "new") == ["new"]
+    make, layer, listed, _ = SEVERAL[case]
+    path = str(make(tmp_path))
+    with pytest.raises(DataError) as found:
+        read_frame(path, storage, f"{layer}s")
+    said = str(found.value)
+    assert f"have no layer '{layer}s' (did you mean {layer}?); expected one of" in said
+    assert listed in said
+    assert said.endswith("correct [labels] layer.")
 
 
-def test_layers_of_one_name_in_a_zip_are_told_apart(tmp_path: Path, storage: Storage) -> None:
-    archive = tmp_path / "l.zip"
-    with zipfile.ZipFile(archive, "w") as file:
-        for year in ("2019", "2024"):
-            frame(year).to_file(tmp_path / "fields.geojson")
-            file.write(tmp_path / "fields.geojson", f"{year}/fields.geojson")
-    with pytest.raises(DataError, match=r'layer = "2019/fields\.geojson/fields"'):
-        kinds(archive, storage)
-    assert kinds(archive, storage, "2024/fields.geojson/fields") == ["2024"]
+def test_first_of_the_offered_layers_is_read(tmp_path: Path, storage: Storage) -> None:
+    path = str(zipped(tmp_path))
+    with pytest.raises(DataError) as found:
+        read_frame(path, storage)
+    layer = str(found.value).partition('layer = "')[2].partition('"')[0]
+    assert len(read_frame(path, storage, layer)) == 2
 
 
-def test_folder_of_shapefiles(tmp_path: Path, storage: Storage) -> None:
-    for name in ("old", "new"):
-        frame(name).to_file(tmp_path / f"{name}.shp")
-    with pytest.raises(DataError, match="has 2 layers"):
-        kinds(tmp_path, storage)
-    assert kinds(tmp_path, storage, "old") == ["old"]
+def test_what_is_never_labels_is_no_choice(tmp_path: Path, storage: Storage) -> None:
+    path = tmp_path / "labels.gpkg"
+    polygons("new").to_file(path, layer="fields")
+    style = pd.DataFrame({"f_table_name": ["fields"], "styleQML": ["<qgis/>"]})
+    gpd.GeoDataFrame(style, geometry=[None], crs=CRS).to_file(path, layer="layer_styles")
+    polygons("new").iloc[:0].to_file(path, layer="empty")
+    roads = gpd.GeoDataFrame({"kind": ["road"]}, geometry=[LineString([(0, 0), (1, 1)])], crs=CRS)
+    roads.to_file(path, layer="roads")
+    legend = pd.DataFrame({"code": [1]})
+    pyogrio.write_dataframe(legend, path, layer="legend", append=True)
+    assert set(read_frame(str(path), storage)["kind"]) == {"new"}
 
 
-def test_sheets_of_a_spreadsheet(tmp_path: Path, storage: Storage) -> None:
-    path = tmp_path / "points.xlsx"
-    for name in ("old", "new"):
-        table = pd.DataFrame({"longitude": [15.0001], "latitude": [46.05], "kind": [name]})
-        empty = gpd.GeoDataFrame(table, geometry=[None])
-        empty.to_file(path, layer=name, driver="XLSX", mode="a" if path.exists() else "w")
-    with pytest.raises(DataError, match=r"has 2 layers: old \(1 rows; fields longitude"):
-        kinds(path, storage)
-    assert kinds(path, storage, "new") == ["new"]
+def test_only_lines_and_tables_are_listed(tmp_path: Path, storage: Storage) -> None:
+    path = tmp_path / "labels.gpkg"
+    for name in ("roads", "rivers"):
+        line = gpd.GeoDataFrame({"a": [1]}, geometry=[LineString([(0, 0), (1, 1)])], crs=CRS)
+        line.to_file(path, layer=name)
+    with pytest.raises(DataError, match=r"none with polygons or points: roads \(1 lines; a\)"):
+        read_frame(str(path), storage)
 
 
-def test_geoparquet_and_parquet_of_points(tmp_path: Path, storage: Storage) -> None:
-    frame("a", "b").to_parquet(tmp_path / "l.parquet")
-    assert kinds(tmp_path / "l.parquet", storage) == ["a", "b"]
-    uri = (tmp_path / "l.parquet").as_uri()
-    assert read_frame(uri, storage)["kind"].tolist() == ["a", "b"]
-    table = pd.DataFrame({"x": [500_005.0], "y": [5_099_995.0], "kind": ["c"]})
-    table.to_parquet(tmp_path / "points.parquet")
-    assert kinds(tmp_path / "points.parquet", storage, crs=CRS) == ["c"]
-    (tmp_path / "no.parquet").write_text("no Parquet")
-    with pytest.raises(DataError, match=r"can't be read as GeoParquet: .*; write it again"):
-        kinds(tmp_path / "no.parquet", storage)
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
-@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
-def test_table_however_it_is_separated_and_encoded(
-    separator: str, encoding: str, tmp_path: Path, storage: Storage
-) -> None:
-    rows = [
-        ("longitude", "latitude", "kind"),
-        ("15.0001", "46.05", "Äcker"),
-        ("15.0002", "46.0501", "b"),
-    ]
-    text = "\n".join(separator.join(row) for row in rows)
-    (tmp_path / "points.csv").write_bytes(text.encode(encoding))
-    assert kinds(tmp_path / "points.csv", storage) == ["Äcker", "b"]
-
-
-def test_table_with_decimal_commas(tmp_path: Path, storage: Storage) -> None:
-    (tmp_path / "points.csv").write_text(
-        "longitude;latitude;kind\n15,0001;46,05;a\n15,0002;46,05;b"
-    )
-    assert kinds(tmp_path / "points.csv", storage) == ["a", "b"]
-
-
-def test_table_of_well_known_text(tmp_path: Path, storage: Storage) -> None:
-    path = tmp_path / "points.csv"
-    path.write_text('WKT,kind\n"POINT (500005 5099995)",a\n"POLYGON ((0 0, 1 0, 1 1, 0 0))",b\n')
-    assert kinds(path, storage, crs=CRS) == ["a", "b"]
-    with pytest.raises(DataError, match=r"has no CRS; .* or set \[labels\] crs"):
-        kinds(path, storage)
-    path.write_text("wkt,kind\nnowhere,a\n")
-    with pytest.raises(DataError, match="holds what is no geometry in wkt"):
-        kinds(path, storage, crs=CRS)
-
-
-def test_geojson_in_metres_is_not_placed_in_degrees(tmp_path: Path, storage: Storage) -> None:
-    path = tmp_path / "l.geojson"
-    frame("a").set_crs(None, allow_override=True).to_file(path)
-    told = "holds coordinates as 500020, 5100000, which are no degrees, though its CRS is WGS 84"
-    with pytest.raises(DataError, match=told):
-        kinds(path, storage)
-    placed = on_grid_crs(
-        read_frame(str(path), storage), str(path), Labels(field="kind", crs=CRS), GRID
-    )
-    assert placed.total_bounds.tolist() == [500_000, 5_099_980, 500_020, 5_100_000]
-
-
-LOCAL = 'LOCAL_CS["Site grid",UNIT["metre",1]]'
-
-
-def test_local_crs_is_refused_and_replaced(tmp_path: Path, storage: Storage) -> None:
-    path = tmp_path / "l.shp"
-    frame("a").set_crs(LOCAL, allow_override=True).to_file(path)
-    with pytest.raises(DataError, match=r"has a local CRS, 'Site.grid', which has no"):
-        kinds(path, storage)
-    assert kinds(path, storage, crs=CRS) == ["a"]
-
-
-def test_crs_of_the_file_and_another_one_of_the_configuration(
-    tmp_path: Path, storage: Storage
-) -> None:
-    frame("a").to_file(tmp_path / "l.gpkg")
-    with pytest.raises(DataError, match=r"its CRS is WGS 84 / UTM zone 33N, and \[labels"):
-        kinds(tmp_path / "l.gpkg", storage, crs="EPSG:32634")
-    assert kinds(tmp_path / "l.gpkg", storage, crs="EPSG:32633") == ["a"]
-
-
-def test_missing_file_tells_what_is_there(tmp_path: Path, storage: Storage) -> None:
-    frame("a").to_file(tmp_path / "labels_2024.gpkg")
-    for name, told in (
-        ("labels_2023.gpkg", "did you mean labels_2024.gpkg"),
-        ("x", "holds .*labels_2024"),
+def test_areas_have_a_key_of_their_own_and_are_no_points(tmp_path: Path, storage: Storage) -> None:
+    path = geopackage(tmp_path)
+    places = polygons("spot")
+    places.set_geometry(places.centroid).to_file(path, layer="spots")
+    with pytest.raises(
+        DataError, match=r"hold 2 layers.*choose one by \[map\] areas_layer, as areas_"
     ):
-        with pytest.raises(DataError, match=told):
-            read_frame(str(tmp_path / name), storage)
-    with pytest.raises(DataError, match="there is no folder"):
-        read_frame(str(tmp_path / "nowhere" / "x"), storage)
+        read_areas(str(path), "", storage)
+    assert set(read_areas(str(path), "new", storage)["kind"]) == {"new"}
 
 
-@pytest.mark.parametrize("name", ["a [2024].gpkg", "50 % b.gpkg", "c#d.gpkg", "e?f.gpkg", "ü.gpkg"])
-def test_odd_names_of_files(name: str, tmp_path: Path, storage: Storage) -> None:
-    path = tmp_path / name
-    frame("a").to_file(path)
-    assert kinds(path, storage) == ["a"]
-    assert read_frame(path.as_uri(), storage)["kind"].tolist() == ["a"]
+@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet", "labels.shp"])
+def test_one_table_answers_to_its_name(name: str, tmp_path: Path, storage: Storage) -> None:
+    path, frame = tmp_path / name, polygons("new")
+    if name.endswith("csv"):
+        points_table("new").to_csv(path, index=False)
+    elif name.endswith("parquet"):
+        frame.to_parquet(path)
+    else:
+        frame.to_file(path)
+    assert len(read_frame(str(path), storage, "labels")) == 2
+    with pytest.raises(DataError, match="expected one of labels"):
+        read_frame(str(path), storage, "others")
+
+
+def test_geometry_columns_of_geoparquet(tmp_path: Path, storage: Storage) -> None:
+    path, frame = tmp_path / "labels.parquet", polygons("new")
+    frame["centre"] = frame.centroid
+    frame.to_parquet(path)
+    assert set(read_frame(str(path), storage).geom_type) == {"Polygon"}
+    assert set(read_frame(str(path), storage, "centre").geom_type) == {"Point"}
+    with pytest.raises(DataError, match=r"geometry \(2 polygons; kind\), centre \(2 points; kind"):
+        read_frame(str(path), storage, "center")
+
+
+def test_folder_without_vector_data_tells_what_it_holds(tmp_path: Path, storage: Storage) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "readme.txt").write_text("nothing")
+    with pytest.raises(DataError, match=r"holds no file of vector data, only readme\.txt"):
+        read_frame(str(tmp_path / "notes"), storage)
+
+
+def test_damaged_file_of_a_folder_is_not_passed_over(tmp_path: Path, storage: Storage) -> None:
+    path = shapefiles(tmp_path)
+    (path / "new.shp").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="can't be read"):
+        read_frame(str(path), storage)

@@ -31,4 +31,4 @@ def read_labels(
     """
     if is_raster(uri, storage):
         return read_raster(uri, labels, geobox, storage)
-    return read_polygons(read_frame(uri, storage, layer=labels.layer), uri, labels, geobox)
+    return read_polygons(read_frame(uri, storage, labels.layer), uri, labels, geobox)

@@ -87,7 +87,7 @@ def test_read_labels_without_crs_is_refused(storage: Storage, tmp_path: Path) ->
 
 def test_read_labels_unknown_field_lists_the_fields(storage: Storage, tmp_path: Path) -> None:
     path = write_labels(tmp_path / "l.gpkg")
-    with pytest.raises(DataError, match=r"no field 'sort'; it has kind; correct"):
+    with pytest.raises(DataError, match=r"no field 'sort'; it has kind, geometry; correct"):
         read_labels(str(path), Labels(field="sort"), GRID, storage)
 
 
