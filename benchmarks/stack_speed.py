@@ -26,7 +26,6 @@ import psutil
 from terraflow import probes
 from terraflow.console import stop_on_sigterm
 from terraflow.stack import minio
-from terraflow.stack.environment import FOREIGN
 from terraflow.stack.status import memory_mb
 from terraflow.state import manager_pid
 
@@ -48,7 +47,17 @@ minio: exec minio server --address {host}:{minio} --console-address {host}:{mini
 """
 #: Tasks that start no service and read no model, beside a running stack.
 TASKS = (["--list"], ["status"], ["logs", "mlflow"], ["setup"], ["doctor"])
-HIDDEN = (*FOREIGN, "TERRAFLOW_", "AWS_")
+HIDDEN = (
+    "TERRAFLOW_",
+    "AWS_",
+    "AIRFLOW",
+    "_AIRFLOW",
+    "MLFLOW_",
+    "_MLFLOW",
+    "JUPYTER",
+    "MINIO_",
+    "IPYTHON",
+)
 
 
 class Naive:

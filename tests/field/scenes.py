@@ -102,10 +102,10 @@ def write_scene(
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=mask == "internal"),
         rasterio.open(path, "w", nodata=nodata, **profile, **size, **options) as file,
     ):
-        file.write(values)
-        if mask == "alpha":
+        if mask == "alpha":  # before anything is written: later it is left out of the file
             grey = [ColorInterp.gray] + [ColorInterp.undefined] * (count - 1)
             file.colorinterp = [*grey, ColorInterp.alpha]
+        file.write(values)
         if mask in ("internal", "msk"):
             valid = ~hidden if hidden is not None else np.ones(values.shape[1:], bool)
             file.write_mask(valid[::-1] if south_up else valid)

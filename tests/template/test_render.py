@@ -22,8 +22,8 @@ import yaml
 
 from harness import wait_for
 from lent import run
+from terraflow.checkout.git import git
 from terraflow.errors import ConfigError, TerraFlowError
-from terraflow.projects.git import git
 from terraflow.projects.new import make, read_answers
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,13 +18,14 @@ MAX_MODULES, MAX_LINES, MAX_PROJECT_LINES = 10, 300, 199
 #: What each room of the platform may import beside itself; "base" are the modules in no room.
 PLATFORM = {
     "base": set(),
+    "checkout": {"base"},
     "process": {"base"},
-    "projects": {"base"},
-    "stack": {"process", "base"},
-    "tracking": {"base"},
+    "projects": {"checkout", "base"},
+    "stack": {"checkout", "process", "base"},
+    "tracking": {"checkout", "base"},
     "storage": {"base"},
     "orchestration": {"eo", "tracking", "storage", "base"},
-    "serving": {"stack", "eo", "tracking", "storage", "process", "base"},
+    "serving": {"checkout", "stack", "eo", "tracking", "storage", "process", "base"},
     "eo": {"tracking", "storage", "base"},
 }
 #: What each room of eo may import of eo beside itself, with all that those may. `built_in`,

@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> NoReturn:
     if "-k" in arguments:
         locks += Path(arguments[arguments.index("-k") + 1]).glob(".s.PGSQL.*.lock")
     for lock in locks:
-        _forget_dead_server(lock)
+        _forget_dead_server(lock, data)
     if os.geteuid() == 0:
         owner = data.stat()
         os.setgroups([])
@@ -37,15 +37,19 @@ def main(arguments: list[str]) -> NoReturn:
     os.execv(arguments[0], arguments)
 
 
-def _forget_dead_server(lock: Path) -> None:
-    """Let the lock of a killed server not keep this one from starting.
+def _forget_dead_server(lock: Path, data: Path) -> None:
+    """Let the lock of a server that was killed, or of another folder, not keep this one waiting.
 
     PostgreSQL takes the process in it for a living server, though it may be one that nobody has
     waited for, or another program's that got the same id. With the id of this process it goes on,
-    and sees by the rest of the lock whether something of the old server still lives.
+    and sees by the rest of the lock whether something of the old server still lives. A lock that
+    came along when the folder was copied names the folder of the other server.
     """
     with suppress(OSError, ValueError, psutil.Error):
         pid, *rest = lock.read_text().splitlines(keepends=True)
+        if rest and (of := Path(rest[0].strip())).exists() and not of.samefile(data):
+            lock.unlink()
+            return
         process = psutil.Process(int(pid))
         if process.status() == psutil.STATUS_ZOMBIE or "postgres" not in process.name():
             lock.write_text("".join([f"{os.getpid()}\n", *rest]))

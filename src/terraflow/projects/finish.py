@@ -12,8 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from terraflow.checkout.git import git
 from terraflow.errors import TerraFlowError
-from terraflow.projects.git import git
 from terraflow.projects.wheel import build
 
 __all__ = ["main"]

@@ -11,9 +11,9 @@ import copier
 import yaml
 from copier.errors import CopierError
 
+from terraflow.checkout.git import git
 from terraflow.console import say
 from terraflow.errors import ConfigError, TerraFlowError, did_you_mean, first_line
-from terraflow.projects.git import git
 
 __all__ = ["make", "read_answers"]
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from terraflow import config
+from terraflow.checkout.packages import remedy, unmet
 from terraflow.console import command, say
 from terraflow.errors import ServiceError, TerraFlowError
 from terraflow.files import make_dir
@@ -62,6 +64,7 @@ def check_all(load: Callable[[], Settings]) -> list[Check]:
     except TerraFlowError as error:
         return [*checks, Check("configuration", False, "invalid", str(error))]
     checks.append(Check("configuration", True, "valid"))
+    checks.append(check_dependencies(config.project_root()))
     return [
         *checks,
         check_writable(settings.var),
@@ -153,6 +156,13 @@ def _check_packages() -> Check:
         remedy = "Install them again: rm -r .venv && make up, or pixi run up."
         return Check("packages", False, f"{error.name} is missing", remedy)
     return Check("packages", True, found)
+
+
+def check_dependencies(root: Path) -> Check:
+    """Check that what pyproject.toml asks for is installed."""
+    if missing := unmet(root):
+        return Check("dependencies", False, f"lacking {', '.join(missing)}", remedy())
+    return Check("dependencies", True, f"all that pyproject.toml asks for, in {sys.prefix}")
 
 
 def _check_ports(settings: Settings) -> list[Check]:

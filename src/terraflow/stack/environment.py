@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from terraflow import config
+from terraflow.checkout.variables import shielded
 from terraflow.credentials import store_environment
 from terraflow.settings import Settings
 from terraflow.stack import minio
@@ -14,10 +15,7 @@ from terraflow.stack.databases import postgres
 from terraflow.stack.databases.addresses import address, socket_folder
 from terraflow.stack.services import SERVICES
 
-__all__ = ["FOREIGN", "environment"]
-
-#: Variables of the shell that would change what a service does behind the settings' back.
-FOREIGN = ("AIRFLOW", "_AIRFLOW", "MLFLOW_", "_MLFLOW", "JUPYTER", "MINIO_", "IPYTHON")
+__all__ = ["environment"]
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -29,17 +27,16 @@ def environment(settings: Settings) -> dict[str, str]:
         With its store decided and no port 0.
     """
     var = settings.var
-    own = {
-        key: value
-        for key, value in config.host_environment().items()
-        if not key.startswith(FOREIGN)
-        and (settings.store == "s3" or not key.startswith("AWS_"))
-        and not (settings.database.is_here and key.startswith("PG"))
-    }
+    own = shielded(
+        config.host_environment(),
+        root := config.project_root(),
+        s3=settings.store == "s3",
+        postgresql=settings.database.is_here,
+    )
     binaries = str(Path(sys.executable).parent)
     own |= settings.to_environment() | {
         "TERRAFLOW_RESOLVED": "1",
-        "TERRAFLOW_ROOT": str(config.project_root()),
+        "TERRAFLOW_ROOT": str(root),
         "TERRAFLOW_ARTIFACTS_URI": settings.artifacts_uri,
         "TERRAFLOW_MLFLOW_DATABASE": address(settings, "mlflow"),
         "PATH": os.pathsep.join(
@@ -73,4 +70,6 @@ def environment(settings: Settings) -> dict[str, str]:
         own |= {"TERRAFLOW_AFTER_" + name: " ".join(urls)} if urls else {}
         own |= {"TERRAFLOW_STOP_" + name: service.stop} if service.stop else {}
         own["TERRAFLOW_PROBE_" + name] = service.health_probe(settings)
+    if settings.s3_endpoint:  # which is the configured one, for tools that know no other way
+        own.pop("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", None)
     return own | store_environment(settings)

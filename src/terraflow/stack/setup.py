@@ -82,7 +82,7 @@ def prepare(settings: Settings) -> None:
     ServiceError
         A migration failed, or a bucket can't be made.
     """
-    folders = ("airflow/logs", "jupyter/runtime", "jupyter/settings", "minio/data")
+    folders = ("airflow/logs", "jupyter/runtime", "jupyter/settings", "minio/data", "minio/certs")
     for folder in (*folders, "mlflow", "log", "run"):
         make_dir(settings.var / folder)
     if settings.store == "local":

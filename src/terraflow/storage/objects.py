@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import obstore
 import psutil
@@ -231,8 +232,11 @@ class Storage:
             path = Path(rest if found else uri).absolute()
             return LocalStore("/"), path.as_posix().lstrip("/")
         if scheme in ("http", "https"):
-            base, _, key = uri.rpartition("/")
-            return HTTPStore(base, client_options={"allow_http": True}), key
+            # the store writes its keys with %, so that one that is written so is read first
+            parts = urlsplit(uri)
+            folder, _, name = parts.path.rpartition("/")
+            base = urlunsplit((scheme, parts.netloc, folder, parts.query, ""))
+            return HTTPStore(base, client_options={"allow_http": True}), unquote(name)
         if scheme != "s3":
             raise StorageError(
                 f"{uri} can't be opened: {scheme} is not known; use a path, s3://, http:// or "

@@ -6,10 +6,14 @@ from types import ModuleType
 
 from invoke.collection import Collection
 
+from terraflow.checkout.start import is_task, shield
 from terraflow.tasks import dags, deploy, develop, new, serving, stack, validate
 from terraflow.tasks.steps import STEP_TASKS, step
 
 __all__ = ["namespace"]
+
+if is_task():  # before anything is imported that reads variables, as GDAL and MLflow do
+    shield()
 
 
 def _tasks(module: ModuleType) -> list[object]:

@@ -1,4 +1,4 @@
-"""Tasks of the stack: setup, up, down, status, logs, reset, database, doctor."""
+"""Tasks of the stack: setup, up, down, status, logs, reset, database, doctor, shell, env."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ from terraflow.errors import ConfigError
 from terraflow.settings import Settings
 from terraflow.tasks.task import optional_argument, task
 
-__all__ = ["database", "doctor", "down", "logs", "reset", "setup", "status", "up"]
+__all__ = [
+    "database",
+    "doctor",
+    "down",
+    "env",
+    "logs",
+    "reset",
+    "setup",
+    "shell",
+    "status",
+    "up",
+]
 
 
 @task(iterable=["set_"], help={"set_": "a setting, as in --set mlflow.port=0"})
@@ -106,3 +117,21 @@ def _tell_abandoned(settings: Settings) -> None:
 
     for run_id in end_abandoned_runs(settings):
         say(f"Run {run_id} was killed with its process; MLflow tells so now.")
+
+
+@task()
+def shell(c: Context) -> None:
+    """Open a shell in which mlflow, airflow, aws, Python and notebooks see this stack."""
+    from terraflow.checkout.start import users_shell
+    from terraflow.stack.shell import open_shell, stack_to_see
+
+    open_shell(stack_to_see(), users_shell())
+
+
+@task(help={"show_credentials": "those that hold secrets, too"})
+def env(c: Context, show_credentials: bool = False) -> None:
+    """Print the variables of that shell: eval "$(invoke env)"."""
+    from terraflow.checkout.start import users_shell
+    from terraflow.stack.shell import print_exports, stack_to_see
+
+    print_exports(stack_to_see(), users_shell(), secrets=show_credentials)

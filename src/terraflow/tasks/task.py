@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from invoke.tasks import task as invoke_task
 
+from terraflow.checkout.packages import check_source
 from terraflow.config import project_root
 from terraflow.console import report_errors
 
@@ -37,7 +38,8 @@ def task(**options: Any) -> Callable[[Body], Any]:
         @wraps(body)
         def run(*args: Any, **kwargs: Any) -> None:
             with report_errors():
-                log_dir = project_root() / "var" / "log"
+                check_source(root := project_root())
+                log_dir = root / "var" / "log"
             with report_errors(log_dir):
                 if code := body(*args, **kwargs):
                     sys.exit(code)

@@ -116,6 +116,7 @@ def _draw(
 ) -> None:
     from terraflow.config import user_path
     from terraflow.eo.maps.map_file import read_info
+    from terraflow.eo.targets.area.unit import AreaUnit
     from terraflow.eo.validation.draw import draw
 
     info = read_info(options["map"], opened.storage)
@@ -134,11 +135,12 @@ def _draw(
     counts = dict.fromkeys(sample.strata, 0)
     for point in sample.points:
         counts[point.stratum] += 1
+    unit = AreaUnit.of(each.area_m2 for each in sample.strata.values())
     rows = [
-        (name, str(each.pixels), f"{each.area_m2 / 10_000:,.1f}", str(counts[name]))
+        (name, str(each.pixels), unit.write(each.area_m2), str(counts[name]))
         for name, each in sample.strata.items()
     ]
-    table(("stratum", "pixels", "area (ha)", "points"), rows)
+    table(("stratum", "pixels", f"area ({unit.name})", "points"), rows)
     say(f"\n{len(sample.points)} points: {folder / 'points.gpkg'}")
     say(f"Open {folder / 'points.qgs'} in QGIS, fill in `reference` and `interpreter`, and then")
     say(f"`{command('validate', 'read', str(folder / 'points.gpkg'))}`.")

@@ -16,6 +16,7 @@ from mlflow.entities import Run, ViewType
 from mlflow.environment_variables import (
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
     MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+    MLFLOW_RUN_ID,
     MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT,
 )
 from mlflow.exceptions import MlflowException
@@ -23,6 +24,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from requests.exceptions import RequestException
 
 from terraflow import probes
+from terraflow.checkout.git import git
 from terraflow.config import project_root
 from terraflow.console import command
 from terraflow.errors import ConfigError, ServiceError, StorageError, first_line
@@ -68,6 +70,8 @@ def connect(settings: Settings) -> None:
     MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     mlflow.set_tracking_uri(settings.mlflow_url)
+    mlflow.set_registry_uri(settings.mlflow_url)
+    MLFLOW_RUN_ID.unset()  # of a program's own run, which would take this one in
 
 
 @contextmanager
@@ -149,15 +153,10 @@ def provenance() -> dict[str, str]:
     if lock.exists():
         tags["lock_digest"] = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
     with suppress(OSError, subprocess.CalledProcessError):
-        commit = _git("rev-parse", "HEAD")
-        tags["code_commit"] = commit + ("+changes" if _git("status", "--porcelain") else "")
+        git(root, "ls-files", "--error-unmatch", "pyproject.toml")  # not of a repository around it
+        commit = git(root, "rev-parse", "HEAD").strip()
+        tags["code_commit"] = commit + ("+changes" if git(root, "status", "--porcelain") else "")
     return tags
-
-
-def _git(*words: str) -> str:
-    return subprocess.run(
-        ["git", *words], cwd=project_root(), check=True, capture_output=True, text=True
-    ).stdout.strip()
 
 
 def register(model_uri: str, name: str, alias: str, *, run_id: str = "", note: str = "") -> str:

@@ -38,6 +38,7 @@ from terraflow.eo.monitoring.monitor import monitor
 from terraflow.eo.promotion.promote import consider
 from terraflow.eo.samples.preprocess import Prepared, preprocess, read_report
 from terraflow.eo.targets.classes.classification import Classification
+from terraflow.eo.targets.vectors.account import LabelAccount
 from terraflow.eo.training.held_out import read_data_report
 from terraflow.eo.training.train import train
 from terraflow.errors import DataError
@@ -295,7 +296,8 @@ def test_preprocess_gives_the_old_samples(old: Old) -> None:
         assert pd.read_parquet(getattr(prepared, name)).equals(before), name
     told = read_report(prepared.report, old.storage)
     assert told.dates == {"2024-01": 2, "2024-02": 1}  # which was not told then
-    told = told.model_copy(update={"dates": {}})
+    assert told.labels.used == {"forest": 1, "water": 1}  # nor was this
+    told = told.model_copy(update={"dates": {}, "labels": LabelAccount()})
     assert told.model_dump(exclude={"record_version", "data_digest"}) == read_report(
         str(old.folder / "report.json"), old.storage
     ).model_dump(exclude={"record_version", "data_digest"})

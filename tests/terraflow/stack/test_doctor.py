@@ -40,6 +40,17 @@ def test_check_writable_under_a_file(tmp_path: Path) -> None:
     assert not doctor.check_writable(tmp_path / "file" / "var").ok
 
 
+def test_check_dependencies_names_what_is_missing_and_the_command(tmp_path: Path) -> None:
+    path = tmp_path / "pyproject.toml"
+    assert doctor.check_dependencies(tmp_path).ok
+    head = '[project]\ndependencies = ["invoke", "pandas>2000"]\n[project.optional-dependencies]\n'
+    path.write_text(f'{head}project = ["xgb", "nobody; python_version < \'3\'"]\ndev = ["other"]')
+    check = doctor.check_dependencies(tmp_path)
+    assert not check.ok
+    assert check.found == "lacking pandas>2000, xgb"
+    assert "Run `invoke lock`, which writes requirements.lock" in check.remedy
+
+
 @pytest.mark.usefixtures("no_minio")
 def test_check_minio_without_a_way() -> None:
     check = doctor.check_minio(load())

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import mlflow
 import pytest
 
+from odd_shell import NONSENSE
+from terraflow.checkout.git import git
 from terraflow.settings import Settings
 from terraflow.tracking import runs as tracking
 
@@ -34,3 +38,60 @@ def test_start_run_marks_its_experiment_as_one_of_models(tracked_settings: Setti
             pass
     experiment = mlflow.get_experiment_by_name("kind")
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_start_run_goes_to_the_stacks_server_whatever_the_shell_names(
+    tracked_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in NONSENSE["MLflow"].items():
+        if name != "MLFLOW_HTTP_REQUEST_MAX_RETRIES":  # a process of the stack has none of them
+            monkeypatch.setenv(name, value)
+    with tracking.start_run(tracked_settings, "own", name="own", tags={}) as run:
+        pass
+    assert run.info.run_id != NONSENSE["MLflow"]["MLFLOW_RUN_ID"]
+    assert mlflow.get_tracking_uri() == mlflow.get_registry_uri() == tracked_settings.mlflow_url
+    assert mlflow.get_run(run.info.run_id).data.tags["mlflow.runName"] == "own"
+
+
+def make_project(folder: Path) -> str:
+    """A repository with a project and a commit, whose id is returned."""
+    folder.mkdir()
+    for name in ("Procfile", "pyproject.toml"):
+        (folder / name).touch()
+    return commit(folder)
+
+
+def commit(folder: Path) -> str:
+    who = ("-c", "user.name=A", "-c", "user.email=a@b.org")
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, *who, "commit", "--quiet", "--no-gpg-sign", "-m", "All")
+    return git(folder, "rev-parse", "HEAD").strip()
+
+
+def test_provenance_names_the_projects_own_commit_whatever_the_shell_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = make_project(tmp_path / "own")
+    make_project(tmp_path / "other")
+    (tmp_path / "other" / "more").touch()
+    other = commit(tmp_path / "other")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "other"))
+    monkeypatch.setenv("TERRAFLOW_ROOT", str(tmp_path / "own"))
+    assert tracking.provenance()["code_commit"] == own != other
+
+
+def test_provenance_names_no_commit_of_a_repository_around_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of files in the home folder."""
+    make_project(tmp_path / "home")
+    project = tmp_path / "home" / "project"
+    project.mkdir()
+    for name in ("Procfile", "pyproject.toml"):
+        (project / name).touch()
+    monkeypatch.setenv("TERRAFLOW_ROOT", str(project))
+    assert "code_commit" not in tracking.provenance()
+    commit(tmp_path / "home")  # now it is a part of that repository
+    assert "code_commit" in tracking.provenance()

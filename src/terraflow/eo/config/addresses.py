@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
@@ -16,6 +16,7 @@ __all__ = [
     "Address",
     "checked_uri",
     "has_credentials",
+    "local_path",
     "without_credentials",
     "without_query",
 ]
@@ -52,6 +53,23 @@ Address = Annotated[str, AfterValidator(without_credentials)]
 def without_query(text: str) -> str:
     """Cut user, password and what follows a question mark off addresses: these are secrets."""
     return re.sub(r"\?[^\s'\"]*", "", re.sub(r"://[^\s'\"/?#]*@", "://", text))
+
+
+def local_path(address: str) -> str:
+    """Give the path of a local file, of file:// without its percent-encoding; else "".
+
+    References
+    ----------
+    https://www.rfc-editor.org/rfc/rfc8089
+    """
+    scheme, found, _ = address.partition("://")
+    if not found:
+        return address
+    if scheme.lower() != "file":
+        return ""
+    parts = urlsplit(address.replace("?", "%3F").replace("#", "%23"))
+    host = "" if parts.netloc == "localhost" else parts.netloc
+    return unquote(host + parts.path)
 
 
 def checked_uri(uri: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -18,7 +18,10 @@ SIMULATED = "simulated"
 
 
 class Scaling(Section):
-    """Physical value = digital number * scale + offset; what is None comes from the item."""
+    """Physical value = digital number * scale + offset; what is None comes from the item.
+
+    `nodata` is one more value that is none, beside what item and file tell.
+    """
 
     scale: float | None = None
     offset: float | None = None
@@ -40,9 +43,12 @@ class Data(Section):
     files : str
         Pattern of rasters without a catalogue, as "scenes/*.tif".
     name_pattern : str
-        Regular expression of a file's name, with the groups date (digits YYYYMMDD, separators
-        allowed) and band, both optional: without a date there is one undated scene, without a
-        band the file's own bands are taken.
+        Regular expression of a file's name, with the groups date (YYYYMMDD, separators allowed, or
+        YYYYDDD of the day of the year) and band, both optional: without a date there is one undated
+        scene, without a band the file's own bands are taken. One with a / is searched in the path.
+        "" finds the date by itself, as products write it.
+    date_format : str
+        How the group date is written, where it is otherwise: as "%d%m%Y", by Python's strptime.
     area : list of float, str or None
         West, south, east, north in degrees (EPSG:4326), of which the box in the images' CRS is
         taken whole; or a GeoJSON file of polygons: only pixels whose centre lies in one count. A
@@ -56,14 +62,15 @@ class Data(Section):
     bands : dict
         Name of a band in the features to key of its asset; "key.2" is the second band of an asset.
     scaling : dict
-        Band name to scale, offset and nodata that override the item's own.
+        Band name to scale and offset that override the item's own, and to a nodata beside it.
     """
 
     catalogue: Address = SIMULATED
     collection: str = ""
     sign: Literal["none", "planetary-computer"] = "none"
     files: Address = ""
-    name_pattern: str = r"(?P<date>\d{4}[-_]?\d{2}[-_]?\d{2})"
+    name_pattern: str = ""
+    date_format: str = ""
     area: tuple[float, float, float, float] | str | None = None
     start: date | None = None
     end: date | None = None
@@ -85,6 +92,11 @@ class Data(Section):
                     f"area {list(self.area)} is no box; write west, south, east, north in degrees, "
                     "and west greater than east only where it crosses the antimeridian"
                 )
+        if self.date_format and "date" not in re.compile(self.name_pattern).groupindex:
+            raise ValueError(
+                f"date_format {self.date_format!r} has nothing to read; give name_pattern a group "
+                "date, as '(?P<date>\\d{8})'"
+            )
         if unknown := set(self.scaling) - set(self.bands):
             raise ValueError(
                 f"scaling names {', '.join(sorted(unknown))}, which bands does not; correct one of "
@@ -115,6 +127,20 @@ class Data(Section):
                 f"{pattern!r} is no regular expression: {error}; write one as Python's re reads it"
             ) from error
         return pattern
+
+    @field_validator("date_format")
+    @classmethod
+    def _tells_the_day(cls, written: str) -> str:
+        day = datetime(2023, 11, 22, 13, 14, 15)
+        try:
+            told = datetime.strptime(day.strftime(written), written) if written else day
+        except (ValueError, re.error) as error:
+            raise ValueError(
+                f"{written!r} is no format of strptime ({error}); write one as '%d%m%Y'"
+            ) from error
+        if told.year != day.year:
+            raise ValueError(f"{written!r} has no year; write one as '%d%m%Y'")
+        return written
 
 
 class Grid(Section):
@@ -150,21 +176,39 @@ class CloudMask(Section):
         Codes that are clear, as of Sentinel-2's scene layer (SCL).
     cloudy_bits : list of int or None
         Bits (0 is the lowest) any of which makes a pixel unclear, as in Landsat's QA_PIXEL.
+    above : float or None
+        Of a mask of fractions, such as a probability of clouds: what is above this is cloudy, in
+        the unit that the file's scale and offset lead to.
+    nodata : float, str or None
+        The value that tells nothing; "none" says that there is no such value, "file" that it is
+        what file and item tell, whatever else it means. None is as "file", but that a value in
+        `clear` is clear, and one that is clear by `cloudy_bits` or `above` is an error.
     dilate_m : float
         Pixels as near as this to one that is not clear, in metres between their centres, are not
         clear either.
     """
 
+    #: What a record means that lacks a key.
+    UNRECORDED: ClassVar[dict[str, Any]] = {"nodata": "file"}
+
     asset: str
     clear: list[int] | None = Field(None, min_length=1)
-    cloudy_bits: list[Annotated[int, Field(ge=0, le=30)]] | None = Field(None, min_length=1)
+    cloudy_bits: list[Annotated[int, Field(ge=0, le=52)]] | None = Field(None, min_length=1)
+    above: float | None = Field(None, allow_inf_nan=False)
+    nodata: float | Literal["none", "file"] | None = None
     dilate_m: float = Field(0, ge=0, le=10_000)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.clear is None) == (self.cloudy_bits is None):
+        rules = (self.clear, self.cloudy_bits, self.above)
+        if sum(rule is not None for rule in rules) != 1:
             raise ValueError(
-                "exactly one of clear and cloudy_bits is expected; remove one, or write one"
+                "exactly one of clear, cloudy_bits and above is expected; remove the others, or "
+                "write one"
+            )
+        if self.clear and self.nodata in self.clear:
+            raise ValueError(
+                f"nodata {self.nodata:g} is a value of clear, too; remove it from one of them"
             )
         return self
 
@@ -181,8 +225,10 @@ class StaticLayer(Section):
         codes; and for all else average where the grid is coarser, bilinear elsewhere.
     bands : list of int or None
         Numbers of bands, from 1, each a feature; None takes all but an alpha band.
-    scale, offset, nodata : float or None
+    scale, offset : float or None
         Physical value = stored value * scale + offset; what is None comes from the file.
+    nodata : float or None
+        A stored value that is missing, beside what the file tells.
     """
 
     #: The key that a plain address stands for.

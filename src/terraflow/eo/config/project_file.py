@@ -9,12 +9,12 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, Field
 
 from terraflow import config
+from terraflow.eo.config.addresses import local_path
 from terraflow.eo.config.imagery import SIMULATED, CloudMask, Data, Grid
+from terraflow.eo.config.labels import Checks, Labels
 from terraflow.eo.config.section import Section
 from terraflow.eo.config.sections import (
-    Checks,
     Features,
-    Labels,
     Map,
     Model,
     Monitor,
@@ -156,6 +156,5 @@ def _from_folder(project: ProjectConfig, folder: Path) -> ProjectConfig:
 
 
 def _absolute(source: str, folder: Path) -> str:
-    if source == SIMULATED or "://" in source:
-        return source
-    return str((folder / Path(source).expanduser()).resolve())
+    path = "" if source == SIMULATED else local_path(source)
+    return str((folder / Path(path).expanduser()).resolve()) if path else source

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from terraflow.eo.config.addresses import Address
-from terraflow.eo.config.imagery import SIMULATED, StaticLayer
+from terraflow.eo.config.imagery import StaticLayer
 from terraflow.eo.config.section import Section
 
 __all__ = [
-    "Checks",
     "Features",
-    "Labels",
     "Map",
     "Model",
     "Monitor",
@@ -39,55 +37,6 @@ def _colour(text: str) -> str:
 
 #: Shares of strata, which need not add up to 1.
 Priors = Literal["labels", "equal"] | dict[str, Annotated[float, Field(gt=0)]]
-
-
-class Labels(Section):
-    """Reference data.
-
-    Attributes
-    ----------
-    source : str
-        "simulated", or polygons or points in any format OGR reads, or a table of points, as CSV,
-        with columns longitude and latitude, or x and y, or a raster of class numbers.
-    crs : str or None
-        Of a table's coordinates, or of geometries whose file tells none, as "EPSG:32633"; longitude
-        and latitude are degrees (EPSG:4326) without it.
-    field : str
-        Attribute that holds what is learnt, as the name of a class; not used with a raster. It was
-        called `class_field` before version 0.2, which is still read.
-    classes : dict or None
-        Value to class name, which renames and merges; values not listed are ignored. None takes
-        the values as they are.
-    shrink : float
-        Distance in the units of the grid's CRS by which polygons are made smaller all around.
-    samples_per_class : int or None
-        At most so many pixels of each class, drawn at random; None takes all.
-    """
-
-    FORMER: ClassVar[dict[str, str]] = {"class_field": "field"}
-
-    source: Address = SIMULATED
-    crs: str | None = None
-    field: str = "class_name"
-    classes: dict[str, str] | None = None
-    shrink: float = Field(0, ge=0)
-    samples_per_class: int | None = Field(None, ge=1)
-
-    @property
-    def most_of_each(self) -> int | None:
-        """Most pixels of each stratum, as a class is one."""
-        return self.samples_per_class
-
-    @model_validator(mode="before")
-    @classmethod
-    def _renamed(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        if twice := [new for old, new in cls.FORMER.items() if {old, new} <= set(values)]:
-            raise ValueError(
-                f"{twice[0]} is given twice, by its present and its former name; remove one"
-            )
-        return {cls.FORMER.get(key, key): value for key, value in values.items()}
 
 
 class Features(Section):
@@ -155,32 +104,6 @@ class Features(Section):
         return sides
 
 
-class Checks(Section):
-    """What data must fulfil before training; a None is not checked.
-
-    Attributes
-    ----------
-    min_clear_share : float or None
-        Least share (0-1) of clear observations in any period.
-    min_samples_per_class : int or None
-        Least number of labelled pixels with features.
-    value_range : dict
-        Band or index to its least and greatest plausible value; an index has its own by default.
-    max_outside_range : float
-        Greatest share (0-1) of clear values outside `value_range`.
-    """
-
-    min_clear_share: float | None = Field(None, ge=0, le=1)
-    min_samples_per_class: int | None = Field(None, ge=1)
-    value_range: dict[str, tuple[float, float]] = {}
-    max_outside_range: float = Field(0.01, ge=0, le=1)
-
-    @property
-    def min_samples(self) -> int | None:
-        """Least number of labelled pixels of each stratum, as a class is one."""
-        return self.min_samples_per_class
-
-
 class Model(Section):
     """A model by name, and its parameters.
 
@@ -235,6 +158,8 @@ class Map(Section):
         numbers; "" takes the whole map.
     areas_field : str
         Attribute that names an area; "" numbers them.
+    areas_layer : str
+        Of a file with several layers.
     scene_days : int or None
         The map of one scene is made of the images of so many days up to its own. None takes the
         scene alone with composites = "whole", and a year otherwise, so that every period has its
@@ -243,15 +168,16 @@ class Map(Section):
         Beside a map lies a file of its quality: clear observations, how many values may be the
         true one, and how unlike the training samples a pixel is.
     priors : {"labels", "equal"} or dict
-        Shares in which a model expects the classes, or other strata: those of the labelled pixels,
+        Shares in which a model expects strata, as of the land cover: those of the labelled pixels,
         equal ones, or `{ water = 0.1, forest = 0.9 }`. Samples are weighted so while it learns.
     colours : dict
-        Class name to "#rrggbb"; others come from a palette.
+        Name of a value to "#rrggbb"; others come from a palette.
     """
 
     minimum_mapping_unit_px: int = Field(4, ge=1)
     areas: Address = ""
     areas_field: str = ""
+    areas_layer: str = ""
     scene_days: int | None = Field(None, ge=1)
     quality: bool = True
     priors: Priors = "labels"

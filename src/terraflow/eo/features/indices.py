@@ -117,9 +117,11 @@ def add_indices(
         for letter, name in _letters(list(bands)).items()
     }
     for name in names:
-        index = spyndex.computeIndex(name, {k: values[k] for k in _needs(name)}).astype("float32")
+        with np.errstate(all="ignore"):  # a quotient has poles, whose values are none
+            found = spyndex.computeIndex(name, {k: values[k] for k in _needs(name)})
+            index = found.astype("float32")
         low, high = index_range(name, constants)
-        bands[name.lower()] = index.where((index >= low) & (index <= high))
+        bands[name.lower()] = index.where((index >= low) & (index <= high) & np.isfinite(index))
     return bands
 
 

@@ -12,14 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from odc.geo.geobox import GeoBox
-from rasterio.dtypes import in_dtype_range
-from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio._err import CPLE_BaseError  # which rasterio raises of some files as it is
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.io import DatasetReader
-from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
 
 from terraflow.eo.config.addresses import without_query
 from terraflow.eo.config.imagery import StaticLayer
-from terraflow.eo.features.warp import grid_scale
+from terraflow.eo.features.warp import Warp
+from terraflow.eo.images.rasters.georeference import check_placed
+from terraflow.eo.images.rasters.validity import Validity
 from terraflow.errors import DataError
 
 __all__ = ["LayerBands", "describe_layers", "read_layer"]
@@ -27,6 +29,8 @@ __all__ = ["LayerBands", "describe_layers", "read_layer"]
 #: A grid whose pixels are so many times as long as a layer's is coarser; less is a distortion
 #: between two projections.
 COARSER = 1.01
+#: So many of a layer's own pixels are in memory at a time, or what one pixel of the grid covers.
+MOST_PX = 4096**2
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,7 @@ class LayerBands:
         Of each band: physical value = stored value * scale + offset.
     resampling : Resampling
     nodata : float or None
-        Stored value that is missing.
-    masked : bool
-        The file has a mask beside its nodata value.
+        Stored value that is missing, beside what the file tells.
     """
 
     layer: str
@@ -58,7 +60,6 @@ class LayerBands:
     offsets: tuple[float, ...]
     resampling: Resampling
     nodata: float | None
-    masked: bool
 
 
 def describe_layers(layers: Mapping[str, StaticLayer], geobox: GeoBox) -> list[LayerBands]:
@@ -83,7 +84,8 @@ def describe_layers(layers: Mapping[str, StaticLayer], geobox: GeoBox) -> list[L
     Raises
     ------
     DataError
-        A file can't be read, has no CRS or not so many bands, or can't hold the nodata value.
+        A file can't be read or placed, has complex numbers or not so many bands, or can't hold the
+        nodata value.
 
     References
     ----------
@@ -95,8 +97,8 @@ def describe_layers(layers: Mapping[str, StaticLayer], geobox: GeoBox) -> list[L
 def read_layer(layer: LayerBands, geobox: GeoBox) -> dict[str, npt.NDArray[np.float32]]:
     """Read the bands of a layer, warped to a grid.
 
-    Nodata values, masks in or beside the file and an alpha band of 0 are missing, and take no part
-    in resampling.
+    Nodata values, what a mask in or beside the file or an alpha band hides, and what is not finite
+    are missing, and take no part in resampling.
 
     Parameters
     ----------
@@ -114,22 +116,18 @@ def read_layer(layer: LayerBands, geobox: GeoBox) -> dict[str, npt.NDArray[np.fl
         The file can't be read.
     """
     with _opened(layer.layer, layer.uri) as file:
-        values = _warped(file, layer, geobox, layer.nodata)
-        if layer.masked and layer.nodata is not None:  # GDAL heeds one of the two at a time
-            values[np.isnan(_warped(file, layer, geobox, None))] = np.nan
-    return {
-        name: image * np.float32(scale) + np.float32(offset)
-        for name, image, scale, offset in zip(
-            layer.names, values, layer.scales, layer.offsets, strict=True
-        )
-    }
+        values = _warped(file, layer, geobox)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is no value
+        for image, scale, offset in zip(values, layer.scales, layer.offsets, strict=True):
+            image[:] = image * np.float32(scale) + np.float32(offset)
+    values[~np.isfinite(values)] = np.nan
+    return dict(zip(layer.names, values, strict=True))
 
 
 def _describe(name: str, layer: StaticLayer, geobox: GeoBox) -> LayerBands:
     with _opened(name, layer.path) as file:
         which = f"Layer {name}, {without_query(layer.path)},"
-        if file.crs is None:
-            raise DataError(f"{which} has no CRS; add one, as gdal_edit does.")
+        check_placed(file, which)
         bands = layer.bands or [
             number
             for number, meaning in enumerate(file.colorinterp, start=1)
@@ -154,8 +152,7 @@ def _describe(name: str, layer: StaticLayer, geobox: GeoBox) -> LayerBands:
             scales=tuple(scales),
             offsets=tuple(offsets),
             resampling=Resampling[layer.resampling or _default_resampling(file, geobox, plain)],
-            nodata=_nodata(which, file, layer.nodata),
-            masked=MaskFlags.per_dataset in file.mask_flag_enums[0],
+            nodata=_nodata(which, file, bands, layer.nodata),
         )
 
 
@@ -178,41 +175,49 @@ def _default_resampling(file: DatasetReader, geobox: GeoBox, plain: bool) -> str
     return "average" if length > COARSER else "bilinear"
 
 
-def _nodata(which: str, file: DatasetReader, configured: float | None) -> float | None:
-    dtype = file.dtypes[0]
-    if configured is not None:
-        if not in_dtype_range(configured, dtype):
-            raise DataError(
-                f"{which} holds {dtype}, which can't be the nodata {configured:g}; correct nodata "
-                "in [features.layers]."
-            )
-        return configured
-    if file.nodata is not None and in_dtype_range(file.nodata, dtype):
-        return float(file.nodata)
-    unmasked = file.mask_flag_enums[0] == [MaskFlags.all_valid]
-    return math.nan if unmasked and np.dtype(dtype).kind == "f" else None
+def _nodata(
+    which: str, file: DatasetReader, bands: Sequence[int], configured: float | None
+) -> float | None:
+    held = [Validity.of(file, band, [configured]).left_aside for band in bands]
+    if configured is not None and all(configured in aside for aside in held):
+        raise DataError(
+            f"{which} holds {file.dtypes[bands[0] - 1]}, which can't be the nodata "
+            f"{configured:g}; correct nodata in [features.layers]."
+        )
+    return configured
 
 
-def _warped(
-    file: DatasetReader, layer: LayerBands, geobox: GeoBox, nodata: float | None
-) -> npt.NDArray[np.float32]:
+def _warped(file: DatasetReader, layer: LayerBands, geobox: GeoBox) -> npt.NDArray[np.float32]:
     """Warp stored values: float32, shape (band, y, x), NaN nodata."""
-    scale = grid_scale(GeoBox(file.shape, file.transform, str(file.crs)), geobox)
-    with WarpedVRT(
-        file,
-        crs=str(geobox.crs),
-        transform=geobox.affine,
-        width=geobox.width,
-        height=geobox.height,
-        resampling=layer.resampling,
-        dtype="float32",
-        src_nodata=nodata,
-        nodata=np.nan,
-        UNIFIED_SRC_NODATA="NO",  # each band has its own, which counts beside an alpha band too
-        # else the kernel goes by what is read at once, and values by where a window ends
-        **({"XSCALE": scale[0], "YSCALE": scale[1]} if scale else {}),
-    ) as warped:
-        values: npt.NDArray[np.float32] = warped.read(list(layer.bands))
+    image = GeoBox(file.shape, file.transform, str(file.crs))
+    warp = Warp.plan(image, geobox, layer.resampling.name)
+    if warp is None:
+        return np.full((len(layer.bands), *geobox.shape), np.nan, "float32")
+    if warp.tile.width * warp.tile.height > MOST_PX and max(geobox.shape) > 1:
+        axis = int(geobox.width > geobox.height)
+        half = geobox.shape[axis] // 2
+        parts = [geobox[:, :half], geobox[:, half:]] if axis else [geobox[:half], geobox[half:]]
+        return np.concatenate([_warped(file, layer, part) for part in parts], axis=axis + 1)
+    return np.stack(
+        [warp.resample(_read(file, band, layer.nodata, image, warp.tile)) for band in layer.bands]
+    )
+
+
+def _read(
+    file: DatasetReader, band: int, nodata: float | None, image: GeoBox, tile: GeoBox
+) -> npt.NDArray[np.float32]:
+    """Read stored values of a tile, which may reach beyond the image: float32, NaN nodata."""
+    column, row = (round(place) for place in ~image.affine * (tile.affine.c, tile.affine.f))
+    left, top = max(column, 0), max(row, 0)
+    right, bottom = min(column + tile.width, image.width), min(row + tile.height, image.height)
+    window = Window(left, top, right - left, bottom - top)
+    data = file.read(band, window=window)
+    missing = Validity.of(file, band, [nodata]).missing(file, data, window)
+    values = np.full(tile.shape, np.nan, "float32")
+    with np.errstate(over="ignore"):
+        values[top - row : bottom - row, left - column : right - column] = np.where(
+            missing, np.nan, data
+        )
     return values
 
 
@@ -223,7 +228,7 @@ def _opened(name: str, uri: str) -> Iterator[DatasetReader]:
     try:
         with rasterio.Env(**options), rasterio.open(uri) as file:
             yield file
-    except (rasterio.errors.RasterioError, OSError) as error:
+    except (rasterio.errors.RasterioError, CPLE_BaseError, OSError) as error:
         raise DataError(
             f"Layer {name} can't be read from {uri}: {error}; correct [features.layers]."
         ) from error

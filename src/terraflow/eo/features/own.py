@@ -137,7 +137,10 @@ def _checked(values: object, shape: tuple[int, int], told: str) -> Image:
         raise ConfigError(
             f"{told} an array of type {array.dtype}; numbers are expected; correct it."
         )
-    return array.astype("float32")
+    with np.errstate(over="ignore"):
+        found = array.astype("float32")
+    found[~np.isfinite(found)] = np.nan
+    return found
 
 
 def _read_only(cube: xr.Dataset) -> xr.Dataset:

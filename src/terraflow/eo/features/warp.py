@@ -15,7 +15,7 @@ from rasterio.enums import Resampling
 from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 
-__all__ = ["Warp", "grid_scale", "is_finer", "on_one_lattice", "pixel_size_m"]
+__all__ = ["Warp", "is_finer", "on_one_lattice", "pixel_size_m"]
 
 Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -27,7 +27,7 @@ COARSER = 1.05
 #: A pixel has a value where so much of what the kernel weighs has one, but for rounding.
 MIN_SHARE = 0.5 - 1e-4
 #: Reach of GDAL's kernels in pixels of the coarser grid.
-RADIUS_PX = {"nearest": 1, "average": 1, "max": 1, "bilinear": 1, "cubic": 2}
+RADIUS_PX = {"nearest": 1, "average": 1, "mode": 1, "max": 1, "bilinear": 1, "cubic": 2}
 #: So far, in pixels, GDAL may take a place from those around it; 0 is more than it can do.
 EXACT_PX = 1e-6
 #: Points on each side of a window whose places tell where it lies in another CRS.
@@ -67,7 +67,7 @@ class Warp:
         resampling : str
             By GDAL's names; "auto" averages to a coarser grid, and else is bilinear.
         """
-        scale = grid_scale(image, geobox)
+        scale = _grid_scale(image, geobox)
         if scale is None:
             return None
         side_px = 1 / math.sqrt(scale[0] * scale[1])
@@ -102,6 +102,20 @@ class Warp:
         found = self._reproject(values, self.resampling, nodata=np.nan)
         found[~self.covered(known)] = np.nan
         return found
+
+    def resample(self, values: Image) -> Image:
+        """Warp an image as GDAL does, from what is known of what the kernel weighs, however little.
+
+        Parameters
+        ----------
+        values : ndarray, shape (y, x) of `tile`, float32
+            NaN where there is none.
+
+        Returns
+        -------
+        ndarray, shape (y, x) of `geobox`, float32
+        """
+        return self._reproject(values, self.resampling, nodata=np.nan)
 
     def covered(self, known: Mask) -> Mask:
         """Tell where at least half of what the kernel weighs is known: bool, shape (y, x).
@@ -185,7 +199,7 @@ def pixel_size_m(image: GeoBox) -> tuple[float, float]:
     return height, width
 
 
-def grid_scale(image: GeoBox, geobox: GeoBox) -> tuple[float, float] | None:
+def _grid_scale(image: GeoBox, geobox: GeoBox) -> tuple[float, float] | None:
     """Pixels of a grid a pixel of an image, in x and y, in its middle; None beyond the CRS."""
     column, row = image.width / 2, image.height / 2
     steps = np.array([(column, row), (column + 1, row), (column, row + 1)])

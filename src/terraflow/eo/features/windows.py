@@ -25,6 +25,7 @@ from terraflow.eo.features import grid
 from terraflow.eo.features.cube import find_unreadable, load_clear, observation_times
 from terraflow.eo.features.indices import check_indices
 from terraflow.eo.features.layers import describe_layers, read_layer
+from terraflow.eo.features.native import check_nodata
 from terraflow.eo.features.own import function_name, own_names
 from terraflow.eo.features.pixel import (
     compute_features,
@@ -35,10 +36,14 @@ from terraflow.eo.features.pixel import (
 )
 from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.eo.features.time.composites import clear_observations
-from terraflow.eo.features.time.periods import far_periods, observed_periods, period_labels
+from terraflow.eo.features.time.periods import (
+    check_dates,
+    far_periods,
+    observed_periods,
+    period_labels,
+)
 from terraflow.eo.features.warp import pixel_size_m
 from terraflow.eo.images.assets import find_images
-from terraflow.eo.images.sources.local_files import UNDATED
 from terraflow.eo.images.sources.selection import item_area
 from terraflow.eo.images.sources.solar_days import item_time
 from terraflow.errors import ConfigError, DataError, NothingToDoError
@@ -88,8 +93,8 @@ class FeatureSource:
     Raises
     ------
     DataError
-        Items lack assets or do not tell their grid, or are undated and should be composited by
-        date; or a layer can't be read.
+        Items lack assets or do not tell their grid, or can't be composited by their dates; or a
+        layer can't be read.
     ConfigError
         An index is unknown or lacks its bands.
     NothingToDoError
@@ -112,14 +117,9 @@ class FeatureSource:
                     f"Item {item.id} has {', '.join(inner)} as bands of another asset, and not as "
                     f"assets of their own; copy it by `{command('ingest')}`, which parts them."
                 )
+        check_nodata(self.items, recipe)
         check_indices(features.indices, bands, features.constants)
-        if features.composites != "whole" and any(
-            item.properties.get(UNDATED) for item in self.items
-        ):
-            raise DataError(
-                f"Item {self.items[0].id} has no date, which composites by {features.composites} "
-                'need; set [features] composites = "whole", or a [data] name_pattern that finds it.'
-            )
+        check_dates(self.items, features.composites)
         self.geobox = grid.project_grid(self.items, recipe.bands[bands[0]], recipe.grid)
         outline = item_area(self.items, storage)
         self.area = None if outline is None else grid.area_on_grid(outline, self.geobox)
@@ -291,7 +291,7 @@ class FeatureSource:
 
 
 def _dated(item: pystac.Item) -> pystac.Item:
-    """Give an item of a period the time of its beginning, by which it is composited."""
+    """Give an item of a period the time of its middle, by which it is composited."""
     if item.datetime is None:
         item = item.clone()
         item.datetime = item_time(item)

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from glob import escape
+from pathlib import Path
 from typing import Any
 
 import pystac
 
+from terraflow.eo.images.rasters.validity import parse_nodata
 from terraflow.errors import DataError
 
-__all__ = ["Image", "find_images", "find_scaling"]
+__all__ = [
+    "NODATA",
+    "Image",
+    "find_codes_nodata",
+    "find_images",
+    "find_scaling",
+    "find_type",
+    "name_source",
+]
+
+#: Field of the asset of a copied cloud mask: values that were nodata of its source.
+NODATA = "terraflow:nodata"
 
 
 @dataclass(frozen=True)
@@ -29,6 +43,8 @@ class Image:
     scale, offset, nodata : float or None
         Physical value = digital number * scale + offset, as the item's metadata tell; what is None
         the file tells.
+    codes : bool
+        Whether it is a cloud mask, whose rule may count what is nodata elsewhere.
     """
 
     item: str
@@ -38,13 +54,22 @@ class Image:
     scale: float | None = None
     offset: float | None = None
     nodata: float | None = None
+    codes: bool = False
 
 
-def find_images(items: Sequence[pystac.Item], keys: Sequence[str]) -> list[list[Image]]:
+def find_images(
+    items: Sequence[pystac.Item], keys: Sequence[str], mask: str = ""
+) -> list[list[Image]]:
     """Find the configured images of each item.
 
     A key is that of an asset; or "key.2", the second band of an asset; or the name of a band, where
     one asset alone has such a band.
+
+    Parameters
+    ----------
+    keys : sequence of str
+    mask : str
+        Key of a cloud mask, which is one more, or one of them.
 
     Returns
     -------
@@ -54,11 +79,13 @@ def find_images(items: Sequence[pystac.Item], keys: Sequence[str]) -> list[list[
     Raises
     ------
     DataError
-        An item lacks one; the message names items and the assets that they have.
+        An item lacks one; the message names items and the assets that they have. Or it tells a
+        nodata that is no number.
     """
     images, missing = [], []
+    keys = [*keys, mask] if mask else keys
     for item in items:
-        found = {key: _find(item, key) for key in dict.fromkeys(keys)}
+        found = {key: _find(item, key, codes=key == mask) for key in dict.fromkeys(keys)}
         images.append([image for image in found.values() if image])
         if lacking := [key for key, image in found.items() if image is None]:
             missing.append(f"{item.id} lacks {', '.join(lacking)} and has {_names(item)}")
@@ -94,16 +121,41 @@ def find_scaling(item: pystac.Item, key: str) -> tuple[float | None, float | Non
     return image.scale, image.offset, image.nodata
 
 
-def _find(item: pystac.Item, key: str) -> Image | None:
+def name_source(image: Image) -> object:
+    """Tell what is copied: without a signature, which changes, and with a local file's version.
+
+    A mask beside a local file has a version, too.
+    """
+    plain = replace(image, href=image.href.partition("?")[0])
+    path = Path(image.href.removeprefix("file://"))
+    if "://" in str(path) or not path.exists():
+        return plain
+    files = [path, *path.parent.glob(f"{escape(path.name)}.msk")]
+    return plain, *((file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+
+
+def find_codes_nodata(item: pystac.Item, key: str) -> list[float]:
+    """List the values of a copied cloud mask that its source and its item had as nodata."""
+    told = item.assets[key].extra_fields.get(NODATA, [])
+    return [float(value) for value in told]
+
+
+def find_type(item: pystac.Item, key: str) -> str:
+    """Tell the type of a copied image's pixels, as "uint16"; "" where its item does not."""
+    told = _band_fields(item.assets[key], 1).get("data_type", "")
+    return told if re.fullmatch(r"u?int\d+|float(16|32|64)", str(told)) else ""
+
+
+def _find(item: pystac.Item, key: str, *, codes: bool) -> Image | None:
     place = _place(item, key)
     if place is None:
         return None
     name, band = place
     asset = item.assets[name]
     scale, offset = _scaling(item, name, band)
-    fields = _band_fields(asset, band)
-    nodata = None if fields.get("nodata") is None else float(fields["nodata"])
-    return Image(item.id, key, asset.href, band, scale, offset, nodata)
+    told = _band_fields(asset, band).get("nodata")
+    nodata = parse_nodata(told, f"Asset {key} of item {item.id}")
+    return Image(item.id, key, asset.href, band, scale, offset, nodata, codes)
 
 
 def _place(item: pystac.Item, key: str) -> tuple[str, int] | None:
@@ -137,7 +189,7 @@ def _names(item: pystac.Item) -> str:
 
 
 def _band_fields(asset: pystac.Asset, band: int) -> dict[str, Any]:
-    """Merge scale, offset and nodata: of the asset, then of its band, in STAC 1.0's and 1.1's way.
+    """Merge what is told of the asset, then of its band, in STAC 1.0's and 1.1's way.
 
     References
     ----------
@@ -150,7 +202,7 @@ def _band_fields(asset: pystac.Asset, band: int) -> dict[str, Any]:
         *fields.get("raster:bands", [])[band - 1 : band],
         *fields.get("bands", [])[band - 1 : band],
     ):
-        for name in ("scale", "offset", "nodata"):
+        for name in ("scale", "offset", "nodata", "data_type"):
             value = source.get(f"raster:{name}", source.get(name))
             if value is not None:
                 merged[name] = value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,10 @@ from rasterio.windows import Window
 
 from terraflow.eo.config.addresses import without_query
 from terraflow.eo.config.bounds import Bounds, overlap
-from terraflow.eo.images.assets import Image
+from terraflow.eo.images.assets import NODATA, Image
+from terraflow.eo.images.rasters.filling import Filling
+from terraflow.eo.images.rasters.georeference import check_placed, check_upright, straightened
+from terraflow.eo.images.rasters.validity import Validity, is_marked
 from terraflow.errors import DataError, StorageError
 
 __all__ = [
@@ -35,6 +39,8 @@ __all__ = [
 
 STRIP_PX = 1024  # rows read at a time, so that memory does not grow with the scene
 ROUNDING_PX = 1e-4
+#: Metadata item of a copy of codes: the values that its source has as nodata.
+CODES_NODATA = "TERRAFLOW_NODATA"
 
 
 class UnreadableError(Exception):
@@ -68,15 +74,21 @@ def write_clip(
     bounds: Bounds | None,
     cog: Path,
     stopped: Callable[[], bool] = bool,
-) -> bool:
+) -> list[str] | None:
     """Write the window of an image that covers the bounds: its own pixels and grid, north up.
+
+    What tells of pixels that they are no values, be it a nodata value of the file or the item, a
+    mask, an alpha band or that a float is not finite, becomes the one nodata value of the copy:
+    NaN of floats; of integers the first that is told, or else, where a mask hides pixels, the least
+    of the next wider type. Codes of a cloud mask stay as they are, also those that are nodata,
+    which the field "terraflow:nodata" lists: the rule of the mask may count them.
 
     Parameters
     ----------
     file : DatasetReader
         The image.
     image : Image
-        Which band, and scale, offset and nodata that go before the file's own.
+        Which band, scale and offset that go before the file's own, and nodata beside the file's.
     bounds : tuple of float or None
         West, south, east, north in degrees (EPSG:4326), west greater than east across the
         antimeridian; their box in the image's CRS is snapped outward to whole pixels. None takes
@@ -88,26 +100,31 @@ def write_clip(
 
     Returns
     -------
-    bool
-        False, and nothing written, where the image does not reach the bounds.
+    list of str or None
+        What is remarkable about its nodata, in words; None, and nothing written, where the image
+        does not reach the bounds.
 
     Raises
     ------
     UnreadableError
         The image's pixels can't be read.
     DataError
-        It has no CRS, no grid, a rotated or mirrored one, or not so many bands.
+        It can't be placed, has a rotated or mirrored grid, complex numbers, or not so many bands.
     StorageError
         The disk is full.
     """
     _check(file, image)
     window = _window(file, bounds)
     if window is None:
-        return False
+        return None
+    validity = Validity.of(file, image.band, [image.nodata])
+    filling = Filling.of(file, validity, codes=image.codes)
     with _writing(cog.parent):
         raw = cog.with_suffix(".raw.tif")
-        with rasterio.open(raw, "w", **_profile(file, image, window)) as copy:
+        with rasterio.open(raw, "w", **_profile(file, window, filling)) as copy:
             copy.scales, copy.offsets = _scaling(file, image)
+            if image.codes and validity.nodata:
+                copy.update_tags(**{CODES_NODATA: json.dumps(validity.nodata)})
             for top in range(0, window.height, STRIP_PX):
                 if stopped():
                     raise UnreadableError("it was stopped")
@@ -115,7 +132,7 @@ def write_clip(
                 first = window.height - top - rows if _south_up(file) else top
                 part = Window(window.col_off, window.row_off + first, window.width, rows)
                 with reading():
-                    data = file.read(image.band, window=part)
+                    data = filling.read(file, part)
                 if _south_up(file):
                     data = data[::-1]
                 copy.write(data, 1, window=Window(0, top, window.width, rows))
@@ -129,7 +146,7 @@ def write_clip(
             overviews="NONE",  # whoever warps to a coarser grid would read one instead of pixels
         )
         raw.unlink()
-    return True
+    return _remarks(validity, image, file)
 
 
 def read_bounds(file: DatasetReader) -> Bounds:
@@ -142,6 +159,7 @@ def read_bounds(file: DatasetReader) -> Bounds:
     west, south, east, north = transform_bounds(file.crs, "EPSG:4326", left, bottom, right, top)
     if not all(map(math.isfinite, (west, south, east, north))):
         return -180.0, -90.0, 180.0, 90.0  # corners off the globe, as in some sinusoidal tiles
+    south, north = max(south, -90.0), min(north, 90.0)  # pixels around a pole reach beyond it
     if east - west >= 360:
         return -180.0, south, 180.0, north
     # in degrees an image may run on past 180
@@ -183,6 +201,8 @@ def describe(cog: Path, uri: str) -> tuple[pystac.Asset, Bounds]:
             "file:checksum": f"1220{digest}",  # a multihash: sha2-256 of 32 bytes
             "file:size": cog.stat().st_size,
         }
+        if told := file.tags().get(CODES_NODATA):
+            fields[NODATA] = json.loads(told, parse_constant=str)
         if code is None:
             fields["proj:wkt2"] = file.crs.to_wkt(version="WKT2_2019")
         bounds = read_bounds(file)
@@ -197,15 +217,8 @@ def _check(file: DatasetReader, image: Image) -> None:
             f"{name} has {file.count} bands, not {image.band}; correct [data.bands] or "
             "[cloud_mask]."
         )
-    if file.crs is None:
-        raise DataError(f"{name} has no CRS; write it into the file with `rio edit-info --crs`.")
-    if file.transform.is_identity:
-        raise DataError(
-            f"{name} does not tell its grid; write it into the file with `rio "
-            "edit-info --transform`."
-        )
-    if file.transform.b or file.transform.d or file.transform.a < 0:
-        raise DataError(f"{name} has a rotated or mirrored grid; warp it with `rio warp` first.")
+    check_placed(file, name)
+    check_upright(file, name)
 
 
 def _south_up(file: DatasetReader) -> bool:
@@ -222,7 +235,7 @@ def _window(file: DatasetReader, bounds: Bounds | None) -> Window | None:
     if common is None:
         return None
     west, south, east, north = transform_bounds("EPSG:4326", file.crs, *common, densify_pts=21)
-    corners = [~file.transform * corner for corner in ((west, north), (east, south))]
+    corners = [~straightened(file) * corner for corner in ((west, north), (east, south))]
     if not all(math.isfinite(number) for corner in corners for number in corner):
         return None
     columns, rows = zip(*corners, strict=True)
@@ -237,18 +250,29 @@ def _snap(ends: Sequence[float], size: int) -> tuple[int, int]:
     return max(first, 0), min(last, size)
 
 
-def _profile(file: DatasetReader, image: Image, window: Window) -> dict[str, Any]:
-    dtype, nodata = file.dtypes[image.band - 1], image.nodata
-    if nodata is None or not _fits(nodata, dtype):
-        nodata = file.nodatavals[image.band - 1]
-    transform = file.window_transform(window)
+def _remarks(validity: Validity, image: Image, file: DatasetReader) -> list[str]:
+    """Tell what of the nodata is left aside, and where item and file tell different values."""
+    dtype = file.dtypes[image.band - 1]
+    remarks = [
+        f"nodata {value:g} is that of no pixel, since {dtype} can't hold it"
+        for value in validity.left_aside
+    ]
+    if len(validity.nodata) > 1:
+        item, own = validity.nodata
+        if not is_marked(np.array([own], dtype), [item]).all():
+            remarks.append(f"nodata {item:g} by the item and {own:g} by the file both count")
+    return remarks
+
+
+def _profile(file: DatasetReader, window: Window, filling: Filling) -> dict[str, Any]:
+    transform = straightened(file) * Affine.translation(window.col_off, window.row_off)
     if _south_up(file):
         transform = transform * Affine(1, 0, 0, 0, -1, window.height)
     return {
         "driver": "GTiff",
         "count": 1,
-        "dtype": dtype,
-        "nodata": nodata,
+        "dtype": filling.dtype.name,
+        "nodata": filling.nodata,
         "crs": file.crs,
         "width": window.width,
         "height": window.height,
@@ -258,15 +282,6 @@ def _profile(file: DatasetReader, image: Image, window: Window) -> dict[str, Any
         "blockysize": 512,
         "bigtiff": "IF_SAFER",
     }
-
-
-def _fits(value: float, dtype: str) -> bool:
-    """Tell whether a type can hold a value: -9999 never stands in an unsigned image."""
-    kind = np.dtype(dtype)
-    if kind.kind not in "iu":
-        return True
-    limits = np.iinfo(kind)
-    return value.is_integer() and limits.min <= value <= limits.max
 
 
 def _scaling(file: DatasetReader, image: Image) -> tuple[tuple[float], tuple[float]]:

@@ -12,7 +12,7 @@ import pystac
 from terraflow.eo.config.bounds import Bounds, as_bounds, smallest
 from terraflow.eo.config.record import Record
 from terraflow.eo.images.sources.search import read_catalogue
-from terraflow.eo.images.sources.solar_days import item_time
+from terraflow.eo.images.sources.solar_days import item_span, item_time
 from terraflow.errors import ConfigError, DataError, NothingToDoError
 from terraflow.storage import Storage, join
 
@@ -106,7 +106,7 @@ def write_collection(
         for key, asset in item.assets.items()
     )
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-    times = [item_time(item) for item in items.values()]
+    times = [time for item in items.values() for time in item_span(item)]
     collection = pystac.Collection(
         name,
         f"Images of {name}, clipped to its area.",

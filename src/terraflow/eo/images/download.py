@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import pystac
 import rasterio
 import requests
 
-from terraflow.console import progress
+from terraflow.console import progress, say
 from terraflow.eo.config.addresses import without_query
 from terraflow.eo.config.bounds import Bounds
 from terraflow.eo.images.assets import Image
@@ -45,10 +46,13 @@ class Copy:
         The copy; None where the image does not reach the area.
     bounds : tuple of float
         West, south, east, north in degrees, of the copy or else of the image.
+    remarks : tuple of str
+        What is remarkable about its nodata, if it was copied now.
     """
 
     asset: pystac.Asset | None
     bounds: Bounds
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Downloader:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def copy_all(self, images: dict[str, Image]) -> Iterator[tuple[str, Copy]]:
-        """Copy images, with a progress bar.
+        """Copy images, with a progress bar, and say what is remarkable about their nodata.
 
         Parameters
         ----------
@@ -111,10 +115,14 @@ class Downloader:
                 raise
 
         errors: list[DataError] = []
+        remarks: dict[str, list[str]] = {}
         with (
             progress(len(images), "ingest", "images") as bar,
             ThreadPoolExecutor(self.threads) as pool,
+            warnings.catch_warnings(),
         ):
+            # an error says it, of the image by its name
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             futures = {pool.submit(work, image, uri): uri for uri, image in images.items()}
             try:
                 for future in as_completed(futures):
@@ -125,11 +133,16 @@ class Downloader:
                         continue
                     if copy:
                         bar.update(1)
+                        for remark in copy.remarks:
+                            remarks.setdefault(remark, []).append(images[futures[future]].key)
                         yield futures[future], copy
             except BaseException:  # Ctrl+C also: don't wait for pauses and long reads
                 self.stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+        for remark, keys in sorted(remarks.items()):
+            many = "s" if len(keys) > 1 else ""
+            say(f"{len(keys)} image{many} ({', '.join(sorted(set(keys)))}): {remark}")
         if errors:
             raise errors[0]
 
@@ -150,18 +163,19 @@ class Downloader:
             The store can't be written.
         """
         with self.storage.scratch() as folder:
-            cog = folder / "image.tif"
+            cog, remarks = folder / "image.tif", []
             if self.storage.exists(uri):
                 cog.write_bytes(self.storage.read(uri))
             else:
-                outside = self._fetch(image, cog)
-                if outside:
-                    return Copy(None, outside)
+                found = self._fetch(image, cog)
+                if isinstance(found, tuple):
+                    return Copy(None, found)
+                remarks = found
                 self.storage.write(uri, cog)
-            return Copy(*describe(cog, uri))
+            return Copy(*describe(cog, uri), tuple(remarks))
 
-    def _fetch(self, image: Image, cog: Path) -> Bounds | None:
-        """Try until it succeeds; give the image's bounds if it lies outside the area."""
+    def _fetch(self, image: Image, cog: Path) -> list[str] | Bounds:
+        """Try until it succeeds; give remarks, or the image's bounds if it is outside the area."""
         for number in itertools.count(1):
             try:
                 with self._gdal(image.href):
@@ -172,7 +186,7 @@ class Downloader:
                     raise _failed(image, fault.reason or str(error), number) from None
             pause_s = max(self.pause_s * 2 ** (number - 1), fault.retry_after_s)
             self.stop.wait(min(pause_s, LONGEST_PAUSE_S))
-        return None
+        raise AssertionError  # it counts without an end
 
     @contextmanager
     def _gdal(self, href: str) -> Iterator[None]:
@@ -190,12 +204,12 @@ class Downloader:
         with self.storage.gdal(), rasterio.Env(**options):
             yield
 
-    def _copy_window(self, image: Image, cog: Path) -> Bounds | None:
+    def _copy_window(self, image: Image, cog: Path) -> list[str] | Bounds:
         with reading():
             file = rasterio.open(self.sign(image.href))
         with file:
-            written = write_clip(file, image, self.bounds, cog, self.stop.is_set)
-            return None if written else read_bounds(file)
+            remarks = write_clip(file, image, self.bounds, cog, self.stop.is_set)
+            return read_bounds(file) if remarks is None else remarks
 
     def _diagnose(self, href: str) -> _Fault:
         """Ask the server itself, since GDAL names a status only for a file's first bytes."""

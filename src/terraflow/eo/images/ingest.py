@@ -6,8 +6,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pystac
@@ -20,12 +18,12 @@ from terraflow.eo.config.bounds import Bounds, as_geometry
 from terraflow.eo.config.imagery import SIMULATED
 from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.eo.config.step import Configured
-from terraflow.eo.images.assets import Image, find_images
+from terraflow.eo.images.assets import Image, find_images, name_source
 from terraflow.eo.images.collection import Images, extent, write_collection
 from terraflow.eo.images.download import Copy, Downloader
 from terraflow.eo.images.places import project_root
 from terraflow.eo.images.products.sentinel_2 import tell_assumed
-from terraflow.eo.images.sources.local_files import UNDATED, find_files
+from terraflow.eo.images.sources.local_files import find_files
 from terraflow.eo.images.sources.search import find_items, sign
 from terraflow.eo.images.sources.selection import (
     AREA,
@@ -36,13 +34,14 @@ from terraflow.eo.images.sources.selection import (
     select,
 )
 from terraflow.eo.images.sources.simulate import make_area
+from terraflow.eo.images.sources.solar_days import dates_text
 from terraflow.errors import DataError
 from terraflow.storage import Storage, join
 
 __all__ = ["copy_item", "find_labels", "find_waiting", "ingest", "show", "step"]
 
 #: Part of every name, to be raised when copies are made otherwise.
-FORMAT = "2"
+FORMAT = "3"
 EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
@@ -101,14 +100,19 @@ def ingest(config: ProjectConfig, storage: Storage) -> Images:
     uri, digest = write_collection(config.name, root, inside, storage)
     what = "simulated items" if config.simulated else "items"
     say(f"{len(inside)} {what}, {copied} images copied now, digest of all images {digest[:12]}")
+    say(f"Of {dates_text(list(inside.values()))}")
     return Images(items=uri, labels=find_labels(config, storage))
 
 
-def copy_item(item: pystac.Item, keys: Sequence[str], root: str, storage: Storage) -> str:
+def copy_item(
+    item: pystac.Item, keys: Sequence[str], root: str, storage: Storage, *, mask: str = ""
+) -> str:
     """Copy the named images of one item, each into a file of its own, as `ingest` does.
 
     Parameters
     ----------
+    mask : str
+        Which of them is the cloud mask.
     root : str
         Folder or URI for the copies.
 
@@ -124,7 +128,7 @@ def copy_item(item: pystac.Item, keys: Sequence[str], root: str, storage: Storag
     StorageError
         They can't be written.
     """
-    [images] = find_images([item], keys)
+    [images] = find_images([item], keys, mask)
     task = _Task(root, item, images, None)
     _copy([task], Downloader(storage))
     return task.uri
@@ -149,8 +153,8 @@ def _plan(config: ProjectConfig, storage: Storage, area: BaseGeometry | None) ->
     bounds = area_bounds(area) if area is not None else None
     root = project_root(config.name, storage)
     items = _find_sources(config, storage, area)
-    mask = [config.cloud_mask.asset] if config.cloud_mask else []
-    images = find_images(items, [*config.data.bands.values(), *mask])
+    mask = config.cloud_mask.asset if config.cloud_mask else ""
+    images = find_images(items, list(config.data.bands.values()), mask)
     outline = ""
     if area is not None and config.data.has_outline:
         outline, _ = outline_file(area, root)
@@ -201,7 +205,7 @@ class _Task:
         self.properties = _kept(item.properties) | ({AREA: outline} if outline else {})
         folder = join(root, "images", _slug(item.id))
         self.images = {
-            join(folder, f"{_slug(image.key)}-{_hash(_name(image), bounds)}.tif"): image
+            join(folder, f"{_slug(image.key)}-{_hash(name_source(image), bounds)}.tif"): image
             for image in images
         }
         told = (list(self.images), item.properties, item.datetime, *([outline] if outline else []))
@@ -238,12 +242,7 @@ def _find_sources(
 ) -> list[pystac.Item]:
     data, catalogue = config.data, config.data.catalogue
     if data.files:
-        items = find_files(data.files, data.name_pattern)
-        if (data.start or data.end) and items[0].properties.get(UNDATED):
-            raise DataError(
-                f"The names of {data.files} hold no date, so that [data] start and end can't be "
-                "compared; remove these, or correct name_pattern."
-            )
+        items = find_files(data.files, data.name_pattern, data.date_format)
         items = select(items, data, data.files, area)
         tell_assumed(items)
         return items
@@ -277,15 +276,6 @@ def _uris(tasks: Iterable[_Task]) -> list[str]:
 
 def _kept(properties: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in properties.items() if not key.startswith(REPLACED)}
-
-
-def _name(image: Image) -> object:
-    """Tell what is copied: without a signature, which changes, and with a local file's version."""
-    plain = replace(image, href=image.href.partition("?")[0])
-    path = Path(image.href.removeprefix("file://"))
-    if "://" in str(path) or not path.exists():
-        return plain
-    return plain, path.stat().st_size, path.stat().st_mtime_ns
 
 
 def _hash(*parts: object) -> str:

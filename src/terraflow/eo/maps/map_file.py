@@ -146,8 +146,8 @@ def category_names(band: Band) -> bytes:
     """
     root = ET.Element("PAMDataset")
     names = ET.SubElement(ET.SubElement(root, "PAMRasterBand", band="1"), "CategoryNames")
-    for name in ("nodata", *band.names.values()):
-        ET.SubElement(names, "Category").text = name
+    for value in range(max(band.names) + 1):  # a name's place is its value
+        ET.SubElement(names, "Category").text = band.names.get(value, "" if value else "nodata")
     ET.indent(root)
     document: bytes = ET.tostring(root, encoding="utf-8")
     return document

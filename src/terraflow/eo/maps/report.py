@@ -19,7 +19,7 @@ from terraflow.eo.models.model import load_model
 from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.targets.parts import Accuracy, MapView
 from terraflow.eo.targets.target import Target
-from terraflow.eo.targets.vectors.files import read_frame
+from terraflow.eo.targets.vectors.files import read_areas
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 from terraflow.tracking import runs
@@ -85,7 +85,9 @@ def report(
         uri=map_uri,
         origin=info.origin.to_tags(),
         thumbnail=_thumbnail(map_uri, info, storage),
-        areas=lambda: read_frame(section.areas, storage, what="Areas") if section.areas else None,
+        areas=lambda: (
+            read_areas(section.areas, section.areas_layer, storage) if section.areas else None
+        ),
     )
     made = target.report(view, accuracy, section)
     uris = {}

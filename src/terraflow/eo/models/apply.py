@@ -107,13 +107,18 @@ def _predictor(
 ) -> tuple[Callable[[npt.NDArray[np.float32]], tuple[npt.NDArray[Any], Sizes | None]], int]:
     """Give what predicts (feature, pixel) as (band, pixel) and sizes of sets, and its chunk."""
     target, levels, known = model.target, model.info.levels, model.info.calibration
-    if _takes_decisions(target) and (network := Network.of(model.estimator)):
-        encode = DEFAULT().encode_decided
+    if (
+        isinstance(target, DEFAULT)
+        and _takes_decisions(target)
+        and (network := Network.of(model.estimator))
+    ):
+        # an estimator has levels in the order of texts, and codes are in that of numbers
+        order = pd.Index(levels).get_indexer(model.estimator.classes_)
 
         def decide(pixels: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], Sizes | None]:
             bound = known.set_probability if sets else None
             number, probability, sizes = network.decide_in_sets(pixels, bound)
-            return encode(number, known.apply(probability)), sizes
+            return target.encode_decided(order[number], known.apply(probability)), sizes
 
         return decide, NETWORK_CHUNK_PX
 

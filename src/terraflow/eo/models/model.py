@@ -45,6 +45,8 @@ class ModelInfo(Record):
     ----------
     levels : list of str
         What the columns of a prediction stand for; nothing where it is a number.
+    values : list of int
+        Value in a map of each level; empty, as of models before version 0.2, is 1 to n.
     features, periods : list of str
         Features in the model's order; periods of their composites.
     config : dict
@@ -66,6 +68,7 @@ class ModelInfo(Record):
     """
 
     levels: list[str]
+    values: list[int] = []
     features: list[str]
     periods: list[str]
     config: dict[str, Any]
@@ -132,8 +135,8 @@ class LoadedModel:
 
     @property
     def target(self) -> Target:
-        """What was learnt."""
-        return self.hooks.target
+        """What was learnt, with the values that its maps have."""
+        return self.hooks.target.with_values(self.info.values)
 
     @property
     def recipe(self) -> FeatureRecipe:

@@ -27,6 +27,7 @@ from terraflow.eo.monitoring.population import read_population, read_training_da
 from terraflow.eo.monitoring.served import read_served, served_uri
 from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.samples.draw import ANYWHERE, POPULATION, Draw, pixel_numbers, random_pixels
+from terraflow.eo.targets.figures import plain
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 from terraflow.tracking import runs
@@ -273,6 +274,7 @@ def _predicted(model: LoadedModel, pixels: pd.DataFrame) -> dict[str, float]:
     return model.target.summarise(apply_model(model, column)[0].ravel(), model.info.levels)
 
 
+@plain()
 def _log(result: Monitored, note: str) -> None:
     drift = result.drift
     mlflow.set_tag("drifted", str(result.drifted).lower())

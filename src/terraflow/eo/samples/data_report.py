@@ -10,10 +10,12 @@ import numpy as np
 import xarray as xr
 from pydantic import model_validator
 
+from terraflow.eo.config.labels import Checks
 from terraflow.eo.config.record import Record
-from terraflow.eo.config.sections import Checks, Features
+from terraflow.eo.config.sections import Features
 from terraflow.eo.features.indices import add_indices, index_range
 from terraflow.eo.features.time.periods import period_labels
+from terraflow.eo.targets.vectors.account import LabelAccount
 from terraflow.errors import ConfigError, DataError
 
 __all__ = ["DataReport", "Tally", "check_data", "count"]
@@ -88,6 +90,8 @@ class DataReport(Record):
         one than [features] max_gap_days; they have no features.
     grid : dict
         crs, transform (six numbers, GDAL's pixel-to-world in rasterio's order) and shape (y, x).
+    labels : LabelAccount
+        What became of the reference data.
     data_digest : str
         Of the samples.
     simulated : bool
@@ -104,6 +108,7 @@ class DataReport(Record):
     gaps: int = 0
     dates: dict[str, int] = {}
     grid: dict[str, Any]
+    labels: LabelAccount = LabelAccount()
     data_digest: str
     simulated: bool
 
@@ -170,7 +175,8 @@ def check_data(
     """
     found = [
         f"{name} has labels in the images, but no pixel with all features (leave it out in "
-        "[labels], or see whether clouds, [labels] shrink or small polygons are the cause)"
+        "[labels], or see whether clouds, [labels] shrink, small polygons or others over them are "
+        "the cause)"
         for name, size in sorted(label_counts.items())
         if not size
     ]

@@ -34,6 +34,7 @@ SECTIONS = {
 CODE = (
     "terraflow.eo.features",
     "terraflow.eo.images.assets",
+    "terraflow.eo.images.rasters",
     "terraflow.eo.images.sources.selection",
     "terraflow.eo.images.sources.solar_days",
     "terraflow.eo.samples",

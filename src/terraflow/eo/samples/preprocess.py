@@ -4,44 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
 
-import numpy as np
-import numpy.typing as npt
-import odc.geo.xr  # noqa: F401 - the accessor .odc
 import pandas as pd
-import xarray as xr
-from odc.geo.geobox import GeoBox
-from rasterio.windows import Window
 
 from terraflow.console import say, table
 from terraflow.eo.config.imagery import SIMULATED
 from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.eo.features.indices import check_indices
-from terraflow.eo.features.pixel import halo_px
 from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.eo.features.windows import FeatureSource
 from terraflow.eo.hooks import Hooks
 from terraflow.eo.images.collection import Images, read_items
 from terraflow.eo.project import Inputs, OpenProject
-from terraflow.eo.samples.data_report import DataReport, Tally, check_data, count
+from terraflow.eo.samples.data_report import DataReport, Tally, check_data
 from terraflow.eo.samples.digest import samples_digest
-from terraflow.eo.samples.draw import (
-    ANYWHERE,
-    LABELLED,
-    NOT_FEATURES,
-    POPULATION,
-    Draw,
-    block_numbers,
-    pixel_numbers,
-    pixel_table,
-    random_pixels,
-    to_geo,
-)
-from terraflow.eo.targets.parts import LabelSource
+from terraflow.eo.samples.draw import NOT_FEATURES, to_geo
+from terraflow.eo.samples.look import Look, Sampled
 from terraflow.eo.targets.target import Target
+from terraflow.eo.targets.vectors.account import LabelAccount, account_of
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage, join
 
@@ -95,10 +76,10 @@ def preprocess(config: ProjectConfig, hooks: Hooks, images: Images, storage: Sto
     source = FeatureSource(items, FeatureRecipe.of(config, hooks.features), storage)
     _check_names(source.names, hooks.target)
     labels = hooks.target.read_labels(images.labels, config.labels, source.geobox, storage)
-    look = _Look(config, hooks.target, source, labels)
+    look = Look(config, hooks.target, source, labels)
     # labels that reach the grid may all lie beyond the polygons of an area
     expected = labels.expected if source.area is None else []
-    sampled = _Sampled(config, label_counts=dict.fromkeys(expected, 0))
+    sampled = Sampled(config, label_counts=dict.fromkeys(expected, 0))
     for _, seen in source.over_windows(look.at, "preprocess"):
         sampled.add(seen)
     samples, population = sampled.samples(labels, source.geobox), sampled.population.result()
@@ -111,7 +92,8 @@ def preprocess(config: ProjectConfig, hooks: Hooks, images: Images, storage: Sto
         digest = hashlib.sha256(paths["samples"].read_bytes()).hexdigest()[:16]
         storage.write(result.samples, paths["samples"])
         storage.write(result.population, paths["population"])
-    report = _report(source, sampled, digest)
+    counts = _in_order(sampled.label_counts, hooks.target)
+    report = _report(source, sampled, counts, digest=digest, account=account_of(labels))
     storage.write(result.report, json.dumps(report.to_dict(), indent=1).encode())
     return result
 
@@ -134,6 +116,7 @@ def show(project: OpenProject, outputs: Inputs) -> int:
     report = read_report(outputs["report"], project.storage)
     target = project.hooks.target
     say()
+    _show_account(report.labels)
     counts = [(name, str(count)) for name, count in report.label_counts.items()]
     table((target.column.removesuffix("_name").replace("_", " "), "labelled pixels"), counts)
     if report.incomplete:
@@ -147,109 +130,23 @@ def show(project: OpenProject, outputs: Inputs) -> int:
     return 0
 
 
+def _show_account(account: LabelAccount) -> None:
+    """Tell what became of the labels: a line, and a table where any is not used as it is."""
+    if account.summary:
+        say(account.summary)
+    header, rows = account.table()
+    if rows:
+        say()
+        table(header, rows)
+    for remark in account.remarks:
+        say(f"\n{remark}")
+    if account.summary:
+        say()
+
+
 def read_report(uri: str, storage: Storage) -> DataReport:
     """Read the report that `preprocess` wrote."""
     return DataReport.model_validate_json(storage.read(uri))
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What was seen in one window: rows, random numbers and strata; counts for the report."""
-
-    labelled: tuple[pd.DataFrame, npt.NDArray[np.float64], npt.NDArray[np.object_]]
-    anywhere: tuple[pd.DataFrame, npt.NDArray[np.float64]]
-    label_counts: dict[str, int]
-    pixels: Counter[str]
-    tally: Tally
-
-
-@dataclass
-class _Sampled:
-    """What has been drawn and counted so far."""
-
-    config: ProjectConfig
-    tally: Tally = field(default_factory=Tally)
-    label_counts: dict[str, int] = field(default_factory=dict)
-    pixels: Counter[str] = field(default_factory=Counter)
-    drawn: Draw = field(init=False)
-    population: Draw = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.drawn = Draw(self.config.labels.most_of_each)
-        self.population = Draw(POPULATION)
-
-    def add(self, seen: _Seen) -> None:
-        """Take in a window."""
-        self.tally.add(seen.tally)
-        self.pixels.update(seen.pixels)
-        for name, size in seen.label_counts.items():
-            self.label_counts[name] = self.label_counts.get(name, 0) + size
-        self.drawn.add(*seen.labelled)
-        self.population.add(*seen.anywhere)
-
-    def samples(self, labels: LabelSource, geobox: GeoBox) -> pd.DataFrame:
-        """Give the drawn samples with their blocks."""
-        table, validation = self.drawn.result(), self.config.validation
-        blocks = block_numbers(
-            table,
-            labels,
-            geobox,
-            size_px=validation.block_size_px,
-            whole_polygons=validation.whole_polygons,
-        )
-        table.insert(2, "block", blocks)
-        return table
-
-
-@dataclass(frozen=True)
-class _Look:
-    """Takes what is wanted of a window; the same window of the same data gives the same."""
-
-    config: ProjectConfig
-    target: Target
-    source: FeatureSource
-    labels: LabelSource
-
-    def at(self, window: Window) -> _Seen:
-        """Look at one window."""
-        source, config = self.source, self.config
-        halo = halo_px(config.features)
-        (top, bottom), (left, right) = window.toranges()
-        with source.storage.gdal():
-            cube = source.cube(window)
-            features = source.features(cube, window)
-            values, polygons = self.labels.burn(source.geobox[top:bottom, left:right])
-        inside = source.inside(window)
-        known = ~np.ma.getmaskarray(values) & inside
-        labelled = pixel_table(features, known)
-        reference = self.labels.decode(np.asarray(values).ravel()[labelled.index])
-        labelled.insert(2, self.target.column, reference)
-        labelled.insert(2, "polygon", polygons.ravel()[labelled.index])
-        burnt = self.labels.decode(np.unique(np.asarray(values)[known]))
-        counts = dict.fromkeys(self._strata(burnt), 0)
-        strata = self._strata(reference)
-        counts |= pd.Series(strata, dtype=object).value_counts().to_dict()
-        numbers = pixel_numbers(window, config.seed, LABELLED)
-        inner = cube.isel(y=slice(halo, halo + window.height), x=slice(halo, halo + window.width))
-        if source.area is not None:
-            counted = xr.DataArray(inside, dims=("y", "x"))
-            inner = inner.where(counted).assign_coords(observed=inner["observed"] & counted)
-        return _Seen(
-            labelled=(labelled, numbers.ravel()[labelled.index], strata),
-            anywhere=random_pixels(
-                features, POPULATION, pixel_numbers(window, config.seed, ANYWHERE)
-            ),
-            label_counts=counts,
-            pixels=Counter(
-                incomplete=int(known.sum()) - len(labelled),
-                in_no_polygon=int((labelled["polygon"] < 0).sum()),
-                gaps=source.count_gaps(features),
-            ),
-            tally=count(inner, config.features, config.checks),
-        )
-
-    def _strata(self, reference: npt.NDArray[Any]) -> npt.NDArray[np.object_]:
-        return self.target.strata(pd.Series(reference))
 
 
 def _check_names(names: list[str], target: Target) -> None:
@@ -260,7 +157,7 @@ def _check_names(names: list[str], target: Target) -> None:
         )
 
 
-def _check_samples(samples: pd.DataFrame, look: _Look, tally: Tally) -> None:
+def _check_samples(samples: pd.DataFrame, look: Look, tally: Tally) -> None:
     geobox, validation = look.source.geobox, look.config.validation
     if not sum(tally.clear.values()):
         raise DataError(
@@ -276,7 +173,22 @@ def _check_samples(samples: pd.DataFrame, look: _Look, tally: Tally) -> None:
         )
 
 
-def _report(source: FeatureSource, sampled: _Sampled, digest: str) -> DataReport:
+def _in_order(counts: Mapping[str, int], target: Target) -> dict[str, int]:
+    """Sort strata as the target does, where they are its levels."""
+    levels = target.levels(pd.Series(list(counts), dtype=object))
+    return {
+        name: counts[name] for name in (levels if set(levels) == set(counts) else sorted(counts))
+    }
+
+
+def _report(
+    source: FeatureSource,
+    sampled: Sampled,
+    label_counts: dict[str, int],
+    *,
+    digest: str,
+    account: LabelAccount,
+) -> DataReport:
     tally, geobox = sampled.tally, source.geobox
     return DataReport(
         features=source.names,
@@ -285,13 +197,14 @@ def _report(source: FeatureSource, sampled: _Sampled, digest: str) -> DataReport
         clear_share={p: tally.clear_share(p) for p in source.periods if p in tally.seen},
         value_range={name: (tally.low[name], tally.high[name]) for name in tally.low},
         outside_range={name: n / tally.values[name] for name, n in tally.outside.items()},
-        label_counts=dict(sorted(sampled.label_counts.items())),
+        label_counts=label_counts,
         **sampled.pixels,
         grid={
             "crs": str(geobox.crs),
             "transform": list(geobox.affine)[:6],
             "shape": list(geobox.shape),
         },
+        labels=account,
         data_digest=digest,
         simulated=any(item.properties.get(SIMULATED) for item in source.items),
     )

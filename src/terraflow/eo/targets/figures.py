@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-__all__ = ["fitted", "map_figure", "number_figure", "wrapped"]
+__all__ = ["fitted", "map_figure", "number_figure", "plain", "wrapped"]
 
 Bounds = tuple[float, float, float, float]
 #: Characters of a line of a title, and of a label in a legend or at an axis.
 TITLE, LABEL = 70, 26
 #: Inches that are added beside what is missing.
 MARGIN = 0.2
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Draw by matplotlib's defaults, whatever a matplotlibrc says; also a decorator.
+
+    matplotlib reads that of the current folder before all others: it may ask for LaTeX, or turn
+    images upside down.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
 
 
 def wrapped(text: str, width: int = LABEL) -> str:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from odc.geo.geobox import GeoBox
 
 from terraflow.console import command
-from terraflow.eo.config.sections import Labels, Map
+from terraflow.eo.config.labels import Labels
+from terraflow.eo.config.sections import Map
 from terraflow.eo.targets.area.design import Stratum
 from terraflow.eo.targets.area.means import estimate_means, mean_rows, overall_spread
 from terraflow.eo.targets.area.zonal import mean_per_area
-from terraflow.eo.targets.figures import number_figure
+from terraflow.eo.targets.figures import number_figure, plain
 from terraflow.eo.targets.parts import (
     Accuracy,
     Band,
@@ -30,13 +30,18 @@ from terraflow.eo.targets.parts import (
 )
 from terraflow.eo.targets.target import Target
 from terraflow.eo.targets.vectors import CODE as VECTORS
+from terraflow.eo.targets.vectors.account import Accounting, LabelAccount
+from terraflow.eo.targets.vectors.cleaning import NAME
 from terraflow.eo.targets.vectors.files import on_grid_crs, read_frame
-from terraflow.eo.targets.vectors.geometry import anchors, burn_rows, inside, shrink
+from terraflow.eo.targets.vectors.geometry import anchors, lay_out
+from terraflow.eo.targets.vectors.overlaps import Shapes
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
 __all__ = ["NumberLabels", "Numbers"]
 
+#: Column of the number of each geometry.
+VALUE = "value_"
 QUICKLOOK_PX = 1200
 COUNTED = (
     "Means are of the map's pixels: the map's errors are in them, which need not cancel out, and "
@@ -56,11 +61,14 @@ class NumberLabels:
 
     Attributes
     ----------
-    frame : GeoDataFrame
-        In the grid's CRS, index 0 to n - 1, column `value_`, float64.
+    shapes : Shapes
+        In the grid's CRS; their frame has a column `value_`, float64.
+    account : LabelAccount
+        What became of those in the file.
     """
 
-    frame: gpd.GeoDataFrame
+    shapes: Shapes
+    account: LabelAccount = field(default_factory=LabelAccount)
 
     @property
     def expected(self) -> list[str]:
@@ -75,10 +83,10 @@ class NumberLabels:
         values : MaskedArray, shape (y, x), float64
             Masked where there is no label.
         polygons : ndarray, shape (y, x), int32
-            Row of `frame`, -1 is none, as for points.
+            Index of `anchors`, -1 is none, as for points.
         """
-        rows, polygons = burn_rows(self.frame, geobox)
-        values = np.append(self.frame["value_"].to_numpy("float64"), np.nan)[rows]
+        rows, polygons = self.shapes.burn(geobox)
+        values = np.append(self.shapes.frame[VALUE].to_numpy("float64"), np.nan)[rows]
         return np.ma.masked_invalid(values), polygons
 
     def decode(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -87,7 +95,7 @@ class NumberLabels:
 
     def anchors(self) -> Floats:
         """Give a point within each geometry: float64, shape (geometry, 2), x and y."""
-        return anchors(self.frame)
+        return anchors(self.shapes.frame)
 
 
 class Numbers(Target):
@@ -130,7 +138,10 @@ class Numbers(Target):
         DataError
             They can't be read, hold no numbers, or lie outside of the grid.
         """
-        frame = on_grid_crs(read_frame(uri, storage), uri, labels, geobox)
+        frame, accounting = read_frame(uri, storage, labels.layer), Accounting()
+        features = len(frame)
+        frame = on_grid_crs(frame, uri, labels, geobox)
+        accounting.leave_out(f"no value in {labels.field}", [""] * (features - len(frame)))
         numbers = pd.to_numeric(frame[labels.field], errors="coerce")  # a table's are texts
         if numbers.isna().any():
             found = frame[labels.field][numbers.isna()].iloc[0]
@@ -138,8 +149,9 @@ class Numbers(Target):
                 f"{labels.field} of {uri} holds {found!r}, which is no number; correct the data, "
                 "or name another attribute by [labels] field."
             )
-        frame = inside(frame.assign(value_=numbers.astype("float64")), uri, geobox)
-        return NumberLabels(shrink(frame, labels.shrink, uri).reset_index(drop=True))
+        frame = frame.assign(**{VALUE: numbers.astype("float64"), NAME: labels.field})
+        shapes, _, account = lay_out(frame, uri, labels, geobox, value=VALUE, accounting=accounting)
+        return NumberLabels(shapes, account)
 
     def count(
         self, reference: Any, predictions: Floats, groups: npt.ArrayLike, levels: Sequence[str]
@@ -197,6 +209,7 @@ class Numbers(Target):
         table = markdown_table(("area", "pixels", f"mean {self.quantity}"), rows)
         table += f"\n\n{self._sampled(view, accuracy)}\n"
 
+        @plain()
         def draw(path: Path) -> None:
             small = view.thumbnail(QUICKLOOK_PX)
             figure = number_figure(

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 from odc.geo.geobox import GeoBox
 
-from terraflow.eo.config.sections import Labels, Map
-from terraflow.eo.targets.area.design import Stratum
+from terraflow.eo.config.labels import Labels
+from terraflow.eo.config.sections import Map
 from terraflow.eo.targets.calibration import Calibration, calibrate_numbers
+from terraflow.eo.targets.estimable import Estimable
 from terraflow.eo.targets.parts import (
     Accuracy,
     Band,
@@ -33,7 +34,7 @@ from terraflow.storage import Storage
 __all__ = ["Target"]
 
 
-class Target(ABC):
+class Target(Estimable, ABC):
     """What a project learns; `Classification` is the one that is built in.
 
     A target counts sums that add up over pixels, blocks and folds, and computes its measures from
@@ -151,6 +152,16 @@ class Target(ABC):
         del reference
         return []
 
+    def values(self, levels: Sequence[str]) -> list[int]:
+        """List the values of a map that stand for levels; nothing is 1 to n, or a number itself."""
+        del levels
+        return []
+
+    def with_values(self, values: Sequence[int]) -> Target:
+        """Give the target as maps of a model need it that recorded such values."""
+        del values
+        return self
+
     def decide(self, predictions: Floats, levels: Sequence[str]) -> npt.NDArray[Any]:
         """Turn predictions into values like those of the target's column, shape (sample,)."""
         del levels
@@ -245,48 +256,6 @@ class Target(ABC):
         """Draw figures of a training: name to matplotlib's Figure."""
         del reference, evaluation, section, note
         return {}
-
-    def spreads(
-        self, scores: Mapping[str, float], strata: Mapping[str, Stratum]
-    ) -> dict[str, float]:
-        """Expect the standard deviation in each stratum of what a sample tells of its points.
-
-        Parameters
-        ----------
-        scores : mapping
-            Measures of the map's run.
-        """
-        del scores
-        return dict.fromkeys(strata, 0.5)
-
-    def estimate(
-        self, sample: pd.DataFrame, strata: Mapping[str, Stratum], levels: Sequence[str]
-    ) -> dict[str, Any]:
-        """Estimate areas, or a mean, and accuracies of a map from a probability sample of it.
-
-        Parameters
-        ----------
-        sample : DataFrame
-            Columns stratum, mapped and reference, and cluster where points were drawn together.
-        strata : mapping
-            All strata of the map.
-        levels : sequence of str
-            Names of the map's values; none where they are numbers.
-
-        Returns
-        -------
-        dict
-            Plain values of JSON; "measures" are the numbers to log, each with its interval.
-
-        Raises
-        ------
-        DataError
-            The sample does not fit the map, or the target has no such estimates.
-        """
-        raise DataError(
-            f"The target {self.name} estimates nothing from a sample of points; give it a method "
-            "`estimate`, or take the map of another target."
-        )
 
     @abstractmethod
     def report(self, view: MapView, accuracy: Accuracy, section: Map) -> ReportFiles:

@@ -116,6 +116,8 @@ def _data(
         "Reference data": f"{config.labels.source}, kept as `{inputs.labels}`",
         "Features": "; ".join(made),
     }
+    if report.labels.told:
+        facts["Labels"] = " ".join(report.labels.told).removeprefix("Labels: ")
     shares = ((name, f"{share:.0%}") for name, share in report.clear_share.items())
     counts = ((name, f"{report.label_counts.get(name, 0)}", f"{n}") for name, n in used.items())
     return "\n\n".join(

@@ -29,7 +29,7 @@ from terraflow.eo.models.model import ModelInfo
 from terraflow.eo.samples.data_report import DataReport
 from terraflow.eo.samples.preprocess import Prepared
 from terraflow.eo.targets.area.pixel_areas import pixel_side_m
-from terraflow.eo.targets.figures import TITLE, fitted, wrapped
+from terraflow.eo.targets.figures import TITLE, fitted, plain, wrapped
 from terraflow.eo.targets.parts import Evaluation, measure_name
 from terraflow.eo.targets.target import Target
 from terraflow.eo.training.card import SIMULATED_NOTE, model_card
@@ -145,6 +145,7 @@ def model_info(training: Training) -> ModelInfo:
     found, grid = _provenance(samples), samples.report.grid
     return ModelInfo(
         levels=evaluation.levels,
+        values=samples.target.values(evaluation.levels),
         features=list(samples.features.columns),
         periods=samples.report.periods,
         config=training.config.model_dump(mode="json"),
@@ -278,6 +279,7 @@ def _metrics(training: Training) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
+@plain()
 def _log_figures(training: Training) -> None:
     evaluation, samples = training.evaluation, training.samples
     target, note = samples.target, samples.note

@@ -58,6 +58,8 @@ class Trained(Record):
         Measure to its value for samples as drawn, where labelled pixels have other shares.
     headline : list of str
         Measures to be read first.
+    labels : list of str
+        What became of the reference data, where not all was used as it is.
     """
 
     run_id: str
@@ -68,6 +70,7 @@ class Trained(Record):
     as_drawn: dict[str, float] = {}
     headline: list[str]
     simulated: bool
+    labels: list[str] = []
 
 
 def choose(config: ProjectConfig, hooks: Hooks) -> ModelChoice:
@@ -165,6 +168,7 @@ def _log(training: Training, run: Run, storage: Storage, *, package: str) -> Non
         as_drawn=evaluation.as_drawn,
         headline=list(samples.target.headline),
         simulated=bool(samples.note),
+        labels=samples.report.labels.told,
     )
     mlflow.log_dict(trained.to_dict(), TRAINED)
 
@@ -262,6 +266,8 @@ def show(project: OpenProject, outputs: Inputs) -> int:
     trained = Trained.model_validate(outputs)
     if trained.simulated:
         say("\nSimulated data: these scores say nothing about any real place.")
+    for line in trained.labels:
+        say(f"\n{line}")
     say("\nBy cross-validation over spatial blocks, with 95 % intervals:")
     first = {name: trained.scores[name] for name in trained.headline}
     rows = [

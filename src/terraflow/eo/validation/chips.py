@@ -72,7 +72,8 @@ def write_chips(
         cube = load_clear(items, few, geobox).compute()
         written = 0
         for season, picture in _pictures(cube[bands]):
-            matplotlib.image.imsave(folder / chip_name(point.id, season), picture)
+            path = folder / chip_name(point.id, season)
+            matplotlib.image.imsave(path, picture, origin="upper")  # a matplotlibrc may turn it
             written += 1
         return written
 

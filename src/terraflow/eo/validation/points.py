@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
+from terraflow.eo.targets.vectors.formats import read_layer, why
+from terraflow.eo.targets.vectors.layers import choose, find_layers
+from terraflow.eo.targets.vectors.purpose import POINTS
 from terraflow.eo.validation.sample import Sample
 from terraflow.errors import DataError, did_you_mean
 
@@ -48,8 +52,8 @@ def read_points(paths: Sequence[Path], sample: Sample) -> pd.DataFrame:
     Parameters
     ----------
     paths : sequence of Path
-        In any format OGR reads, in any CRS. Where a file names no interpreter, its name stands for
-        one.
+        In any format OGR reads, or GeoParquet, in any CRS, as the only layer. Where a file names no
+        interpreter, its name stands for one.
 
     Returns
     -------
@@ -83,11 +87,12 @@ def read_points(paths: Sequence[Path], sample: Sample) -> pd.DataFrame:
 
 def _read(path: Path, sample: Sample) -> gpd.GeoDataFrame:
     try:
-        frame = gpd.read_file(path)
-    except (RuntimeError, ValueError) as error:
+        with warnings.catch_warnings(action="ignore"):
+            layer = choose(find_layers(path), "", POINTS, str(path))
+            frame = read_layer(layer)
+    except (RuntimeError, ValueError, OSError) as error:
         raise DataError(
-            f"{path} can't be read: {str(error).splitlines()[0]}; name the points that "
-            "`validate draw` wrote."
+            f"{path} can't be read: {why(error, path)}; name the points that `validate draw` wrote."
         ) from error
     if lacking := [name for name in COLUMNS if name not in frame.columns]:
         raise DataError(
@@ -99,7 +104,7 @@ def _read(path: Path, sample: Sample) -> gpd.GeoDataFrame:
             f"{path} has no geometries with a CRS; name the points that `validate draw` wrote."
         )
     if path.suffix.lower() == ".gpkg" and not sample.levels:
-        texts = _texts(path)
+        texts = _texts(path, layer.inner)
         as_read = frame["reference"].astype("object")
         frame["reference"] = as_read.mask(frame["id"].isin(texts.index), frame["id"].map(texts))
     places = frame.geometry.to_crs(sample.crs)
@@ -119,14 +124,13 @@ def _read(path: Path, sample: Sample) -> gpd.GeoDataFrame:
     return told.assign(cluster=frame["cluster"]) if "cluster" in frame else told
 
 
-def _texts(path: Path) -> pd.Series:
+def _texts(path: Path, layer: str) -> pd.Series:
     """Find texts among a GeoPackage's references by id: OGR reads them as 0 in a real column.
 
     References
     ----------
     https://www.sqlite.org/datatype3.html: a column's type does not bind its values.
     """
-    layer = gpd.list_layers(path)["name"].iloc[0]
     query = (  # of the file itself, which it can but read
         f'SELECT id, CAST(reference AS TEXT) AS reference FROM "{layer}" '  # noqa: S608
         "WHERE typeof(reference) = 'text'"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from terraflow.checkout.git import git, git_bytes
 from terraflow.config import project_root
 from terraflow.errors import ConfigError, ServiceError, first_line
 from terraflow.serving import models
@@ -28,8 +29,9 @@ def commit() -> str:
         The project has none, or differs from it.
     """
     try:
-        found = _git("rev-parse", "--short=12", "HEAD").decode().strip()
-        changed = _git("status", "--porcelain", "--untracked-files=no").decode().splitlines()
+        root = project_root()
+        found = git(root, "rev-parse", "--short=12", "HEAD").strip()
+        changed = git(root, "status", "--porcelain", "--untracked-files=no").splitlines()
     except (OSError, subprocess.CalledProcessError) as error:
         raise ConfigError(
             "The project is no git repository with a commit, which a release is made of; run "
@@ -47,7 +49,7 @@ def commit() -> str:
 def unpacked(sha: str) -> Iterator[Path]:
     """Give a folder with the files of a commit."""
     with tempfile.TemporaryDirectory(prefix="terraflow-release-") as folder:
-        with tarfile.open(fileobj=io.BytesIO(_git("archive", sha))) as archive:
+        with tarfile.open(fileobj=io.BytesIO(git_bytes(project_root(), "archive", sha))) as archive:
             archive.extractall(folder, filter="data")
         yield Path(folder)
 
@@ -102,9 +104,3 @@ def server(
     name = models.model_digest(found)
     found.rename(folder / name)
     return ["serve", "--model", f"../../models/{name}", "--trust"], folder
-
-
-def _git(*words: str) -> bytes:
-    command = ["git", *words]
-    done = subprocess.run(command, cwd=project_root(), check=True, capture_output=True)
-    return done.stdout

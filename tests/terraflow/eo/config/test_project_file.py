@@ -82,7 +82,10 @@ elevation = "../dem.tif"
         ("area = [14, 46, 13, 47]", "area [14.0, 46.0, 13.0, 47.0] is no box; write west"),
         ("scaling = { rde = { scale = 1 } }", "scaling names rde, which bands does not"),
         ("name_pattern = '('", "is no regular expression"),
-        ("[cloud_mask]\nasset = 'scl'", "exactly one of clear and cloudy_bits is expected"),
+        ("date_format = '%Y%m%d'", "has nothing to read; give name_pattern a group date, as '(?P<"),
+        ("name_pattern = '(?P<date>.)'\ndate_format = '%d%m'", "'%d%m' has no year; write one as"),
+        ("name_pattern = '(?P<date>.)'\ndate_format = '%Q'", "'%Q' is no format of strptime ("),
+        ("[cloud_mask]\nasset = 'scl'", "exactly one of clear, cloudy_bits and above is expected"),
         ("[features]\nneighbourhood = [4]", "side 4 is even; a pixel in the middle needs an odd"),
         (
             "[features]\nstatistics = ['median']",

@@ -12,8 +12,9 @@ from affine import Affine
 from area import CRS, TRANSFORM, Area, make_project
 from terraflow.eo.config.imagery import CloudMask, Grid
 from terraflow.eo.config.project_file import ProjectConfig
-from terraflow.eo.features.cube import clear_pixels, load_clear
+from terraflow.eo.features.cube import load_clear
 from terraflow.eo.features.grid import native_geobox, project_grid
+from terraflow.eo.features.native import clear_pixels
 from terraflow.eo.features.recipe import FeatureRecipe
 from terraflow.errors import DataError
 from terraflow.storage import Storage

@@ -320,3 +320,112 @@ def test_describe_layers_nodata_that_no_pixel_can_hold_is_named(tmp_path: Path) 
     write_raster(tmp_path / "soil.tif", SOIL)
     with pytest.raises(DataError, match=r"Layer soil, .*, holds uint8, .* nodata -9999"):
         read(tmp_path / "soil.tif", nodata=-9999)
+
+
+#: What the western half of a layer is told not to be.
+WEST = np.tile(np.arange(32) < 16, (32, 1))
+
+
+def halved(west: float, dtype: str) -> Array:
+    return np.where(WEST, west, 100).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("values", "keys", "told"),
+    [
+        (halved(-np.inf, "float32"), {}, {}),
+        (halved(np.inf, "float64"), {}, {}),
+        (halved(1e300, "float64"), {}, {}),
+        (halved(-3.4028234663852886e38, "float32"), {"nodata": -3.4e38}, {}),
+        (halved(-3.4028234663852886e38, "float32"), {}, {"nodata": -3.4028235e38}),
+        (halved(-9999, "int16"), {"nodata": -9999}, {"nodata": 0}),
+        (halved(0, "uint8"), {"mask": ~WEST * np.uint8(255)}, {}),
+        (halved(0, "uint16"), {"mask": ~WEST * np.uint8(255)}, {}),
+        (halved(0, "uint16"), {"alpha": ~WEST * 65535}, {}),
+        (halved(0, "uint16"), {"alpha": ~WEST * 1}, {}),
+        (halved(0, "float32"), {"alpha": ~WEST * 1, "nodata": -1}, {}),
+    ],
+)
+@pytest.mark.parametrize(
+    "geobox",
+    [
+        GeoBox((32, 32), TRANSFORM, "EPSG:32633"),
+        GeoBox((64, 64), TRANSFORM * Affine.scale(0.5), "EPSG:32633"),
+        GeoBox((8, 8), TRANSFORM * Affine.scale(4), "EPSG:32633"),
+        GeoBox((31, 31), TRANSFORM * Affine.translation(0.5, 0.5), "EPSG:32633"),
+    ],
+    ids=["grid", "fine", "coarse", "off"],
+)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_read_layer_what_is_no_value_takes_no_part_at_any_resolution(
+    values: Array, keys: dict[str, Any], told: dict[str, Any], geobox: GeoBox, tmp_path: Path
+) -> None:
+    keys, bands = dict(keys), [values]
+    if (alpha := keys.pop("alpha", None)) is not None:
+        bands = [values, alpha.astype(values.dtype)]
+        keys["interp"] = [ColorInterp.gray, ColorInterp.alpha]
+    write_bands(tmp_path / "soil.tif", bands, **keys)
+    resampling = "average" if geobox.width == 8 else "bilinear"
+    found = read(tmp_path / "soil.tif", geobox, resampling=resampling, **told)["soil"]
+    known = np.isfinite(found)
+    assert set(found[known]) == {100}
+    centres = (np.arange(geobox.width) + 0.5) * geobox.affine.a + geobox.affine.c - 500_000
+    assert known[:, centres > 160].all()
+    assert not known[:, centres < 150].any()
+    assert not np.isinf(found).any()
+
+
+def test_read_layer_of_many_pixels_is_read_in_parts_that_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(0).random((200, 200)).astype("float32")
+    transform = Affine(3, 0, 500_000, 0, -3, 5_100_000)
+    write_bands(tmp_path / "layer.tif", [values, values + 1], transform=transform)
+    whole = read(tmp_path / "layer.tif", GRID.pad(3))
+    monkeypatch.setattr("terraflow.eo.features.layers.MOST_PX", 100)
+    for name, image in read(tmp_path / "layer.tif", GRID.pad(3)).items():
+        np.testing.assert_array_equal(image, whole[name])
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        TRANSFORM * Affine.rotation(90) * Affine.scale(1, -1),
+        TRANSFORM * Affine(1, 0, 0, 0, -1, 16),
+        TRANSFORM * Affine(-1, 0, 16, 0, 1, 0),
+        TRANSFORM * Affine.rotation(10),
+    ],
+    ids=["swapped", "south-up", "mirrored", "rotated"],
+)
+def test_read_layer_of_any_grid_lands_where_it_lies(transform: Affine, tmp_path: Path) -> None:
+    values = np.arange(256, dtype="float32").reshape(16, 16)
+    write_bands(tmp_path / "layer.tif", [values], transform=transform)
+    found = read(tmp_path / "layer.tif", GRID.pad(16), resampling="nearest")["soil"]
+    for row, column in ((0, 0), (3, 11), (15, 15)):
+        x, y = ~GRID.pad(16).affine * (transform * (column + 0.5, row + 0.5))
+        if 0 <= x < 48 and 0 <= y < 48:
+            assert found[int(y), int(x)] == values[row, column]
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "what"),
+    [
+        ('LOCAL_CS["site",UNIT["metre",1]]', TRANSFORM, "has the local CRS 'site', which can't be"),
+        ("EPSG:4978", TRANSFORM, "has the geocentric CRS 'WGS 84'"),
+        ("EPSG:4326", TRANSFORM, "has coordinates as 500080, 5099920 in the degrees of 'WGS 84'"),
+        ("EPSG:32633", Affine.identity(), "does not tell its grid"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_describe_layers_that_can_not_be_placed_is_refused(
+    crs: str, transform: Affine, what: str, tmp_path: Path
+) -> None:
+    write_bands(tmp_path / "soil.tif", [SOIL], crs=crs, transform=transform)
+    with pytest.raises(DataError, match=rf"^Layer soil, .*soil\.tif, {what}"):
+        read(tmp_path / "soil.tif")
+
+
+def test_describe_layers_of_complex_numbers_is_refused(tmp_path: Path) -> None:
+    write_bands(tmp_path / "soil.tif", [SOIL.astype("complex64")])
+    with pytest.raises(DataError, match="is of complex numbers"):
+        read(tmp_path / "soil.tif")

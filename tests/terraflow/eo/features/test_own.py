@@ -259,3 +259,10 @@ class Scaled:
 def test_function_name_is_module_and_name() -> None:
     assert function_name(last) == f"{__name__}:last"
     assert function_name(Scaled(2)) == f"{__name__}:Scaled"
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_compute_own_what_is_not_finite_in_float32_is_none() -> None:
+    values = np.array([[np.inf, -np.inf, 1e300], [np.nan, 1, 2]])
+    found = compute_own([lambda data: {"a": values}], cube())["a"]
+    assert np.array_equal(found, [[np.nan] * 3, [np.nan, 1, 2]], equal_nan=True)

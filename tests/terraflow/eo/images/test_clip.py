@@ -28,7 +28,7 @@ Pixels = npt.NDArray[np.generic]
 def clip(source: Path, bounds: tuple[float, float, float, float] | None = None) -> Path:
     cog = source.with_name("copy.tif")
     with rasterio.open(source) as file:
-        assert write_clip(file, Image("scene", "red", str(source)), bounds, cog)
+        assert write_clip(file, Image("scene", "red", str(source)), bounds, cog) is not None
     return cog
 
 

@@ -400,6 +400,48 @@ def test_ingest_undated_files_with_dates_asked_for_are_refused(
         ingest(make_project(data=data, cloud_mask=None), storage)
 
 
+def test_ingest_tells_the_dates_of_all_images(
+    tmp_path: Path, storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for day in ("2024135", "2024160"):
+        write_raster(tmp_path / f"HLS.S30.T33TVL.{day}T100031.v2.0.B04.tif", ONES)
+    data = {"files": str(tmp_path / "*.tif"), "bands": {"red": "image"}}
+    for _ in range(2):  # also where all is there
+        ingest(make_project(data=data, cloud_mask=None), storage)
+        assert "Of 2 dates, 2024-05-14 to 2024-06-08\n" in "".join(capsys.readouterr())
+
+
+def test_ingest_annual_item_in_part_of_its_year(
+    area: Area, storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_days(area, DAYS[:1])
+    area.items[0].datetime = None
+    area.items[0].properties |= {
+        "start_datetime": "2024-01-01T00:00:00Z",
+        "end_datetime": "2024-12-31T23:59:59Z",
+    }
+    images = ingest(project_of(area.save(), start="2024-04-01", end="2024-09-30"), storage)
+    assert "Of 1 period, 2024-01-01 to 2024-12-31\n" in "".join(capsys.readouterr())
+    (item,) = read_items(images.items, storage)
+    assert item.datetime is None
+    told = json.loads(storage.read(images.items))["extent"]["temporal"]["interval"]
+    assert told == [["2024-01-01T00:00:00Z", "2024-12-31T23:59:59Z"]]
+
+
+def test_ingest_items_of_one_id_in_two_collections_and_twice_the_same(
+    area: Area, storage: Storage
+) -> None:
+    add_days(area, DAYS[:1])
+    one = area.items[0]
+    other = one.clone()
+    one.collection_id, other.collection_id = "l2a", "c1-l2a"
+    other.assets["B04"].extra_fields = {"raster:bands": [{"scale": 0.001, "offset": 0.0}]}
+    path = write_items(area.folder / "items.json", [one, other, one.clone()])
+    items = read_items(ingest(project_of(path), storage).items, storage)
+    scales = [item.assets["B04"].extra_fields["raster:bands"][0]["scale"] for item in items]
+    assert sorted(scales) == [0.0001, 0.001]
+
+
 def test_ingest_labels_are_those_configured(area: Area, storage: Storage) -> None:
     add_days(area, DAYS[:1])
     project = make_project(

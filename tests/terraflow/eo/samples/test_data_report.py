@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from terraflow.eo.config.sections import Checks, Features
+from terraflow.eo.config.labels import Checks
+from terraflow.eo.config.sections import Features
 from terraflow.eo.samples.data_report import DataReport, Tally, check_data, count
 from terraflow.errors import ConfigError, DataError
 

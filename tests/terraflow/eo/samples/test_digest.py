@@ -29,6 +29,7 @@ NOT_CODE = {
     "terraflow.eo.config.bounds": "boxes of what is ingested; the items and their area, whose name "
     "is a digest, are in the digest",
     "terraflow.eo.config.digests": "makes the digest itself",
+    "terraflow.eo.config.labels": "reads the configuration, whose values are in the digest",
     "terraflow.eo.config.imagery": "reads the configuration, whose values are in the digest",
     "terraflow.eo.config.project_file": "reads the configuration, whose values are in the digest",
     "terraflow.eo.config.record": "the form of what steps return",
@@ -42,6 +43,11 @@ NOT_CODE = {
     "terraflow.eo.project": "carries configuration and functions, which are in the digest",
     "terraflow.eo.targets.area.design": "estimates of a sample of a map",
     "terraflow.eo.targets.area.pixel_areas": "areas of a map",
+    "terraflow.eo.targets.area.unit": "areas of a map",
+    "terraflow.eo.images.sources.local_paths": "finds the files of items, which are in the digest",
+    "terraflow.eo.images.sources.names": "reads names of files; the items are in the digest",
+    "terraflow.eo.targets.classes.values": "values of a map",
+    "terraflow.eo.targets.estimable": "estimates of a sample of a map",
     "terraflow.eo.targets.calibration": "how sure a trained model may be",
     "terraflow.eo.targets.classes.areas": "areas of a map",
     "terraflow.eo.targets.classes.card": "the model card",
@@ -143,7 +149,7 @@ def test_samples_digest_of_the_same_is_the_same(inputs: Inputs) -> None:
         "terraflow.eo.samples.digest",
         "terraflow.eo.samples.draw",
         "terraflow.eo.samples.preprocess",
-        "terraflow.eo.targets.classes.labels",
+        "terraflow.eo.targets.classes.labels.polygons",
         "terraflow.eo.targets.vectors.files",
     ],
 )

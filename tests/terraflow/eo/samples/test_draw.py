@@ -12,9 +12,10 @@ from odc.geo.xr import xr_coords
 from rasterio.windows import Window
 
 from area import TRANSFORM, write_labels
-from terraflow.eo.config.sections import Labels
+from terraflow.eo.config.labels import Labels
 from terraflow.eo.samples.draw import Draw, block_numbers, pixel_numbers, pixel_table
-from terraflow.eo.targets.classes.labels import VectorLabels, read_labels
+from terraflow.eo.targets.classes.labels.polygons import VectorLabels
+from terraflow.eo.targets.classes.labels.read import read_labels
 from terraflow.storage import Storage
 
 GRID = GeoBox((16, 16), TRANSFORM, "EPSG:32633")

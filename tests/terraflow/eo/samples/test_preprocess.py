@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from shapely.geometry import box
+from shapely.geometry import Polygon, box
 
 from area import Area, make_project, write_labels, write_raster
 from terraflow.eo.config.project_file import ProjectConfig
@@ -18,7 +18,7 @@ from terraflow.eo.images.collection import Images
 from terraflow.eo.images.ingest import ingest
 from terraflow.eo.project import OpenProject, Project
 from terraflow.eo.samples.preprocess import Prepared, check, preprocess, read_report, show, step
-from terraflow.eo.targets.classes import patches
+from terraflow.eo.targets.classes.labels import patches
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 
@@ -339,3 +339,84 @@ def test_show_tells_labels_periods_and_uris(
     assert "3 features." in said
     assert outputs["samples"] in said
     assert outputs["report"] in said
+
+
+def shown(area: Area, storage: Storage, tmp_path: Path, labels: gpd.GeoDataFrame) -> Prepared:
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    labels.to_file(tmp_path / "labels.gpkg")
+    config, images = ingested(area, storage, tmp_path, write=False)
+    prepared = preprocess(config, Hooks(), images, storage)
+    show(OpenProject(Project("land_cover"), config, storage), prepared.to_dict())
+    return prepared
+
+
+def test_show_tells_in_a_line_that_all_labels_were_used(
+    area: Area, storage: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = gpd.read_file(write_labels(tmp_path / "l.gpkg"))
+    capsys.readouterr()
+    prepared = shown(area, storage, tmp_path, frame)
+    said = capsys.readouterr().out
+    assert "Labels: 2 geometries read, all used.\n\nclass" in said
+    assert "dropped" not in said
+    assert read_report(prepared.report, storage).labels.told == []
+
+
+def test_show_tells_what_became_of_labels_by_class_and_reason(
+    area: Area, storage: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = gpd.read_file(write_labels(tmp_path / "l.gpkg"))
+    west, north = 500_000, 5_100_000
+    bow = Polygon([(west, north), (west + 40, north - 40), (west + 40, north), (west, north - 40)])
+    more = {
+        "water": [bow, None, box(west - 100, north, west - 50, north + 10)],
+        "forest": [box(west, north - 20, west + 30, north)],
+        "Forest ": [box(west + 101, north - 3, west + 103, north - 1)],
+        None: [bow],
+    }
+    rows = [(name, shape) for name, shapes in more.items() for shape in shapes]
+    names, shapes = zip(*rows, strict=True)
+    extra = gpd.GeoDataFrame({"kind": names}, geometry=list(shapes), crs=frame.crs)
+    capsys.readouterr()
+    prepared = shown(area, storage, tmp_path, pd.concat([frame, extra]))
+    said = capsys.readouterr().out
+    lines = [line.split() for line in said.splitlines()]
+    start = next(i for i, line in enumerate(lines) if line[:1] == ["geometries"])
+    header = "geometries read repaired no value in kind no geometry outside the images "
+    header += "no pixel of their own contradicted px used"
+    assert lines[start : start + 4] == [
+        header.split(),
+        ["forest", "3", "0", "0", "0", "0", "1", "6", "2"],
+        ["water", "4", "1", "0", "1", "1", "0", "6", "2"],
+        ["(no", "value)", "1", "0", "1", "0", "0", "0", "0", "0"],
+    ]
+    assert "Labels: 8 geometries read, 4 used, 1 repaired." in said
+    assert "'Forest' (1) is taken for 'forest', from which it differs in case alone" in said
+    assert (
+        "6 pixels lie in labels that contradict each other (forest and water 6), the first" in said
+    )
+    report = read_report(prepared.report, storage)
+    assert report.labels.contradicted_px == 6
+    assert report.labels.dropped["outside the images"] == {"water": 1}
+    assert report.label_counts == {"forest": 128, "water": 122}
+    assert len(report.labels.told) == 3
+
+
+def test_show_tells_what_a_table_does_not_list(
+    area: Area, storage: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    config, images = ingested(area, storage, tmp_path)
+    frame = gpd.read_file(tmp_path / "labels.gpkg")
+    extra = gpd.GeoDataFrame({"kind": ["road"]}, geometry=[frame.geometry[0]], crs=frame.crs)
+    pd.concat([frame, extra]).to_file(tmp_path / "more.gpkg")
+    listed = {"classes": {"water": "water", "forest": "wood"}}
+    config = config.model_copy(update={"labels": config.labels.model_copy(update=listed)})
+    images = images.model_copy(update={"labels": str(tmp_path / "more.gpkg")})
+    outputs = preprocess(config, Hooks(), images, storage).to_dict()
+    capsys.readouterr()
+    show(OpenProject(Project("land_cover"), config, storage), outputs)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["geometries", "read", *["not", "in", "[labels]", "classes", "used"]] in lines
+    assert ["road", "1", "1", "0"] in lines
+    assert ["wood", "1", "0", "1"] in lines

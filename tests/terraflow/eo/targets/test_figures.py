@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +16,7 @@ from terraflow.eo.targets.classes.figures import confusion_figure, curves_figure
 from terraflow.eo.targets.figures import map_figure, number_figure
 from terraflow.eo.training.run_record import importance_figure
 
+SRC = Path(__file__).resolve().parents[4] / "src" / "terraflow" / "eo"
 BOUNDS = (500_000.0, 5_099_970.0, 500_040.0, 5_100_000.0)
 
 
@@ -72,3 +78,50 @@ def test_number_figure_is_scaled_without_the_extremes_and_nodata() -> None:
 def test_number_figure_of_nodata_alone_can_be_drawn() -> None:
     figure = number_figure(np.full((2, 3), np.nan), "yield", "")
     assert figure.axes[0].images[0].get_clim() == (0, 1)
+
+
+def test_figures_are_drawn_by_defaults_whatever_a_matplotlibrc_says(tmp_path: Path) -> None:
+    """Drawn in a process that has read one, of the folder it stands in."""
+    (tmp_path / "matplotlibrc").write_text(
+        "text.usetex: True\nimage.origin: lower\nsavefig.format: pdf\nfont.size: 40\n"
+    )
+    code = (
+        "import sys; import matplotlib; from pathlib import Path; import numpy as np;"
+        "from terraflow.eo.targets.figures import number_figure, plain;"
+        "told = matplotlib.rcParams['text.usetex'];"
+        "draw = plain()(lambda: number_figure(np.eye(9), 'x', '', bounds=(0, 0, 9, 9), title='a')"
+        ".savefig(sys.argv[1]));"
+        "draw(); print(told, matplotlib.rcParams['text.usetex'])"
+    )
+    pictures = []
+    for cwd, told in ((tmp_path, "True True"), (tmp_path.parent, "False False")):
+        picture = tmp_path / f"{len(pictures)}.png"
+        done = subprocess.run(
+            [sys.executable, "-c", code, picture],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == told
+        pictures.append(picture.read_bytes())
+    assert pictures[0] == pictures[1]
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["monitoring.monitor", "training.run_record", "targets.numbers", "targets.classes.report"],
+)
+def test_what_writes_figures_draws_them_plainly(module: str) -> None:
+    source = (SRC / Path(*module.split("."))).with_suffix(".py").read_text()
+    tree = ast.parse(source)
+    writing = [
+        function
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        if any(word in ast.unparse(function) for word in ("log_figure(", ".savefig("))
+    ]
+    inner = [f for f in writing if not any(g is not f and g in ast.walk(f) for g in writing)]
+    assert inner
+    assert [[ast.unparse(d) for d in f.decorator_list] for f in inner] == [["plain()"]] * len(inner)

@@ -58,14 +58,31 @@ def test_round_trip_through_ogr_loses_nothing(path: Path, sample: Sample) -> Non
     read.loc[3, "note"] = "two\nlines; \"quoted\" | 'so'"
     # as ogr2ogr with -t_srs and -sql ORDER BY does: other CRS, other order, other types
     other = read.to_crs("EPSG:3035").sample(frac=1, random_state=1).astype({"id": "float64"})
-    for name in ("again.gpkg", "again.geojson", "again.fgb"):
+    for name in ("again.gpkg", "again.geojson", "again.fgb", "again.parquet"):
         target = path.with_name(name)
         frame = other.to_crs("EPSG:4326") if name.endswith("geojson") else other
-        pyogrio.write_dataframe(frame, target)
+        if name.endswith("parquet"):
+            frame.to_parquet(target)
+        else:
+            pyogrio.write_dataframe(frame, target)
         told = read_points([target], sample).set_index("id").sort_index()
         expected = read.set_index("id").sort_index()
         for column in ("reference", "interpreter", "note"):
             assert told[column].tolist() == expected[column].tolist(), name
+
+
+def test_points_of_several_layers_are_asked_for(path: Path, sample: Sample) -> None:
+    """The first layer was taken, which may be the one that nobody filled in."""
+    frame = filled(gpd.read_file(path, layer="points"))
+    frame.to_file(path, layer="by Ana")
+    style = pd.DataFrame({"f_table_name": ["points"]})
+    pyogrio.write_dataframe(style, path, layer="layer_styles", append=True)
+    with pytest.raises(DataError, match=r"points \(\d+ points; id.*by Ana .*keep one of them in a"):
+        read_points([path], sample)
+    alone = path.with_name("ana.gpkg")
+    gpd.read_file(path, layer="by Ana").to_file(alone)
+    pyogrio.write_dataframe(style, alone, layer="layer_styles", append=True)
+    assert (read_points([alone], sample)["reference"] == "forest").all()
 
 
 def test_round_trip_of_one_edit_in_the_database_itself(path: Path, sample: Sample) -> None:

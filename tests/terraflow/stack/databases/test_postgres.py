@@ -226,3 +226,22 @@ def test_server_starts_although_nobody_has_waited_for_a_killed_one(new: Settings
     with postgres.running(new, environment(new)):
         assert server_pid(new) != killed.pid
     killed.wait()
+
+
+def test_server_starts_in_a_folder_that_was_copied_from_one_whose_server_runs(
+    new: Settings,
+) -> None:
+    """The lock that came along names a process that lives, and is a server, but the other's."""
+    other = new.model_copy(update={"var": new.var.parent / "copy"})
+    for one in (new, other):
+        one.log_dir.mkdir(parents=True, exist_ok=True)
+        postgres.prepare(one)
+    with postgres.running(new, environment(new)):
+        lock, copied = (folder(one) / "data" / "postmaster.pid" for one in (new, other))
+        shutil.copy(lock, copied)
+        os.chown(copied, lock.stat().st_uid, -1)
+        try:
+            with postgres.running(other, environment(other)):
+                assert server_pid(other) != server_pid(new)
+        finally:
+            shutil.rmtree(socket_folder(other), ignore_errors=True)

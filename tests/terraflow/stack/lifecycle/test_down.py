@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import threading
@@ -53,6 +54,23 @@ def test_down_stops_supervisors_whose_manager_is_gone(
     orphan = start("mlflow", manager=str(ended_pid))
     assert down(settings)
     assert orphan.wait(10) == -15
+
+
+def test_down_in_a_copied_folder_leaves_the_running_stack_of_the_original(
+    settings: Settings, start: Start, tmp_path: Path
+) -> None:
+    stack, setup = start("mlflow"), start("up", manager="")
+    settings.save()
+    copy = settings.model_copy(update={"var": tmp_path / "copy" / "var"})
+    shutil.copytree(settings.var, copy.var)
+    state = read_state(copy.run_dir, "mlflow")
+    assert state
+    assert state.phase == "stopped"
+    assert not down(copy)
+    assert reset(copy, lambda _: True)
+    assert not copy.var.exists()
+    assert (stack.poll(), setup.poll()) == (None, None)
+    assert down(settings)
 
 
 def test_down_during_setup_stops_it(settings: Settings, start: Start) -> None:

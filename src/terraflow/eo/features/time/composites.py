@@ -140,9 +140,9 @@ def statistic(values: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.floa
 def percentile(
     values: npt.NDArray[np.float32] | Sequence[npt.NDArray[np.float32]], q: float
 ) -> npt.NDArray[np.float32]:
-    """Percentile along the first axis, of the values that are not NaN, by linear interpolation.
+    """Percentile along the first axis, of the finite values, by linear interpolation.
 
-    The same as numpy's nanpercentile, which goes pixel by pixel and takes minutes.
+    The same of these as numpy's nanpercentile, which goes pixel by pixel and takes minutes.
 
     Parameters
     ----------
@@ -151,12 +151,15 @@ def percentile(
     Returns
     -------
     ndarray, shape (...), float32
-        NaN where all are NaN.
+        NaN where none is finite.
     """
-    if len(values) == 1:
-        only: npt.NDArray[np.float32] = values[0]
+    images = np.asarray(values)
+    if np.isinf(images).any():
+        images = np.where(np.isfinite(images), images, np.float32(np.nan))
+    if len(images) == 1:
+        only: npt.NDArray[np.float32] = images[0]
         return only
-    ordered = np.sort(values, axis=0)  # NaN last
+    ordered = np.sort(images, axis=0)  # NaN last
     last = np.maximum(np.isfinite(ordered).sum(axis=0) - 1, 0)
     place = last * np.float32(q / 100)
     below = np.floor(place).astype("int64")[None]

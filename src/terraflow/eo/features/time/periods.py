@@ -7,11 +7,63 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pystac
 
-__all__ = ["YEAR_DAYS", "far_periods", "observed_periods", "period_days", "period_labels"]
+from terraflow.eo.images.sources.solar_days import UNDATED, item_span
+from terraflow.errors import DataError
+
+__all__ = [
+    "YEAR_DAYS",
+    "check_dates",
+    "far_periods",
+    "observed_periods",
+    "period_days",
+    "period_labels",
+]
 
 YEAR_DAYS = 365
+#: Of the period that an item covers: the longest month and season.
+LONGEST_DAYS = {"month": 31, "season": 92}
 SEASONS = {1: "DJF", 2: "MAM", 3: "JJA", 4: "SON"}
+
+
+def check_dates(items: Sequence[pystac.Item], composites: str) -> None:
+    """See that items can be composited by their dates.
+
+    An item that covers a period counts to the month or season in which its middle lies, so that it
+    may be no longer than one.
+
+    Parameters
+    ----------
+    items : sequence of pystac.Item
+    composites : str
+        As for `period_labels`.
+
+    Raises
+    ------
+    DataError
+        One has no date, or covers more than a month or season.
+    """
+    if composites == "whole":
+        return
+    name = composites.partition("_")[0]
+    for item in items:
+        if item.properties.get(UNDATED):
+            raise DataError(
+                f"Item {item.id} has no date, which composites by {composites} need; set "
+                '[features] composites = "whole", or a [data] name_pattern or date_format that '
+                "finds it."
+            )
+        start, end = item_span(item)
+        if (end - start).days > LONGEST_DAYS[name]:
+            others = ['"whole"']
+            if (end - start).days <= LONGEST_DAYS["season"]:
+                others.insert(0, f'"{composites.replace("month", "season")}"')
+            raise DataError(
+                f"Item {item.id} covers {start:%Y-%m-%d} to {end:%Y-%m-%d}, more than the {name} "
+                f'that [features] composites = "{composites}" takes it for; set composites = '
+                f"{' or '.join(others)}."
+            )
 
 
 def period_labels(times: npt.ArrayLike, composites: str) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import re
 import warnings
 from datetime import UTC, datetime
 
@@ -13,18 +11,18 @@ import rio_stac
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from terraflow.eo.images.products.sentinel_2 import find_values
+from terraflow.eo.images.rasters.georeference import check_placed
+from terraflow.eo.images.sources.local_paths import find_paths
+from terraflow.eo.images.sources.names import parse_name
+from terraflow.eo.images.sources.solar_days import UNDATED
 from terraflow.errors import DataError
 
-__all__ = ["IMAGE", "UNDATED", "find_files"]
+__all__ = ["UNDATED", "find_files"]
 
-#: Key of a file's asset, where the file's name tells no band.
-IMAGE = "image"
-#: Property of items without a date. STAC asks for a datetime, which then is 1970-01-01.
-UNDATED = "terraflow:undated"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def find_files(pattern: str, name_pattern: str) -> list[pystac.Item]:
+def find_files(pattern: str, name_pattern: str = "", date_format: str = "") -> list[pystac.Item]:
     """Make items of files, by the dates and bands in their names.
 
     Files whose names are the same, apart from what `name_pattern` matches, and of one date are the
@@ -36,9 +34,8 @@ def find_files(pattern: str, name_pattern: str) -> list[pystac.Item]:
     ----------
     pattern : str
         Local paths, as "/data/scenes/**/*.jp2"; any raster that GDAL reads.
-    name_pattern : str
-        Regular expression searched in each file's name, with the groups date (digits YYYYMMDD,
-        separators allowed) and band, both optional.
+    name_pattern, date_format : str
+        As for `names.parse_name`.
 
     Returns
     -------
@@ -48,17 +45,17 @@ def find_files(pattern: str, name_pattern: str) -> list[pystac.Item]:
     Raises
     ------
     DataError
-        No file, one that is no raster or has no CRS, a name that does not fit, dates in some names
-        only, two files for one band, or a product's metadata that can't be read.
+        No file, one that is no raster or can't be placed, a name that does not fit, dates in some
+        names only, two files for one band, or a product's metadata that can't be read.
     """
-    paths = sorted(path for path in glob.glob(pattern, recursive=True) if not path.endswith("/"))
+    paths, folder = find_paths(pattern)
     if not paths:
         raise DataError(
             f"No file matches {pattern}; correct [data] files, a local path that may hold * and **."
         )
     scenes: dict[tuple[str, datetime | None], dict[str, str]] = {}
     for path in paths:
-        scene, date, band = _parse(path, name_pattern)
+        scene, date, band = parse_name(path, name_pattern, date_format, folder)
         bands = scenes.setdefault((scene, date), {})
         if band in bands:
             raise DataError(
@@ -70,41 +67,9 @@ def find_files(pattern: str, name_pattern: str) -> list[pystac.Item]:
     if undated and len(undated) < len(scenes):
         raise DataError(
             f"{next(iter(undated[0].values()))} has no date in its name, others of {pattern} have; "
-            "correct [data] files or name_pattern."
+            "correct [data] files, name_pattern or date_format."
         )
     return [_make_item(scene, date, bands) for (scene, date), bands in scenes.items()]
-
-
-def _parse(path: str, name_pattern: str) -> tuple[str, datetime | None, str]:
-    """Scene, date and band of a file."""
-    name = re.sub(r"\.[^.]+$", "", path.rpartition("/")[2])
-    match = re.search(name_pattern, name)
-    groups = match.groupdict() if match else {}
-    if "band" in re.compile(name_pattern).groupindex and not groups.get("band"):
-        raise DataError(
-            f"The name of {path} does not fit [data] name_pattern {name_pattern!r}, which should "
-            "give its band; correct the pattern or [data] files."
-        )
-    text = re.sub(r"\D", "", groups.get("date") or "")
-    if not match or not (text or groups.get("band")):
-        return name, None, IMAGE
-    date = _parse_date(text, path) if text else None
-    rest = (name[: match.start()], f"{date:%Y%m%d}" if date else "", name[match.end() :])
-    scene = "_".join(part for part in (r.strip("-_. ") for r in rest) if part)
-    # without a band each file is a scene of its own, whatever else its name holds
-    return (scene or "scene", date, groups["band"]) if groups.get("band") else (name, date, IMAGE)
-
-
-def _parse_date(digits: str, path: str) -> datetime:
-    try:
-        if len(digits) != 8:
-            raise ValueError
-        return datetime.strptime(digits, "%Y%m%d").replace(tzinfo=UTC)
-    except ValueError:
-        raise DataError(
-            f"The name of {path} holds the date {digits!r}; expected digits YYYYMMDD; correct "
-            "[data] name_pattern."
-        ) from None
 
 
 def _make_item(scene: str, date: datetime | None, bands: dict[str, str]) -> pystac.Item:
@@ -127,10 +92,7 @@ def _item_of_file(scene: str, date: datetime | None, band: str, path: str) -> py
                     f"{path} holds no bands of its own but {len(file.subdatasets)} subdatasets; "
                     "convert those wanted with `rio convert` and name them in [data] files."
                 )
-            if file.crs is None and not file.gcps[0]:
-                raise DataError(
-                    f"{path} has no CRS; write it into the file with `rio edit-info --crs`."
-                )
+            check_placed(file, path)
             item: pystac.Item = rio_stac.create_stac_item(
                 file,
                 input_datetime=date or EPOCH,

@@ -15,7 +15,12 @@ from shapely.geometry.base import BaseGeometry
 
 from terraflow.eo.config.bounds import Bounds, across, as_bounds, as_geometry, cut, jumps, smallest
 from terraflow.eo.config.imagery import Data
-from terraflow.eo.images.sources.solar_days import item_time
+from terraflow.eo.images.sources.solar_days import (
+    UNDATED,
+    check_plausible,
+    item_span,
+    item_time,
+)
 from terraflow.errors import DataError, StorageError
 from terraflow.storage import Storage, join
 
@@ -125,17 +130,20 @@ def select(
 ) -> list[pystac.Item]:
     """Keep the items of the dates, the area and the cloud cover; sort by time and id.
 
-    Both days are included. An item without a geometry is kept, since its images tell where it is;
+    Both days are included, and an item of a period is taken where it overlaps them. An item without
+    a geometry is kept, since its images tell where it is;
     so is one that does not tell its cloud cover.
 
     Raises
     ------
     DataError
-        Nothing is left; the message names the condition and what the items have.
+        Nothing is left; the message names the condition and what the items have. Or one of them has
+        no date, though dates are asked for, or an implausible one.
     """
     if not items:
         raise DataError(f"{catalogue} holds no item at all; choose another [data] catalogue.")
     chosen = _in_dates(items, data, catalogue)
+    check_plausible(chosen, catalogue)
     if area is not None:
         chosen = _in_area(chosen, area, catalogue)
     if data.max_cloud_cover is not None:
@@ -162,13 +170,22 @@ def period_text(data: Data) -> str:
 def _in_dates(items: list[pystac.Item], data: Data, catalogue: str) -> list[pystac.Item]:
     if data.start is None and data.end is None:
         return items
-    first, last = data.start or datetime.min.date(), data.end or datetime.max.date()
-    chosen = [item for item in items if first <= item_time(item).date() <= last]
-    if not chosen:
-        times = [item_time(item) for item in items]
+    if any(item.properties.get(UNDATED) for item in items):
         raise DataError(
-            f"No item of {catalogue} lies {period_text(data)}; its {len(items)} "
-            f"items lie between {min(times):%Y-%m-%d} and {max(times):%Y-%m-%d}; change [data] "
+            f"The names of {catalogue} hold no date, so that [data] start and end can't be "
+            "compared; remove these, or correct name_pattern or date_format."
+        )
+    first, last = data.start or datetime.min.date(), data.end or datetime.max.date()
+    spans = [tuple(time.date() for time in item_span(item)) for item in items]
+    chosen = [
+        item
+        for item, (start, end) in zip(items, spans, strict=True)
+        if start <= last and first <= end
+    ]
+    if not chosen:
+        raise DataError(
+            f"No item of {catalogue} lies {period_text(data)}; its {len(items)} items lie between "
+            f"{min(start for start, _ in spans)} and {max(end for _, end in spans)}; change [data] "
             "start and end."
         )
     return chosen
@@ -264,6 +281,6 @@ def _tile(item: pystac.Item) -> str:
 
 def _wrong_area(path: str, what: str) -> DataError:
     return DataError(
-        f"Area {path} {what}; expected GeoJSON of polygons in degrees (EPSG:4326); correct the "
-        "file or [data] area."
+        f"Area {path} {what}; expected GeoJSON of polygons in degrees (EPSG:4326), as `ogr2ogr "
+        "-t_srs EPSG:4326 area.geojson FILE` writes; correct the file or [data] area."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 
 from terraflow.console import command
 from terraflow.eo.targets.area.design import Design, Interval, Stratum
+from terraflow.eo.targets.area.unit import AreaUnit
 from terraflow.eo.targets.parts import markdown_table
 from terraflow.errors import DataError
 
@@ -29,7 +30,6 @@ SAMPLED = (
     "<https://doi.org/10.1080/01431161.2014.930207>, and Olofsson et al. 2014, "
     "<https://doi.org/10.1016/j.rse.2014.02.015>."
 )
-M2_PER_HA = 10_000
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def estimate_areas(
 
 
 def area_table(areas: Mapping[str, Any]) -> str:
-    """Write areas and accuracies as Markdown, areas in hectares.
+    """Write areas and accuracies as Markdown, areas in hectares, or all in m2 where all are small.
 
     Parameters
     ----------
@@ -189,14 +189,19 @@ def area_table(areas: Mapping[str, Any]) -> str:
 
 
 def _counted(areas: Mapping[str, Any]) -> Iterator[str]:
+    unit = AreaUnit.of(row["mapped_m2"] for row in areas["classes"].values())
     header = (
         "class",
-        "mapped area (pixel count), ha",
+        f"mapped area (pixel count), {unit.name}",
         "cross-validated user's accuracy",
         "cross-validated producer's accuracy",
     )
     rows = [
-        (name, _hectares(row), *(_number(score) for score in row["cross_validated"].values()))
+        (
+            name,
+            unit.write(row["mapped_m2"]),
+            *(_number(score) for score in row["cross_validated"].values()),
+        )
         for name, row in areas["classes"].items()
     ]
     yield markdown_table(header, rows)
@@ -206,10 +211,11 @@ def _counted(areas: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _sampled(areas: Mapping[str, Any]) -> Iterator[str]:
+    unit = AreaUnit.of(row["mapped_m2"] for row in areas["classes"].values())
     header = (
         "class",
-        "mapped area (pixel count), ha",
-        "estimated area, ha",
+        f"mapped area (pixel count), {unit.name}",
+        f"estimated area, {unit.name}",
         "user's accuracy",
         "producer's accuracy",
         "points mapped, reference",
@@ -217,8 +223,8 @@ def _sampled(areas: Mapping[str, Any]) -> Iterator[str]:
     rows = [
         (
             name,
-            _hectares(row),
-            _interval(row["area_m2"], 1 / M2_PER_HA, ",.1f"),
+            unit.write(row["mapped_m2"]),
+            _interval(row["area_m2"], unit.write),
             _interval(row["users_accuracy"]),
             _interval(row["producers_accuracy"]),
             f"{row['mapped_points']}, {row['reference_points']}",
@@ -230,16 +236,14 @@ def _sampled(areas: Mapping[str, Any]) -> Iterator[str]:
     yield SAMPLED.format(points=areas["points"], strata=areas["strata"])
 
 
-def _hectares(row: Mapping[str, Any]) -> str:
-    return f"{row['mapped_m2'] / M2_PER_HA:,.1f}"
-
-
 def _number(score: float | None) -> str:
     return "not known" if score is None else f"{score:.2f}"
 
 
-def _interval(interval: Mapping[str, float] | None, factor: float = 1, form: str = ".2f") -> str:
+def _interval(
+    interval: Mapping[str, float] | None, write: Callable[[float], str] = "{:.2f}".format
+) -> str:
     if interval is None:
         return "not estimable"
-    value, low, high = (f"{interval[key] * factor:{form}}" for key in ("value", "low", "high"))
+    value, low, high = (write(interval[key]) for key in ("value", "low", "high"))
     return f"{value} ({low} to {high})"

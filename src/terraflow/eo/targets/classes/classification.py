@@ -11,24 +11,23 @@ import numpy.typing as npt
 import pandas as pd
 from odc.geo.geobox import GeoBox
 
-from terraflow.eo.config.sections import Labels, Map
+from terraflow.eo.config.labels import Labels
+from terraflow.eo.config.sections import Map
 from terraflow.eo.targets.area.design import Stratum
 from terraflow.eo.targets.calibration import Calibration
-from terraflow.eo.targets.classes.labels import (
-    RasterLabels,
-    VectorLabels,
-    class_strata,
-    read_labels,
-)
+from terraflow.eo.targets.classes.labels.codes import in_order
+from terraflow.eo.targets.classes.labels.polygons import VectorLabels
+from terraflow.eo.targets.classes.labels.raster import RasterLabels
+from terraflow.eo.targets.classes.labels.read import read_labels
 from terraflow.eo.targets.classes.measures import (
     Matrices,
     confusion_measures,
     count_by_group,
     effective_blocks,
 )
+from terraflow.eo.targets.classes.values import ClassValues
 from terraflow.eo.targets.parts import (
     Accuracy,
-    Band,
     Card,
     Evaluation,
     MapView,
@@ -36,7 +35,6 @@ from terraflow.eo.targets.parts import (
     ReportFiles,
     measure_name,
 )
-from terraflow.eo.targets.target import Target
 from terraflow.eo.targets.vectors import CODE as VECTORS
 from terraflow.errors import DataError
 from terraflow.storage import Storage
@@ -48,12 +46,12 @@ PER_CLASS = ("users_accuracy", "producers_accuracy", "f1")
 
 
 @dataclass(frozen=True)
-class Classification(Target):
+class Classification(ClassValues):
     """Each pixel gets one of a few classes, and the probability of that class.
 
     Predictions are probabilities, shape (sample, class); sums are confusion matrices, shape
-    (reference, predicted). A map holds the class, uint8, 1 to n, and the confidence, 1 to 100 per
-    cent; 0 is nodata in both.
+    (reference, predicted). A map holds the class, uint8, by its code or else 1 to n, and the
+    confidence, 1 to 100 per cent; 0 is nodata in both.
 
     References
     ----------
@@ -65,11 +63,8 @@ class Classification(Target):
     primary: ClassVar[str] = "macro_f1"
     probabilities: ClassVar[bool] = True
     headline: ClassVar[tuple[str, ...]] = ("overall_accuracy", "macro_f1")
-    dtype: ClassVar[str] = "uint8"
-    summary_format: ClassVar[str] = ".1%"
     code: ClassVar[tuple[str, ...]] = (
         "terraflow.eo.targets.classes.labels",
-        "terraflow.eo.targets.classes.patches",
         *VECTORS,
     )
 
@@ -80,12 +75,13 @@ class Classification(Target):
         return read_labels(uri, labels, geobox, storage)
 
     def levels(self, reference: pd.Series) -> list[str]:
-        """List the classes in alphabetical order."""
-        return sorted(reference.unique())
+        """List the classes: codes as numbers, others in alphabetical order."""
+        return in_order(reference.unique())
 
     def strata(self, reference: pd.Series) -> npt.NDArray[np.object_]:
         """Take each class for a stratum."""
-        return class_strata(reference)
+        strata: npt.NDArray[np.object_] = reference.to_numpy(dtype=object)
+        return strata
 
     def check_samples(self, reference: pd.Series) -> None:
         """Ask for two classes."""
@@ -110,7 +106,7 @@ class Classification(Target):
     def predict(self, model: Any, table: pd.DataFrame, levels: Sequence[str]) -> Floats:
         """Give the probability of each class; 0 for one that the model was not trained on."""
         full = np.zeros((len(table), len(levels)))
-        known = np.searchsorted(levels, model.classes_)
+        known = pd.Index(levels).get_indexer(model.classes_)
         # of a single class, scikit-learn's forest gives one column, its mlp and LightGBM two
         full[:, known] = model.predict_proba(table) if len(known) > 1 else 1
         return full
@@ -181,50 +177,6 @@ class Classification(Target):
         for i, level in enumerate(levels):
             named |= {f"{name}_{level}": found[name][..., i] for name in PER_CLASS}
         return named
-
-    def encode(self, predictions: Floats) -> npt.NDArray[np.uint8]:
-        """Give class and confidence of probabilities: uint8, shape (2, pixel)."""
-        return self.encode_decided(predictions.argmax(axis=1), predictions.max(axis=1))
-
-    def encode_sure(self, predictions: Floats, calibration: Calibration) -> npt.NDArray[np.uint8]:
-        """Give class and confidence, which says how often such a class is right."""
-        if type(self).encode is not Classification.encode:  # a project's own
-            return self.encode(predictions)
-        confidence = calibration.apply(predictions.max(axis=1))
-        return self.encode_decided(predictions.argmax(axis=1), confidence)
-
-    def encode_decided(
-        self, number: npt.NDArray[np.int64], probability: npt.NDArray[np.floating]
-    ) -> npt.NDArray[np.uint8]:
-        """Encode the most probable class, from 0, and its probability, 0 to 1."""
-        # 0 is nodata, so that a confidence that would round to it is 1
-        confidence = np.rint(100 * probability).clip(1, 100)
-        return np.stack([number + 1, confidence]).astype("uint8")
-
-    def bands(self, levels: Sequence[str], section: Map) -> list[Band]:
-        """Describe class and confidence."""
-        from terraflow.eo.targets.classes.colours import class_colours  # noqa: PLC0415 - matplotlib is slow
-
-        colours = class_colours(levels, section.colours)
-        return [
-            Band(
-                "class",
-                "Number of the class",
-                names=dict(enumerate(levels, 1)),
-                colours=dict(enumerate(colours, 1)),
-            ),
-            Band(
-                "confidence",
-                "Probability of the class in per cent",
-                unit="%",
-                tags={"UNIT": "per cent, probability of the class"},
-            ),
-        ]
-
-    def summarise(self, values: npt.NDArray[Any], levels: Sequence[str]) -> dict[str, float]:
-        """Give the share (0-1) of each class."""
-        counts = np.bincount(values.ravel(), minlength=len(levels) + 1)
-        return {n: float(c / len(values)) for n, c in zip(levels, counts[1:], strict=True)}
 
     def card(self, evaluation: Evaluation) -> Card:
         """Tell classes, accuracies and confusions."""

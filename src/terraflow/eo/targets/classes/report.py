@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from shapely.geometry import shape
 
 from terraflow.eo.config.sections import Map
 from terraflow.eo.targets.classes.areas import area_table
-from terraflow.eo.targets.figures import map_figure
+from terraflow.eo.targets.figures import map_figure, plain
 from terraflow.eo.targets.parts import Accuracy, MapView, ReportFiles
 from terraflow.tracking.runs import metric_name
 
@@ -39,15 +39,19 @@ def report_classes(view: MapView, accuracy: Accuracy, section: Map) -> ReportFil
     DataError
         The map's CRS has no place on Earth.
     """
-    classes = list(view.bands[0].names.values())
-    areas = class_areas(view, accuracy, classes)
-    patches = polygons(sieve(view.values, section.minimum_mapping_unit_px), view, classes)
+    names = view.bands[0].names
+    areas = class_areas(view, accuracy, names)
+    patches = polygons(sieve(view.values, section.minimum_mapping_unit_px), view, names)
 
+    @plain()
     def draw(path: Path) -> None:
         colours = list(view.bands[0].colours.values())
-        small = view.thumbnail(QUICKLOOK_PX)
+        # the figure's numbers are 1 to n
+        place = np.zeros(max(names) + 1, "uint8")
+        place[list(names)] = np.arange(len(names)) + 1
+        small = place[view.thumbnail(QUICKLOOK_PX)]
         figure = map_figure(
-            small, classes, view.note, colours, bounds=view.bounds, title=view.title
+            small, list(names.values()), view.note, colours, bounds=view.bounds, title=view.title
         )
         figure.savefig(path, dpi=150)
 
@@ -86,13 +90,15 @@ def sieve(numbers: Numbers, minimum_px: int) -> Numbers:
     return np.where(valid, merged, 0).astype("uint8")
 
 
-def polygons(numbers: Numbers, view: MapView, classes: Sequence[str]) -> gpd.GeoDataFrame:
+def polygons(numbers: Numbers, view: MapView, names: Mapping[int, str]) -> gpd.GeoDataFrame:
     """Draw a polygon around every patch of a class.
 
     Parameters
     ----------
     numbers : ndarray, shape (y, x), uint8
         Classes; 0 is nodata.
+    names : mapping
+        Number of a class to its name.
 
     Returns
     -------
@@ -109,7 +115,7 @@ def polygons(numbers: Numbers, view: MapView, classes: Sequence[str]) -> gpd.Geo
     frame = gpd.GeoDataFrame(
         {
             "class_number": np.array(numbers_found, dtype="int32"),
-            "class_name": [classes[number - 1] for number in numbers_found],
+            "class_name": [names[number] for number in numbers_found],
         },
         geometry=[geometry for _, geometry in found],
         crs=view.crs.to_wkt(),
@@ -118,8 +124,8 @@ def polygons(numbers: Numbers, view: MapView, classes: Sequence[str]) -> gpd.Geo
     return frame[["class_number", "class_name", "area_m2", "geometry"]]
 
 
-def class_areas(view: MapView, accuracy: Accuracy, classes: Sequence[str]) -> dict[str, Any]:
-    """Measure the area of each class: plain values of JSON.
+def class_areas(view: MapView, accuracy: Accuracy, names: Mapping[int, str]) -> dict[str, Any]:
+    """Measure the area of each class: plain values of JSON, with its number in the map.
 
     Areas are of the map as it is, without a sieve, because that is what a sample tells the errors
     of. Without a sample they are those of the pixels, and have no interval: what the training held
@@ -130,8 +136,8 @@ def class_areas(view: MapView, accuracy: Accuracy, classes: Sequence[str]) -> di
     DataError
         The map's CRS has no place on Earth.
     """
-    pixels = np.bincount(view.values.ravel(), minlength=len(classes) + 1)
-    mapped_m2 = view.pixel_areas.sums(view.values, len(classes) + 1)
+    pixels = np.bincount(view.values.ravel(), minlength=max(names) + 1)
+    mapped_m2 = view.pixel_areas.sums(view.values, max(names) + 1)
     sampled = accuracy.sample["classes"] if accuracy.sample else {}
     # JSON has no NaN
     scores = {key: v for key, v in accuracy.cross_validated.items() if not math.isnan(v)}
@@ -145,6 +151,7 @@ def class_areas(view: MapView, accuracy: Accuracy, classes: Sequence[str]) -> di
         "cross_validated": {"overall_accuracy": scores.get("overall_accuracy")},
         "classes": {
             name: {
+                "number": number,
                 "pixels": int(pixels[number]),
                 "mapped_m2": float(mapped_m2[number]),
                 "cross_validated": {
@@ -152,7 +159,7 @@ def class_areas(view: MapView, accuracy: Accuracy, classes: Sequence[str]) -> di
                 },
                 **sampled.get(name, {}),
             }
-            for number, name in enumerate(classes, 1)
+            for number, name in names.items()
         },
     }
     rest = accuracy.sample or {}

@@ -12,13 +12,15 @@ from weakref import WeakKeyDictionary
 
 import rasterio
 import rio_stac
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 
 from terraflow.eo.hooks import Hooks
 from terraflow.eo.images.ingest import copy_item
+from terraflow.eo.images.rasters.georeference import check_placed
 from terraflow.eo.maps.map import make_map
 from terraflow.eo.models.model import LoadedModel, open_model
-from terraflow.errors import ServiceError, TerraFlowError, first_line
+from terraflow.errors import DataError, ServiceError, TerraFlowError, first_line
 from terraflow.serving.app.model.served import Served
 from terraflow.serving.app.model.table import InputError
 from terraflow.settings import load
@@ -125,8 +127,12 @@ def _item_of(
     try:
         with rasterio.open(image, driver="GTiff") as file:
             described = [names.get(text or "", text) for text in file.descriptions]
-            if file.crs is None:
-                raise InputError("The GeoTIFF has no CRS; write it into the file.")
+            try:
+                check_placed(file, "The GeoTIFF")
+            except DataError as error:
+                raise InputError(str(error)) from error
+            if file.colorinterp[-1] == ColorInterp.alpha:  # it tells of pixels, and is no band
+                described.pop()
             bands = _bands(described, keys)
             item = rio_stac.create_stac_item(
                 file,
@@ -141,7 +147,8 @@ def _item_of(
             "the disk (curl --data-binary @FILE)."
         ) from error
     item.assets["image"].extra_fields["bands"] = [{"name": name} for name in bands]
-    return copy_item(item, keys, str(folder), storage)
+    mask = model.recipe.mask.asset if model.recipe.mask else ""
+    return copy_item(item, keys, str(folder), storage, mask=mask)
 
 
 def _bands(described: Sequence[str | None], keys: Sequence[str]) -> list[str]:

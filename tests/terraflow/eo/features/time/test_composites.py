@@ -91,6 +91,24 @@ def test_statistic_is_numpys(values: np.ndarray, name: str) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("away", [-np.inf, np.inf, np.nan])
+@pytest.mark.parametrize(("name", "expected"), [("p50", 4), ("p10", 2.4), ("min", 2), ("max", 6)])
+def test_statistic_of_what_is_not_finite_is_that_of_the_rest(
+    away: float, name: str, expected: float
+) -> None:
+    values = np.array([away, 2, 4, 6], "float32")[:, None, None]
+    assert statistic(values, name).item() == pytest.approx(expected)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("name", ["p50", "p10", "min", "max", "mean", "std"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_statistic_of_nothing_finite_is_none(name: str, count: int) -> None:
+    values = np.full((count, 1, 1), -np.inf, "float32")
+    assert np.isnan(statistic(values, name).item())
+
+
 def test_statistic_percentile_by_name() -> None:
     values = np.arange(11, dtype="float32")[:, None, None]
     assert statistic(values, "p10").item() == 1

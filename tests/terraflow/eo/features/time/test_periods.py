@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import re
+from datetime import datetime
+
 import numpy as np
+import pystac
 import pytest
 
 from terraflow.eo.features.time.periods import (
+    check_dates,
     far_periods,
     observed_periods,
     period_days,
     period_labels,
 )
+from terraflow.errors import DataError
 
 WINTER = np.array(["2023-12-14", "2024-01-03", "2024-04-05", "2024-12-01"], "datetime64[ns]")
 
@@ -61,3 +67,59 @@ def test_far_periods_are_those_that_no_image_reaches() -> None:
     assert far_periods(["12"], year, "month_of_year", 62) == ["03", *year[3:9]]
     assert far_periods(["06"], year, "month_of_year", None) == []
     assert far_periods(["all"], ["all"], "whole", 92) == []
+
+
+def make_period(start: str, end: str) -> pystac.Item:
+    told = {"start_datetime": f"{start}T00:00:00Z", "end_datetime": f"{end}T23:59:59Z"}
+    return pystac.Item("composite", None, None, None, told)
+
+
+ANNUAL, SEASON = make_period("2024-01-01", "2024-12-31"), make_period("2024-06-01", "2024-08-31")
+MONTH, SIXTEEN_DAYS = (
+    make_period("2024-05-01", "2024-05-31"),
+    make_period("2024-04-22", "2024-05-07"),
+)
+
+
+@pytest.mark.parametrize(
+    ("composites", "longest"),
+    [
+        ("month", MONTH),
+        ("month_of_year", MONTH),
+        ("season", SEASON),
+        ("season_of_year", SEASON),
+        ("whole", ANNUAL),
+    ],
+)
+def test_check_dates_items_that_cover_no_more_than_a_period_pass(
+    composites: str, longest: pystac.Item
+) -> None:
+    check_dates([longest, SIXTEEN_DAYS], composites)
+
+
+@pytest.mark.parametrize(
+    ("item", "composites", "remedies"),
+    [
+        (ANNUAL, "month", ["whole"]),
+        (ANNUAL, "season_of_year", ["whole"]),
+        (SEASON, "month", ["season", "whole"]),
+        (SEASON, "month_of_year", ["season_of_year", "whole"]),
+    ],
+)
+def test_check_dates_longer_item_is_refused_and_the_remedy_works(
+    item: pystac.Item, composites: str, remedies: list[str]
+) -> None:
+    wanted = rf"composite covers 2024-.* more than the {composites[:5]}.*; set composites = (.*)\.$"
+    with pytest.raises(DataError, match=wanted) as caught:
+        check_dates([MONTH, item], composites)
+    told = re.findall(r'"(\w+)"', str(caught.value).rpartition(";")[2])
+    assert told == remedies
+    for remedy in told:
+        check_dates([MONTH, item], remedy)
+
+
+def test_check_dates_undated_item_is_refused_and_the_remedy_works() -> None:
+    item = pystac.Item("x", None, None, datetime(1970, 1, 1), {"terraflow:undated": True})
+    with pytest.raises(DataError, match=r'no date, which .* composites = "whole", or a'):
+        check_dates([item], "month")
+    check_dates([item], "whole")

@@ -16,7 +16,8 @@ from terraflow.eo.images.sources.local_files import find_files
 from terraflow.errors import DataError
 
 ONES = np.ones((16, 16), "uint8")
-DATE = r"(?P<date>\d{4}[-_]?\d{2}[-_]?\d{2})"  # as in the configuration's default
+DATE = r"(?P<date>\d{4}[-_]?\d{2}[-_]?\d{2})"  # the default of before version 0.2
+HLS = r"(?P<date>\d{7})T\d{6}\.v2\.0\.(?P<band>\w+)"
 SENTINEL_2 = r"(?P<date>\d{8})T\d{6}_(?P<band>B\w\w|SCL)_\d\dm"
 
 
@@ -72,6 +73,33 @@ def test_find_files_one_jpeg_2000_file_a_band_makes_one_item_a_date_and_tile(
         "T33TVN_20240401": ["B04"],
     }
     assert items[0].assets["B04"].media_type == pystac.MediaType.JPEG2000
+
+
+def test_find_files_days_of_the_year_make_one_item_a_day(tmp_path: Path) -> None:
+    for day in ("2024135T100031", "2024160T100031"):
+        for band in ("B04", "B8A"):
+            write_raster(tmp_path / f"HLS.S30.T33TVL.{day}.v2.0.{band}.tif", ONES)
+    items = find(tmp_path, name_pattern=HLS)
+    assert [(item.id, f"{item.datetime:%m-%d}", sorted(item.assets)) for item in items] == [
+        ("HLS.S30.T33TVL_20240514", "05-14", ["B04", "B8A"]),
+        ("HLS.S30.T33TVL_20240608", "06-08", ["B04", "B8A"]),
+    ]
+
+
+def test_find_files_without_a_pattern_takes_no_processing_date(tmp_path: Path) -> None:
+    write_raster(tmp_path / "LC08_L2SP_191028_20240514_20240520_02_T1_SR.TIF", ONES)
+    (item,) = find_files(str(tmp_path / "*.TIF"))
+    assert item.datetime == datetime(2024, 5, 14, tzinfo=UTC)
+
+
+def test_find_files_dates_in_folders(tmp_path: Path) -> None:
+    for day in ("2024-05-14", "2024-06-08"):
+        write_raster(tmp_path / "scenes" / day / "B04.tif", ONES)
+    pattern = r"(?P<date>[\d-]+)/(?P<band>B\d\d)$"
+    items = find(tmp_path, "scenes/*/*.tif", pattern)
+    assert [f"{item.datetime:%Y-%m-%d}" for item in items] == ["2024-05-14", "2024-06-08"]
+    (one,) = find(tmp_path, "scenes/2024-05-14/*.tif", pattern)
+    assert one.datetime == datetime(2024, 5, 14, tzinfo=UTC)
 
 
 def test_find_files_pattern_in_the_documentation_fits_its_example(tmp_path: Path) -> None:

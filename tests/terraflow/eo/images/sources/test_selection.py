@@ -15,7 +15,12 @@ from shapely.geometry.base import BaseGeometry
 
 from terraflow.eo.config.imagery import Data
 from terraflow.eo.images.sources.selection import read_area, select
-from terraflow.eo.images.sources.solar_days import item_time, solar_days
+from terraflow.eo.images.sources.solar_days import (
+    dates_text,
+    item_span,
+    item_time,
+    solar_days,
+)
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
@@ -74,11 +79,74 @@ def test_select_compares_dates_in_utc() -> None:
     assert select_ids([item], start="2024-01-02") == [item.id]
 
 
-def test_select_item_with_a_range_of_times_counts_from_its_start() -> None:
-    item = make_item("2024-01-01")
-    item.datetime = None
-    item.common_metadata.start_datetime = datetime(2024, 3, 1, tzinfo=UTC)
-    assert select_ids([item], start="2024-03-01") == [item.id]
+def make_period(
+    start: str, end: str | None, time: str | None = None, place: BaseGeometry | None = HERE
+) -> pystac.Item:
+    item = make_item("2024-01-01", place=place)
+    item.id = f"{start} {end}"
+    item.datetime = datetime.fromisoformat(time) if time else None
+    item.properties |= {"start_datetime": start, "end_datetime": end}
+    return item
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "taken"),
+    [
+        ("2024-04-01", "2024-09-30", True),
+        ("2024-12-31", None, True),
+        (None, "2024-01-01", True),
+        ("2023-01-01", "2025-12-31", True),
+        ("2025-01-01", None, False),
+        (None, "2023-12-31", False),
+    ],
+)
+@pytest.mark.parametrize("time", [None, "2024-01-01T00:00:00Z"])
+def test_select_item_of_a_period_is_taken_where_it_overlaps_the_dates(
+    start: str | None, end: str | None, taken: bool, time: str | None
+) -> None:
+    annual = make_period("2024-01-01T00:00:00Z", "2024-12-31T23:59:59Z", time)
+    if taken:
+        assert select_ids([annual], start=start, end=end) == [annual.id]
+    else:
+        wanted = r"its 1 items lie between 2024-01-01 and 2024-12-31; change \[data\] start"
+        with pytest.raises(DataError, match=wanted):
+            select_ids([annual], start=start, end=end)
+
+
+def test_select_item_with_the_start_of_a_period_alone_counts_by_it() -> None:
+    item = make_period("2024-03-01T00:00:00Z", None)
+    assert select_ids([item], start="2024-03-01", end="2024-03-01") == [item.id]
+
+
+def test_select_period_that_ends_before_it_begins_is_named() -> None:
+    item = make_period("2024-12-31T00:00:00Z", "2024-01-01T00:00:00Z")
+    with pytest.raises(DataError, match=r"covers 2024-12-31 .* to 2024-01-01 .*, which ends"):
+        select_ids([item])
+
+
+@pytest.mark.parametrize("day", ["1970-01-01", "1899-12-30", "2099-01-01"])
+def test_select_implausible_time_is_named_and_the_remedy_leaves_it_out(day: str) -> None:
+    items = [make_item(day), make_item("2024-01-01")]
+    wanted = rf"Item {day}-None of catalogue is of {day}, which .*, or set \[data\] start and end"
+    with pytest.raises(DataError, match=wanted):
+        select_ids(items)
+    assert select_ids(items, start="2000-01-01", end="2024-12-31") == ["2024-01-01-None"]
+
+
+def test_select_period_that_has_not_ended_yet_is_plausible() -> None:
+    now = datetime.now(UTC)
+    item = make_period(f"{now:%Y}-01-01T00:00:00Z", f"{now:%Y}-12-31T23:59:59Z")
+    assert select_ids([item]) == [item.id]
+
+
+def test_select_undated_items_pass_without_dates_and_are_refused_with_them() -> None:
+    item = make_item("1970-01-01")
+    item.properties["terraflow:undated"] = True
+    assert select_ids([item]) == [item.id]
+    with pytest.raises(
+        DataError, match=r"hold no date, so that .*remove these, or correct name_pa"
+    ):
+        select_ids([item, make_item("2024-01-01")], start="2000-01-01")
 
 
 @pytest.mark.parametrize(
@@ -89,25 +157,41 @@ def test_select_item_with_a_range_of_times_counts_from_its_start() -> None:
         ("2024-03-01T01:30:00", datetime(2024, 3, 1, 1, 30, tzinfo=UTC)),
     ],
 )
-def test_item_time_of_a_range_is_its_start_in_utc(start: str, expected: datetime) -> None:
-    item = pystac.Item.from_dict(
-        {
-            "type": "Feature",
-            "stac_version": "1.0.0",
-            "id": "composite",
-            "geometry": None,
-            "properties": {
-                "datetime": None,
-                "start_datetime": start,
-                "end_datetime": "2024-03-31T00:00:00Z",
-            },
-            "links": [],
-            "assets": {},
-        }
-    )
-    time = item_time(item)
-    assert time == expected
-    assert time.tzinfo is UTC
+def test_item_span_and_time_of_a_period_are_in_utc(start: str, expected: datetime) -> None:
+    end = datetime(2024, 3, 31, tzinfo=UTC)
+    item = make_period(start, "2024-03-31T00:00:00Z")
+    assert item_span(item) == (expected, end)
+    assert item_time(item) == expected + (end - expected) / 2
+    assert item_time(item).tzinfo is UTC
+
+
+def test_item_time_of_a_period_with_a_datetime_is_that() -> None:
+    item = make_period("2024-01-01T00:00:00Z", "2024-12-31T23:59:59Z", "2024-06-01T12:00:00Z")
+    assert item_time(item) == datetime(2024, 6, 1, 12, tzinfo=UTC)
+
+
+def test_dates_text_tells_how_many_first_and_last() -> None:
+    may, june = make_item("2024-05-14"), make_item("2024-06-08")
+    annual = make_period("2024-01-01T00:00:00Z", "2024-12-31T23:59:59Z")
+    undated = make_item("1970-01-01")
+    undated.properties["terraflow:undated"] = True
+    assert dates_text([june, may, may]) == "2 dates, 2024-05-14 to 2024-06-08"
+    assert dates_text([may, may]) == "1 date, 2024-05-14"
+    assert dates_text([annual, annual]) == "1 period, 2024-01-01 to 2024-12-31"
+    assert dates_text([annual, may]) == "2 dates and periods, 2024-01-01 to 2024-12-31"
+    assert dates_text([undated]) == "no dates, all count as one time"
+
+
+def test_solar_days_items_of_one_period_are_together_and_no_others() -> None:
+    year = ("2024-01-01T00:00:00Z", "2024-12-31T23:59:59Z")
+    west, east = box(15.0, 46.0, 15.1, 46.1), box(115.1, 46.0, 115.2, 46.1)
+    items = [
+        make_period(*year, place=west),
+        make_period(*year, place=east),
+        make_period("2024-04-01T00:00:00Z", "2024-10-01T23:59:59Z"),
+        make_item("2024-07-01"),
+    ]
+    assert solar_days(items) == [[0, 1], [2], [3]]
 
 
 def test_select_item_without_any_time_is_named() -> None:

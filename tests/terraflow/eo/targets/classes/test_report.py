@@ -26,6 +26,7 @@ from terraflow.eo.targets.classes.report import class_areas, polygons, report_cl
 from terraflow.eo.targets.parts import Accuracy, MapView
 
 CLASSES = ["forest", "water"]
+NAMES = {1: "forest", 2: "water"}
 SECTION = Map(colours={"forest": "#00ff00", "water": "#0000ff"})
 #: Square metres on the ellipsoid of 10 m x 10 m on the central meridian of a UTM zone.
 PIXEL_M2 = 100 / 0.9996**2
@@ -94,7 +95,7 @@ def test_sieve_never_touches_nodata_nor_makes_classes(numbers: np.ndarray) -> No
 
 
 def test_polygons_have_class_and_area_of_every_patch() -> None:
-    frame = polygons(known_map(), view_of(known_map()), CLASSES)
+    frame = polygons(known_map(), view_of(known_map()), NAMES)
     assert frame.crs.to_epsg() == 32633
     frame = frame.sort_values("area_m2")
     assert frame["class_name"].tolist() == ["water", "water", "forest"]
@@ -106,7 +107,7 @@ def test_polygons_have_class_and_area_of_every_patch() -> None:
 
 @given(arrays("uint8", (8, 9), elements=st.integers(0, 2)))
 def test_polygons_cover_each_class_once(numbers: np.ndarray) -> None:
-    frame = polygons(numbers, view_of(numbers), CLASSES)
+    frame = polygons(numbers, view_of(numbers), NAMES)
     for number in (1, 2):
         mine = frame[frame["class_number"] == number]
         expected = PIXEL_M2 * (numbers == number).sum()
@@ -115,7 +116,7 @@ def test_polygons_cover_each_class_once(numbers: np.ndarray) -> None:
 
 
 def test_class_areas_without_a_sample_are_pixel_counts_without_intervals() -> None:
-    areas = class_areas(view_of(known_map()), COUNTED_ONLY, CLASSES)
+    areas = class_areas(view_of(known_map()), COUNTED_ONLY, NAMES)
     assert (areas["method"], areas["remark"]) == ("pixel count", "")
     assert areas["map"]["model"] == "models:/land-cover/3"
     assert areas["map"]["uri"] == "s3://eo-data/map.tif"
@@ -135,11 +136,11 @@ def test_class_areas_of_a_map_in_degrees_are_those_on_the_ellipsoid() -> None:
     degrees = replace(
         view_of(numbers), crs=CRS.from_epsg(4326), transform=Affine(1e-4, 0, 15, 0, -1e-4, 46)
     )
-    areas = class_areas(degrees, COUNTED_ONLY, CLASSES)
+    areas = class_areas(degrees, COUNTED_ONLY, NAMES)
     metres = 111_147 * 77_466  # a degree of latitude and of longitude at 46 degrees north
     expected = 100 * 1e-8 * metres
     assert areas["classes"]["forest"]["mapped_m2"] == pytest.approx(expected, rel=1e-3)
-    [forest] = polygons(numbers, degrees, CLASSES)["area_m2"]
+    [forest] = polygons(numbers, degrees, NAMES)["area_m2"]
     assert forest == pytest.approx(expected, rel=1e-3)
 
 
@@ -157,7 +158,7 @@ def sampled() -> Accuracy:
 
 
 def test_class_areas_with_a_sample_are_its_estimates() -> None:
-    areas = class_areas(view_of(known_map()), sampled(), CLASSES)
+    areas = class_areas(view_of(known_map()), sampled(), NAMES)
     assert (areas["method"], areas["points"], areas["strata"]) == ("probability sample", 15, 2)
     water = areas["classes"]["water"]
     assert water["pixels"] == 7
@@ -179,6 +180,17 @@ def test_report_table_without_a_sample_calls_areas_what_they_are() -> None:
     assert "`invoke validate draw --map s3://eo-data/map.tif`" in table
     assert "±" not in table
     assert " to " not in table.partition("Cross-validated overall")[0]
+
+
+def test_report_table_of_a_small_map_is_in_square_metres() -> None:
+    """Of 5 cm pixels all areas were told as 0.0 hectares."""
+    small = replace(view_of(known_map()), transform=Affine(0.05, 0, 500_000, 0, -0.05, 5_100_000))
+    table = report_classes(small, COUNTED_ONLY, SECTION).table
+    assert "mapped area (pixel count), m2" in table
+    assert "| forest | 0.3 | 0.95" in table
+    assert "| water | 0.018 | 0.50" in table
+    told = report_classes(small, sampled(), SECTION).table
+    assert "estimated area, m2" in told
 
 
 def test_report_table_with_a_sample_has_its_intervals() -> None:

@@ -10,11 +10,12 @@ from rasterio.warp import transform
 from shapely.geometry import Point
 
 from area import CRS, TRANSFORM
-from terraflow.eo.config.sections import Labels
+from terraflow.eo.config.labels import Labels
 from terraflow.eo.targets.classes.classification import Classification
 from terraflow.eo.targets.numbers import Numbers
 from terraflow.eo.targets.target import Target
 from terraflow.eo.targets.vectors.files import read_frame
+from terraflow.eo.targets.vectors.purpose import AREAS, LABELS, Purpose
 from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 
@@ -27,19 +28,19 @@ def test_read_frame_by_path_and_by_uri(tmp_path: Path, storage: Storage) -> None
 
 
 @pytest.mark.parametrize(
-    ("what", "sentence"),
+    ("purpose", "sentence"),
     [
-        ("Labels", r"Labels \S+ can't be read: .*; expected polygons or points .* GDAL reads\.$"),
-        ("Areas", r"Areas \S+ can't be read: .*; expected polygons in a format OGR reads\.$"),
+        (LABELS, r"Labels \S+ can't be read: .*; expected polygons or points .* GDAL reads\.$"),
+        (AREAS, r"Areas \S+ can't be read: .*; expected polygons in a format OGR reads\.$"),
     ],
 )
 def test_what_can_not_be_read_is_told(
-    what: str, sentence: str, tmp_path: Path, storage: Storage
+    purpose: Purpose, sentence: str, tmp_path: Path, storage: Storage
 ) -> None:
     path = tmp_path / "areas.gpkg"
     path.write_text("no geometries")
     with pytest.raises(DataError, match=sentence):
-        read_frame(str(path), storage, what=what)
+        read_frame(str(path), storage, purpose=purpose)
 
 
 GRID = GeoBox((16, 16), TRANSFORM, CRS)

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import rasterio
 from mlflow.models import infer_signature
+from rasterio.enums import ColorInterp
 
 from area import CRS, TRANSFORM, Area, make_project
 from maps import BRIGHT, DARK, FEATURES, known_classes, make_model, write_items
@@ -75,6 +76,9 @@ def post(url: str, content: bytes, kind: str, **query: str) -> httpx.Response:
     )
 
 
+SITE = 'LOCAL_CS["site",UNIT["metre",1]]'
+
+
 def image(
     names: tuple[str | None, ...] = ("red", "mask"), crs: str | None = CRS, driver: str = "GTiff"
 ) -> bytes:
@@ -123,6 +127,22 @@ def test_map_of_a_geotiff_by_names_or_by_order(names: tuple[str | None, ...], se
     assert (classes(answer) == known_classes()).all()
 
 
+def test_map_of_a_geotiff_takes_an_alpha_band_for_no_band_but_for_nodata(
+    server: str, tmp_path: Path
+) -> None:
+    (tmp_path / "image.tif").write_bytes(image((None, None, None)))
+    with rasterio.open(tmp_path / "image.tif", "r+") as file:
+        file.colorinterp = [ColorInterp.gray, ColorInterp.gray, ColorInterp.alpha]
+        alpha = np.full(file.shape, 65535, "uint16")
+        alpha[:, :3] = 0
+        file.write(alpha, 3)
+    content = (tmp_path / "image.tif").read_bytes()
+    answer = post(server, content, "image/tiff", datetime="2024-01-05")
+    expected = known_classes()
+    expected[:, :3] = 0
+    assert (classes(answer) == expected).all()
+
+
 @pytest.mark.parametrize(
     ("content", "kind", "when", "message"),
     [
@@ -138,6 +158,7 @@ def test_map_of_a_geotiff_by_names_or_by_order(names: tuple[str | None, ...], se
         (image(), "image/tiff", "", "The time of the image, '', is no date; send it as ?datetime="),
         (image(), "image/tiff", "yesterday", "'yesterday', is no date"),
         (image(crs=None), "image/tiff", "2024-01-05", "has no CRS"),
+        (image(crs=SITE), "image/tiff", "2024-01-05", "has the local CRS 'site', which can't be"),
         (
             image(("red",)),
             "image/tiff",

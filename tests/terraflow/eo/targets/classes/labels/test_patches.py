@@ -12,12 +12,13 @@ from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
 from area import TRANSFORM, write_raster
-from terraflow.eo.config.sections import Labels
+from terraflow.eo.config.labels import Labels
 from terraflow.eo.features import grid
 from terraflow.eo.samples.draw import block_numbers
-from terraflow.eo.targets.classes import patches as module
-from terraflow.eo.targets.classes.labels import RasterLabels, read_labels
-from terraflow.eo.targets.classes.patches import find_patches
+from terraflow.eo.targets.classes.labels import patches as module
+from terraflow.eo.targets.classes.labels.patches import find_patches
+from terraflow.eo.targets.classes.labels.raster import RasterLabels
+from terraflow.eo.targets.classes.labels.read import read_labels
 from terraflow.storage import Storage
 
 GRID = GeoBox((48, 64), TRANSFORM, "EPSG:32633")

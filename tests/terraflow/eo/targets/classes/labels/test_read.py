@@ -9,8 +9,10 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import Point
 
 from area import TRANSFORM, write_labels, write_raster
-from terraflow.eo.config.sections import Labels
-from terraflow.eo.targets.classes.labels import RasterLabels, VectorLabels, read_labels
+from terraflow.eo.config.labels import Labels
+from terraflow.eo.targets.classes.labels.polygons import VectorLabels
+from terraflow.eo.targets.classes.labels.raster import RasterLabels
+from terraflow.eo.targets.classes.labels.read import read_labels
 from terraflow.errors import DataError
 from terraflow.storage import Storage
 
@@ -85,7 +87,7 @@ def test_read_labels_without_crs_is_refused(storage: Storage, tmp_path: Path) ->
 
 def test_read_labels_unknown_field_lists_the_fields(storage: Storage, tmp_path: Path) -> None:
     path = write_labels(tmp_path / "l.gpkg")
-    with pytest.raises(DataError, match=r"no field 'sort'; it has kind, geometry"):
+    with pytest.raises(DataError, match=r"no field 'sort'; it has kind, geometry; correct"):
         read_labels(str(path), Labels(field="sort"), GRID, storage)
 
 
@@ -165,9 +167,10 @@ def test_read_labels_raster_without_nodata_ends_at_its_edge(
     storage: Storage, tmp_path: Path
 ) -> None:
     write_raster(tmp_path / "classes.tif", np.array([[0, 0], [1, 1]], "uint8"))
-    labels = read_labels(str(tmp_path / "classes.tif"), Labels(), GRID, storage)
+    classes = {"0": "bare", "1": "crop"}
+    labels = read_labels(str(tmp_path / "classes.tif"), Labels(classes=classes), GRID, storage)
     numbers = burn(labels)
-    assert labels.names == ["0", "1"]
+    assert labels.names == ["bare", "crop"]
     assert numbers[:2, :2].tolist() == [[1, 1], [2, 2]]
     assert (numbers > 0).sum() == 4
 
