@@ -1,8 +1,15 @@
-"""What runs: one small file per service in var/run, written by its supervisor, read by all."""
+"""What runs: one small file per service in var/run, written by its supervisor, read by all.
+
+And what a supervisor that was killed has left. The kernel ends a service with its supervisor, and
+not what the service had started: Airflow's workers, the kernels of notebooks. All of them carry
+the mark of their supervisor in their environment, whatever session or parent they have by then.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,8 +21,10 @@ from terraflow.files import write_private
 from terraflow.lock import Lock
 
 __all__ = [
+    "MARK",
     "SILENT",
     "ServiceState",
+    "end_leftovers",
     "is_same",
     "manager_pid",
     "read_all",
@@ -25,6 +34,9 @@ __all__ = [
 
 #: Clocks may be set while a process runs; so soon no process id is given to another one.
 TOLERANCE_S = 2.0
+#: Variable with process id and start of the supervisor that a process belongs to.
+MARK = "TERRAFLOW_SUPERVISOR"
+KILLED_S = 3.0
 #: How the reason of a service begins that runs and does not answer.
 SILENT = "has not answered"
 Phase = Literal["waiting", "running", "restarting", "failed", "stopped"]
@@ -122,3 +134,33 @@ def manager_pid(run_dir: Path, service: str | None = None) -> int | None:
         if wanted and state.phase != "stopped" and psutil.pid_exists(state.manager_pid):
             return state.manager_pid
     return None
+
+
+def end_leftovers(var: Path) -> list[int]:
+    """Kill what supervisors that are gone have left in a state folder.
+
+    Returns
+    -------
+    list of int
+        The process ids.
+    """
+    left = list(_find_leftovers(var))
+    for process in left:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, KILLED_S)
+    return [process.pid for process in left]
+
+
+def _find_leftovers(var: Path) -> Iterator[psutil.Process]:
+    own = os.getuid()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError, ValueError):
+            if own not in (0, process.uids().real) or process.pid == os.getpid():
+                continue
+            variables = process.environ()
+            if variables.get("TERRAFLOW_VAR") != str(var) or MARK not in variables:
+                continue
+            pid, _, started = variables[MARK].partition(":")
+            if not is_same(int(pid), float(started)):
+                yield process

@@ -1,24 +1,12 @@
-"""Processes that end with the one that started them, and what those leave that were killed.
-
-The kernel ends a service with its supervisor, and not what the service had started: Airflow's
-workers, the kernels of notebooks. All of them carry the mark of their supervisor in their
-environment, whatever session or parent they have by then.
-"""
+"""Processes that end with the one that started them."""
 
 from __future__ import annotations
 
 import ctypes
-import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable
 from typing import IO, Protocol
-
-import psutil
-
-from terraflow.state import is_same, started_at
 
 __all__ = [
     "BecomeService",
@@ -26,14 +14,9 @@ __all__ = [
     "Start",
     "adopt_orphans",
     "die_with_parent",
-    "end_leftovers",
-    "is_marked",
-    "mark_children",
 ]
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-MARK = "TERRAFLOW_SUPERVISOR"
-WAIT_S = 3.0
 
 
 class Child(Protocol):
@@ -74,43 +57,3 @@ def adopt_orphans() -> None:
     """Become the parent of grandchildren whose parent dies, so that they can be ended."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def mark_children() -> None:
-    """Let whatever this process starts carry its process id and its start."""
-    os.environ[MARK] = f"{os.getpid()}:{started_at(os.getpid())}"
-
-
-def is_marked() -> bool:
-    """Tell whether this process was started with its own mark, as one is that marked itself."""
-    return os.environ.get(MARK, "").partition(":")[0] == str(os.getpid())
-
-
-def end_leftovers(var: Path) -> list[int]:
-    """Kill what supervisors that are gone have left in a state folder.
-
-    Returns
-    -------
-    list of int
-        The process ids.
-    """
-    left = list(_find(var))
-    for process in left:
-        with suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(left, WAIT_S)
-    return [process.pid for process in left]
-
-
-def _find(var: Path) -> Iterator[psutil.Process]:
-    own = os.getuid()
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError, ValueError):
-            if own not in (0, process.uids().real) or process.pid == os.getpid():
-                continue
-            variables = process.environ()
-            if variables.get("TERRAFLOW_VAR") != str(var) or MARK not in variables:
-                continue
-            pid, _, started = variables[MARK].partition(":")
-            if not is_same(int(pid), float(started)):
-                yield process

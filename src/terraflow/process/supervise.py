@@ -26,12 +26,10 @@ from terraflow.process.child_processes import (
     Start,
     adopt_orphans,
     die_with_parent,
-    end_leftovers,
-    is_marked,
-    mark_children,
 )
 from terraflow.process.signals import let_pass
 from terraflow.process.supervisor import Supervisor
+from terraflow.state import MARK, end_leftovers, started_at
 
 __all__ = ["STARTERS", "lineage", "main", "split"]
 
@@ -53,9 +51,9 @@ def main(arguments: list[str]) -> int:
     let_pass()  # until handlers are set, a signal ends this process: nothing runs yet
     if os.environ.get("TERRAFLOW_RESOLVED") != "1":
         _resolve_first(arguments)
-    if len(split(arguments)) > 1 and not is_marked():
+    if len(split(arguments)) > 1 and not _is_marked():
         # what is forked shows the environment that this program was started with
-        mark_children()
+        _mark_children()
         os.execv(sys.executable, [sys.executable, "-m", __spec__.name, *arguments])
     above = STARTERS["honcho"]
     if arguments[0] == "--starter":
@@ -110,7 +108,7 @@ def _supervise(services: dict[str, list[str]], values: dict[str, str], above: in
             return 1
     os.umask(0o077)  # services write secrets of their own, JupyterLab's page with its token
     adopt_orphans()
-    mark_children()
+    _mark_children()
     end_leftovers(var)  # of a supervisor that was killed: they hold its ports and its tasks
     starters = lineage(above)
     selector = selectors.DefaultSelector()
@@ -201,6 +199,16 @@ def _acquire(lock: Lock) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+def _mark_children() -> None:
+    """Let whatever this process starts carry its process id and its start."""
+    os.environ[MARK] = f"{os.getpid()}:{started_at(os.getpid())}"
+
+
+def _is_marked() -> bool:
+    """Tell whether this process was started with its own mark, as one is that marked itself."""
+    return os.environ.get(MARK, "").partition(":")[0] == str(os.getpid())
 
 
 def split(words: list[str]) -> list[list[str]]:

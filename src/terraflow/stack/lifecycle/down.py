@@ -13,10 +13,9 @@ from pathlib import Path
 from terraflow.console import command, say
 from terraflow.errors import ServiceError, StorageError
 from terraflow.lock import Lock
-from terraflow.process.child_processes import end_leftovers
 from terraflow.settings import Settings
 from terraflow.stack.databases.addresses import socket_folder
-from terraflow.state import ServiceState, is_same, read_all, started_at
+from terraflow.state import ServiceState, end_leftovers, is_same, read_all, started_at
 
 __all__ = ["down", "reset"]
 

@@ -9,14 +9,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from terraflow.process.child_processes import MARK, end_leftovers
-from terraflow.state import is_same, started_at
+from terraflow.state import MARK, end_leftovers, is_same, started_at
 
 #: A supervisor whose service starts a process in a session of its own; prints its id.
 SUPERVISOR = """
 import os, subprocess, time
-from terraflow.process.child_processes import mark_children
-mark_children()
+from terraflow.process.supervise import _mark_children
+_mark_children()
 child = subprocess.Popen(["sleep", "60"], start_new_session=True)
 print(child.pid, flush=True)
 time.sleep(60)
