@@ -278,11 +278,10 @@ def _kept(properties: dict[str, Any]) -> dict[str, Any]:
 
 def _name(image: Image) -> object:
     """Tell what is copied: without a signature, which changes, and with a local file's version."""
-    plain = replace(image, href=image.href.partition("?")[0])
-    path = Path(image.href.removeprefix("file://"))
-    if "://" in str(path) or not path.exists():
-        return plain
-    return plain, path.stat().st_size, path.stat().st_mtime_ns
+    path = Path(image.href)
+    if "://" in image.href or not path.exists():
+        return replace(image, href=image.href.partition("?")[0])
+    return image, path.stat().st_size, path.stat().st_mtime_ns
 
 
 def _hash(*parts: object) -> str:
