@@ -1,15 +1,15 @@
-"""Items from a STAC API or a static catalogue, and the signing of their addresses."""
+"""Items from a STAC API or a static catalogue."""
 
 from __future__ import annotations
 
 import json
 import os
 import posixpath
+import warnings
 from typing import Any
 from urllib.parse import unquote, urljoin
 
 import pystac
-import requests
 from pystac_client import Client, ConformanceClasses
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
@@ -17,6 +17,7 @@ from requests.utils import requote_uri
 from shapely.geometry.base import BaseGeometry
 from urllib3 import Retry
 
+from terraflow.console import say
 from terraflow.eo.config.addresses import without_query
 from terraflow.eo.config.bounds import parts
 from terraflow.eo.config.imagery import Data
@@ -25,7 +26,7 @@ from terraflow.eo.images.sources.selection import area_bounds, bounds_text, peri
 from terraflow.errors import DataError, StorageError, TerraFlowError
 from terraflow.storage import Storage
 
-__all__ = ["find_items", "read_catalogue", "sign"]
+__all__ = ["find_items", "read_catalogue"]
 
 #: Of requests for metadata; urllib3 honours Retry-After by itself.
 RETRY = Retry(
@@ -71,6 +72,16 @@ def find_items(
     ----------
     https://github.com/radiantearth/stac-api-spec/tree/v1.0.0/item-search
     """
+    with warnings.catch_warnings(action="ignore"):  # of pystac: what it makes of an API's faults
+        items = _find_items(data, catalogue, storage, area)
+    if old := [item.id for item in items if item.properties.get("deprecated")]:
+        say(f"{len(old)} of {len(items)} items are marked as deprecated there, as {old[0]}")
+    return items
+
+
+def _find_items(
+    data: Data, catalogue: str, storage: Storage, area: BaseGeometry | None
+) -> list[pystac.Item]:
     try:
         source = _Source(storage)
         catalogue = source.find(catalogue)
@@ -105,33 +116,10 @@ def read_catalogue(uri: str, storage: Storage) -> list[pystac.Item]:
     try:
         source = _Source(storage)
         uri = source.find(uri)
-        return _items_of(source.read(uri), uri, source)
+        with warnings.catch_warnings(action="ignore"):
+            return _items_of(source.read(uri), uri, source)
     except _READ_ERRORS as error:
         raise _unreadable(uri, error) from error
-
-
-def sign(href: str, data: Data) -> str:
-    """Sign the address of an asset, where [data] sign asks for it.
-
-    Tokens are kept until shortly before they expire, so that this is cheap before every read.
-
-    Raises
-    ------
-    DataError
-        The signing service does not answer.
-    """
-    if data.sign == "none":
-        return href
-    import planetary_computer  # noqa: PLC0415 - slow, and few need it
-
-    try:
-        signed: str = planetary_computer.sign(href)
-    except (requests.RequestException, ValueError) as error:
-        raise DataError(
-            f"Planetary Computer does not sign {without_query(href)}: {without_query(str(error))}; "
-            "check the network and run it again."
-        ) from error
-    return signed
 
 
 class _Source:

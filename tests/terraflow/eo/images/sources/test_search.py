@@ -22,8 +22,9 @@ from terraflow.eo.config.addresses import checked_uri
 from terraflow.eo.config.imagery import Data
 from terraflow.eo.config.project_file import load_config
 from terraflow.eo.images.sources import search
-from terraflow.eo.images.sources.search import _absolute, find_items, read_catalogue, sign
-from terraflow.errors import ConfigError, DataError
+from terraflow.eo.images.sources.search import _absolute, find_items, read_catalogue
+from terraflow.eo.images.sources.signing import sign
+from terraflow.errors import ConfigError, DataError, StorageError
 from terraflow.storage import Storage
 
 HERE = box(15.0, 46.0, 15.1, 46.1)
@@ -452,6 +453,52 @@ def test_read_catalogue_hrefs_by_http_are_encoded_once(
     (found,) = read_catalogue(f"{server.url}/item.json", storage)
     assert found.assets["B04"].href == f"{server.url}/my%20images/%C3%A9t%C3%A9.tif"
     assert requests.get(found.assets["B04"].href, timeout=10).ok
+
+
+class Bucket(Storage):
+    """A store of known objects, some of which nobody may ask for."""
+
+    objects = ("s3://eo/my images/B04.tif", "s3://eo/a%20b/B04.tif", "s3://eo/a#1/B04.tif")
+
+    def exists(self, uri: str) -> bool:
+        if uri.startswith("s3://closed/"):
+            raise StorageError("no credentials")
+        return uri in self.objects
+
+
+@pytest.mark.parametrize(
+    ("href", "expected"),
+    [
+        ("my%20images/B04.tif", "s3://eo/my images/B04.tif"),
+        ("my images/B04.tif", "s3://eo/my images/B04.tif"),
+        ("a%20b/B04.tif", "s3://eo/a%20b/B04.tif"),  # the object has this very name
+        ("a%231/B04.tif", "s3://eo/a#1/B04.tif"),
+        ("nowhere%20/B04.tif", "s3://eo/nowhere%20/B04.tif"),
+        ("s3://closed/my%20images/B04.tif", "s3://closed/my%20images/B04.tif"),
+    ],
+)
+def test_find_object_decodes_hrefs_unless_one_has_the_name(
+    href: str, expected: str, storage: Storage
+) -> None:
+    source = search._Source(Bucket(storage.settings))
+    assert source.find(href, "s3://eo/item.json") == expected
+
+
+def test_find_items_deprecated_ones_are_told_in_our_words(
+    tmp_path: Path,
+    storage: Storage,
+    recwarn: pytest.WarningsRecorder,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    old, new = make_item(tmp_path, "2024-01-01"), make_item(tmp_path, "2024-02-01")
+    old.properties["deprecated"] = True
+    path = tmp_path / "items.json"
+    features = [item.to_dict(transform_hrefs=False) for item in (old, new)]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    recwarn.clear()
+    assert len(find_items(make_data(), str(path), storage, None)) == 2
+    assert not recwarn.list
+    assert "1 of 2 items are marked as deprecated there, as 2024-01-01" in capsys.readouterr().out
 
 
 def test_http_server_search_filters_as_the_specification_says(api: str, storage: Storage) -> None:
