@@ -126,12 +126,11 @@ def name_source(image: Image) -> object:
 
     A mask beside a local file has a version, too.
     """
-    plain = replace(image, href=image.href.partition("?")[0])
     path = Path(image.href.removeprefix("file://"))
     if "://" in str(path) or not path.exists():
-        return plain
+        return replace(image, href=image.href.partition("?")[0])
     files = [path, *path.parent.glob(f"{escape(path.name)}.msk")]
-    return plain, *((file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    return image, *((file.stat().st_size, file.stat().st_mtime_ns) for file in files)
 
 
 def find_codes_nodata(item: pystac.Item, key: str) -> list[float]:

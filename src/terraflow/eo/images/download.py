@@ -15,6 +15,7 @@ from typing import Any
 import pystac
 import rasterio
 import requests
+from rasterio.errors import NotGeoreferencedWarning
 
 from terraflow.console import progress, say
 from terraflow.eo.config.addresses import without_query
@@ -27,6 +28,7 @@ from terraflow.eo.images.clip import (
     reading,
     write_clip,
 )
+from terraflow.eo.images.sources.local_files import refuse_several
 from terraflow.errors import DataError, StorageError
 from terraflow.storage import Storage
 
@@ -121,8 +123,8 @@ class Downloader:
             ThreadPoolExecutor(self.threads) as pool,
             warnings.catch_warnings(),
         ):
-            # an error says it, of the image by its name
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            # what it says of files without a grid is an error here
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
             futures = {pool.submit(work, image, uri): uri for uri, image in images.items()}
             try:
                 for future in as_completed(futures):
@@ -206,8 +208,9 @@ class Downloader:
 
     def _copy_window(self, image: Image, cog: Path) -> list[str] | Bounds:
         with reading():
-            file = rasterio.open(self.sign(image.href))
+            file = rasterio.open(_gdal_name(self.sign(image.href)))
         with file:
+            refuse_several(file, f"Asset {image.key} of item {image.item}")
             remarks = write_clip(file, image, self.bounds, cog, self.stop.is_set)
             return read_bounds(file) if remarks is None else remarks
 
@@ -248,6 +251,12 @@ class _Fault:
     temporary: bool
     reason: str = ""
     retry_after_s: float = 0.0
+
+
+def _gdal_name(href: str) -> str:
+    """Name an object as GDAL does, where rasterio would lose what follows a # in its name."""
+    lost = href.startswith("s3://") and "#" in href
+    return f"/vsis3/{href.removeprefix('s3://')}" if lost else href
 
 
 def _is_local(href: str) -> bool:

@@ -24,7 +24,7 @@ from terraflow.eo.images.download import Copy, Downloader
 from terraflow.eo.images.places import project_root
 from terraflow.eo.images.products.sentinel_2 import tell_assumed
 from terraflow.eo.images.sources.local_files import find_files
-from terraflow.eo.images.sources.search import find_items, sign
+from terraflow.eo.images.sources.search import find_items
 from terraflow.eo.images.sources.selection import (
     AREA,
     area_bounds,
@@ -33,6 +33,7 @@ from terraflow.eo.images.sources.selection import (
     read_area,
     select,
 )
+from terraflow.eo.images.sources.signing import sign
 from terraflow.eo.images.sources.simulate import make_area
 from terraflow.eo.images.sources.solar_days import dates_text
 from terraflow.errors import DataError

@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from rasterio.transform import Affine, from_origin
 from rasterio.warp import transform_bounds
 
 from area import CRS, TRANSFORM, write_raster
 from http_server import Fault, HttpServer
 from terraflow.eo.images.assets import Image
-from terraflow.eo.images.download import Downloader
+from terraflow.eo.images.download import Downloader, _gdal_name
 from terraflow.errors import DataError, StorageError
 from terraflow.storage import Storage, join
 
@@ -284,6 +285,36 @@ def test_copy_file_without_crs_is_named(storage: Storage, tmp_path: Path) -> Non
     write_raster(tmp_path / "red.tif", RED, crs=None)
     with pytest.raises(DataError, match=rf"{tmp_path}/red\.tif\) has no CRS; write it"):
         Downloader(storage).copy(Image("scene", "red", str(tmp_path / "red.tif")), "copy.tif")
+
+
+def test_copy_file_of_several_images_is_refused(storage: Storage, tmp_path: Path) -> None:
+    write_raster(tmp_path / "x.tif", np.ones((4, 4), "uint8"))
+    write_raster(tmp_path / "page.tif", np.ones((4, 4), "uint8"))
+    pages = tmp_path / "x.tif"
+    rasterio.shutil.copy(tmp_path / "page.tif", pages, driver="GTiff", append_subdataset="YES")
+    with pytest.raises(DataError, match=r"Asset red of item day holds 2 images .*GTIFF_DIR:2"):
+        Downloader(storage).copy(Image("day", "red", str(pages)), str(tmp_path / "copy.tif"))
+
+
+def test_copy_all_warnings_of_rasterio_do_not_get_out(
+    storage: Storage, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    with rasterio.open(
+        tmp_path / "x.tif", "w", driver="GTiff", width=4, height=4, count=1, dtype="uint8", crs=CRS
+    ) as file:
+        file.write(np.ones((1, 4, 4), "uint8"))
+    recwarn.clear()
+    images = {str(tmp_path / "copy.tif"): Image("day", "red", str(tmp_path / "x.tif"))}
+    with pytest.raises(DataError):
+        list(Downloader(storage).copy_all(images))
+    assert not recwarn.list
+
+
+def test_gdal_name_keeps_what_follows_a_number_sign() -> None:
+    """As rasterio does not: seen with MinIO."""
+    assert _gdal_name("s3://eo-data/a#1/x.tif") == "/vsis3/eo-data/a#1/x.tif"
+    for href in ("s3://eo-data/a 1/x.tif", "/data/a#1/x.tif", "https://example.org/x.tif#1"):
+        assert _gdal_name(href) == href
 
 
 def test_copy_band_that_the_file_lacks_is_told(storage: Storage, tmp_path: Path) -> None:

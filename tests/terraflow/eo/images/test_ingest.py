@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -53,6 +54,7 @@ def georeference(item: pystac.Item, path: Path) -> None:
 
 def write_item(folder: Path, name: str, crs: Any, west: float, north: float) -> pystac.Item:
     """64 x 64 pixels of 100 m that tell row and column."""
+    folder.mkdir(exist_ok=True)
     path = folder / f"{name}.tif"
     data = np.add.outer(np.arange(64) * 100, np.arange(64)).astype("uint16")
     with rasterio.open(
@@ -440,6 +442,38 @@ def test_ingest_items_of_one_id_in_two_collections_and_twice_the_same(
     items = read_items(ingest(project_of(path), storage).items, storage)
     scales = [item.assets["B04"].extra_fields["raster:bands"][0]["scale"] for item in items]
     assert sorted(scales) == [0.0001, 0.001]
+
+
+@pytest.mark.parametrize("folder", ["a b", "été", "[2024]", "a{}", "a%20b", "a!*"])
+def test_ingest_of_a_catalogue_in_a_folder_with_odd_characters(
+    folder: str, tmp_path: Path, storage: Storage
+) -> None:
+    area = Area(tmp_path / folder)
+    add_days(area, DAYS[:2])
+    items = read_items(ingest(project_of(area.save(relative=True)), storage).items, storage)
+    for number, item in enumerate(items):
+        with rasterio.open(item.assets["B04"].href) as file:
+            assert file.read(1)[0, 0] == number
+
+
+def test_ingest_images_that_differ_after_a_question_mark_are_two(
+    tmp_path: Path, storage: Storage
+) -> None:
+    items = []
+    for number in (1, 2):
+        item = write_item(tmp_path / f"x?{number}", "scene", "EPSG:32633", 500_000, 5_100_000)
+        with rasterio.open(item.assets["B04"].href, "r+") as file:
+            file.write(np.full((64, 64), number, "uint16"), 1)
+        os.utime(item.assets["B04"].href, (1, 1))
+        item.properties["number"] = number
+        items.append(item)
+    path = write_items(tmp_path / "items.json", items)
+    project = project_of(path).model_copy(update={"cloud_mask": None})
+    found = set()
+    for item in read_items(ingest(project, storage).items, storage):
+        with rasterio.open(item.assets["B04"].href) as file:
+            found.add(int(file.read(1)[0, 0]))
+    assert found == {1, 2}
 
 
 def test_ingest_labels_are_those_configured(area: Area, storage: Storage) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+import tarfile
 import warnings
+import zipfile
 from datetime import UTC, datetime
 
 import pystac
 import rasterio
 import rio_stac
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
 
 from terraflow.eo.images.products.sentinel_2 import find_values
 from terraflow.eo.images.rasters.georeference import check_placed
@@ -17,7 +21,7 @@ from terraflow.eo.images.sources.names import parse_name
 from terraflow.eo.images.sources.solar_days import UNDATED
 from terraflow.errors import DataError
 
-__all__ = ["UNDATED", "find_files"]
+__all__ = ["UNDATED", "find_files", "refuse_several"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -72,6 +76,31 @@ def find_files(pattern: str, name_pattern: str = "", date_format: str = "") -> l
     return [_make_item(scene, date, bands) for (scene, date), bands in scenes.items()]
 
 
+def refuse_several(file: DatasetReader, name: str) -> None:
+    """See that a file is one image, and no container of several, of which GDAL may open the first.
+
+    Parameters
+    ----------
+    file : DatasetReader
+    name : str
+        For the message.
+
+    Raises
+    ------
+    DataError
+        It is netCDF, HDF5, GeoPackage, TIFF ... of several images; the message lists them.
+    """
+    several = file.subdatasets
+    if file.count == 0 or len(several) > 1:
+        listed = ", ".join(several[:6]) + (", ..." if several[6:] else "")
+        raise DataError(
+            f"{name} holds {len(several)} images and no one of its own: {listed or 'none'}; write "
+            "those wanted into a file each, as by "
+            f"`rio convert {shlex.quote(next(iter(several), file.name))} image.tif`, and name "
+            "these in [data] files."
+        )
+
+
 def _make_item(scene: str, date: datetime | None, bands: dict[str, str]) -> pystac.Item:
     items = [_item_of_file(scene, date, band, path) for band, path in bands.items()]
     item = items[0]
@@ -83,15 +112,9 @@ def _make_item(scene: str, date: datetime | None, bands: dict[str, str]) -> pyst
 
 def _item_of_file(scene: str, date: datetime | None, band: str, path: str) -> pystac.Item:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # told below
-            file = rasterio.open(path)
-        with file:
-            if file.count == 0:
-                raise DataError(
-                    f"{path} holds no bands of its own but {len(file.subdatasets)} subdatasets; "
-                    "convert those wanted with `rio convert` and name them in [data] files."
-                )
+        # of rasterio and rio-stac: a file without a grid, which is told here or when it is copied
+        with warnings.catch_warnings(action="ignore"), rasterio.open(path) as file:
+            refuse_several(file, path)
             check_placed(file, path)
             item: pystac.Item = rio_stac.create_stac_item(
                 file,
@@ -103,6 +126,11 @@ def _item_of_file(scene: str, date: datetime | None, band: str, path: str) -> py
                 with_eo=True,
             )
     except RasterioError as error:
+        if zipfile.is_zipfile(path) or tarfile.is_tarfile(path):
+            raise DataError(
+                f"{path} is an archive, of which no image is read; unpack it, and name the images "
+                "in [data] files."
+            ) from error
         raise DataError(
             f"{path} is no raster that can be read ({error}); correct [data] files, or fetch the "
             "file again."

@@ -43,7 +43,7 @@ def find_paths(pattern: str) -> tuple[list[str], str]:
 
 
 def local_path(href: str) -> str:
-    """Give the path that a local address means: as it is where there is such a file, else decoded.
+    """Give the path that a local address means, decoded where a file has that name only.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def local_path(href: str) -> str:
         if path.startswith("//"):
             path = "/" + path[2:].partition("/")[2]  # what stands before it is localhost or nothing
     decoded = unquote(path)
-    return path if decoded == path or os.path.exists(path) else decoded
+    return decoded if not os.path.exists(path) and os.path.exists(decoded) else path
 
 
 def _unescaped(part: str) -> str:

@@ -1,28 +1,32 @@
-"""Items from a STAC API or a static catalogue, and the signing of their addresses."""
+"""Items from a STAC API or a static catalogue."""
 
 from __future__ import annotations
 
 import json
+import os
 import posixpath
+import warnings
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin
 
 import pystac
-import requests
 from pystac_client import Client, ConformanceClasses
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
+from requests.utils import requote_uri
 from shapely.geometry.base import BaseGeometry
 from urllib3 import Retry
 
+from terraflow.console import say
 from terraflow.eo.config.addresses import without_query
 from terraflow.eo.config.bounds import parts
 from terraflow.eo.config.imagery import Data
+from terraflow.eo.images.sources.local_paths import local_path
 from terraflow.eo.images.sources.selection import area_bounds, bounds_text, period_text, select
 from terraflow.errors import DataError, StorageError, TerraFlowError
 from terraflow.storage import Storage
 
-__all__ = ["find_items", "read_catalogue", "sign"]
+__all__ = ["find_items", "read_catalogue"]
 
 #: Of requests for metadata; urllib3 honours Retry-After by itself.
 RETRY = Retry(
@@ -68,13 +72,26 @@ def find_items(
     ----------
     https://github.com/radiantearth/stac-api-spec/tree/v1.0.0/item-search
     """
+    with warnings.catch_warnings(action="ignore"):  # of pystac: what it makes of an API's faults
+        items = _find_items(data, catalogue, storage, area)
+    if old := [item.id for item in items if item.properties.get("deprecated")]:
+        say(f"{len(old)} of {len(items)} items are marked as deprecated there, as {old[0]}")
+    return items
+
+
+def _find_items(
+    data: Data, catalogue: str, storage: Storage, area: BaseGeometry | None
+) -> list[pystac.Item]:
     try:
         source = _Source(storage)
+        catalogue = source.find(catalogue)
         document = source.read(catalogue)
         if document.get("conformsTo"):
             client = Client.open(catalogue, stac_io=source.http, timeout=TIMEOUT_S)
             if client.conforms_to(ConformanceClasses.ITEM_SEARCH):
-                return select(_search(client, data, catalogue, area), data, catalogue, area)
+                found = _search(client, data, catalogue, area)
+                items = [_located(i, i.get_self_href() or catalogue, source) for i in found]
+                return select(items, data, catalogue, area)
         items = _items_of(document, catalogue, source)
     except _READ_ERRORS as error:
         raise _unreadable(catalogue, error) from error
@@ -98,33 +115,11 @@ def read_catalogue(uri: str, storage: Storage) -> list[pystac.Item]:
     """
     try:
         source = _Source(storage)
-        return _items_of(source.read(uri), uri, source)
+        uri = source.find(uri)
+        with warnings.catch_warnings(action="ignore"):
+            return _items_of(source.read(uri), uri, source)
     except _READ_ERRORS as error:
         raise _unreadable(uri, error) from error
-
-
-def sign(href: str, data: Data) -> str:
-    """Sign the address of an asset, where [data] sign asks for it.
-
-    Tokens are kept until shortly before they expire, so that this is cheap before every read.
-
-    Raises
-    ------
-    DataError
-        The signing service does not answer.
-    """
-    if data.sign == "none":
-        return href
-    import planetary_computer  # noqa: PLC0415 - slow, and few need it
-
-    try:
-        signed: str = planetary_computer.sign(href)
-    except (requests.RequestException, ValueError) as error:
-        raise DataError(
-            f"Planetary Computer does not sign {without_query(href)}: {without_query(str(error))}; "
-            "check the network and run it again."
-        ) from error
-    return signed
 
 
 class _Source:
@@ -139,6 +134,23 @@ class _Source:
         text = self.http.read_text(href) if remote else self.storage.read(href)
         document: dict[str, Any] = json.loads(text)
         return document
+
+    def find(self, href: str, base: str = "") -> str:
+        """Make an address absolute; of a file or object decode it, unless one has this very name.
+
+        STAC's hrefs are URIs, of which some writers encode nothing.
+        """
+        plain, decoded = (_absolute(text, base) for text in (href, unquote(href)))
+        if plain.startswith("/vsi") or ("://" in plain and not plain.startswith(("file:", "s3:"))):
+            return plain
+        if not plain.startswith("s3:"):
+            path = local_path(plain)
+            return decoded if not os.path.exists(path) and os.path.exists(decoded) else path
+        try:
+            there = decoded == plain or self.storage.exists(plain)
+            return plain if there or not self.storage.exists(decoded) else decoded
+        except StorageError:  # of another's bucket, which may answer to GDAL alone
+            return plain
 
 
 _READ_ERRORS = (
@@ -165,16 +177,16 @@ def _items_of(document: dict[str, Any], uri: str, source: _Source) -> list[pysta
         if here != uri:
             document = source.read(here)
         if document.get("type") == "Feature":
-            item = _with_absolute_hrefs(pystac.Item.from_dict(document), here)
+            item = _located(pystac.Item.from_dict(document), here, source)
             item.set_self_href(here)
             items.append(item)
         elif document.get("type") == "FeatureCollection":
             page = [pystac.Item.from_dict(feature) for feature in document["features"]]
-            items += [_with_absolute_hrefs(i, i.get_self_href() or here) for i in page]
+            items += [_located(i, i.get_self_href() or here, source) for i in page]
             pages += 1
         if pages > MAX_PAGES:
             raise _endless(uri, f"has more than {MAX_PAGES} pages")
-        found = [_absolute(link["href"], here) for link in _links_down(document, uri)]
+        found = [source.find(link["href"], here) for link in _links_down(document, uri)]
         waiting += [href for href in dict.fromkeys(found) if href not in seen]
         seen.update(found)
     return items
@@ -219,13 +231,12 @@ def _search(
             limit=100,
         )
         found |= {item.id: item for item in search.items()}
-    items = [_with_absolute_hrefs(i, i.get_self_href() or catalogue) for i in found.values()]
-    if not items:
+    if not found:
         raise DataError(
             f"{catalogue} has no item of {data.collection} in the area "
             f"{bounds_text(bounds)} {period_text(data)}; change [data] area, start or end."
         )
-    return items
+    return list(found.values())
 
 
 def _of_collection(items: list[pystac.Item], name: str, catalogue: str) -> list[pystac.Item]:
@@ -241,17 +252,17 @@ def _of_collection(items: list[pystac.Item], name: str, catalogue: str) -> list[
     return chosen
 
 
-def _with_absolute_hrefs(item: pystac.Item, base: str) -> pystac.Item:
+def _located(item: pystac.Item, base: str, source: _Source) -> pystac.Item:
     for asset in item.assets.values():
-        asset.href = _absolute(asset.href, base)
+        asset.href = source.find(asset.href, base)
     return item
 
 
 def _absolute(href: str, base: str) -> str:
-    if "://" in href or href.startswith("/vsi"):
+    if not base or "://" in href or href.startswith(("/vsi", "file:")):
         return href
     if base.startswith(("http://", "https://")):
-        return urljoin(base, href)
+        return requote_uri(urljoin(base, href))  # GDAL asks for no blanks and accents
     scheme, found, path = base.rpartition("://")  # urljoin knows no s3, and no # in local names
     if href.startswith("/"):
         return href

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
+import warnings
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,6 +12,10 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import rasterio.shutil
+import xarray as xr
+from click.testing import CliRunner
+from rasterio.rio.main import main_group
 from rasterio.transform import from_origin
 
 from area import CRS, TRANSFORM, write_raster
@@ -238,5 +246,73 @@ def test_find_files_container_of_subdatasets_is_told(tmp_path: Path) -> None:
             append_subdataset="YES" if name == "nir" else "NO",
         ) as file:
             file.write(ONES, 1)
-    with pytest.raises(DataError, match="holds no bands of its own but 2 subdatasets; convert"):
+    with pytest.raises(DataError, match=r"20240401\.gpkg holds 2 images and .*:red, .*:nir; write"):
         find(tmp_path, "*.gpkg")
+
+
+def follow(remedy: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the command that an error's message holds."""
+    (command,) = re.findall(r"`(.*)`", remedy)
+    program, *arguments = shlex.split(command)
+    assert program == "rio"
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(main_group, arguments)
+    assert result.exit_code == 0, result.output
+
+
+def make_pages(path: Path, count: int = 2) -> None:
+    """A TIFF of several images, of which GDAL opens the first."""
+    path.parent.mkdir(exist_ok=True)
+    write_raster(path, ONES)
+    write_raster(path.with_name("page"), ONES * 2)
+    for _ in range(count - 1):
+        rasterio.shutil.copy(path.with_name("page"), path, driver="GTiff", append_subdataset="YES")
+
+
+@pytest.mark.parametrize("folder", ["plain", "a b's"])
+def test_find_files_several_pages_of_a_tiff_are_refused_and_the_remedy_works(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_pages(tmp_path / folder / "20240401.tif")
+    with pytest.raises(DataError, match=r"holds 2 images and .*GTIFF_DIR:1:.*GTIFF_DIR:2:") as e:
+        find(tmp_path / folder)
+    follow(str(e.value), tmp_path, monkeypatch)
+    (item,) = find(tmp_path, "image.tif")
+    assert sorted(item.assets) == ["image"]
+
+
+def test_find_files_variables_of_a_netcdf_file_are_refused_and_the_remedy_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = {"x": 500_005 + 10 * np.arange(4.0), "y": 5_099_995 - 10 * np.arange(4.0)}
+    values = (("y", "x"), np.ones((4, 4), "float32"))
+    xr.Dataset({"red": values, "nir": values}, coords=places).to_netcdf(tmp_path / "20240401.nc")
+    with pytest.raises(DataError, match=r"holds 2 images and no one of its own: .*red, .*nir") as e:
+        find(tmp_path, "*.nc")
+    with warnings.catch_warnings(action="ignore"):
+        follow(str(e.value), tmp_path, monkeypatch)
+    with pytest.raises(DataError, match=r"image\.tif has no CRS"):  # as the variable has none
+        find(tmp_path, "image.tif")
+
+
+def test_find_files_archive_is_refused_and_the_remedy_works(tmp_path: Path) -> None:
+    write_raster(tmp_path / "20240401.tif", ONES)
+    with zipfile.ZipFile(tmp_path / "scenes.zip", "w") as archive:
+        archive.write(tmp_path / "20240401.tif", "inner/20240401.tif")
+    with pytest.raises(DataError, match=r"scenes\.zip is an archive, .*; unpack it, and name"):
+        find(tmp_path, "*.zip")
+    shutil.unpack_archive(tmp_path / "scenes.zip", tmp_path / "scenes")
+    assert len(find(tmp_path, "scenes/**/*.tif")) == 1
+
+
+def test_find_files_warnings_of_libraries_do_not_get_out(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    with rasterio.open(
+        tmp_path / "20240401.tif", "w", driver="GTiff", width=4, height=4, count=1, dtype="uint8"
+    ) as file:
+        file.write(ONES[:4, :4], 1)
+    recwarn.clear()
+    with pytest.raises(DataError, match="has no CRS"):
+        find(tmp_path)
+    assert not recwarn.list

@@ -4,22 +4,27 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
+import numpy as np
 import planetary_computer.sas
 import pystac
 import pytest
+import rasterio
+import requests
 from shapely.geometry import box, mapping
 from shapely.geometry.base import BaseGeometry
 from urllib3 import Retry
 
-from area import Area
+from area import Area, write_raster
 from http_server import Fault, HttpServer
 from terraflow.eo.config.addresses import checked_uri
 from terraflow.eo.config.imagery import Data
 from terraflow.eo.config.project_file import load_config
 from terraflow.eo.images.sources import search
-from terraflow.eo.images.sources.search import _absolute, find_items, read_catalogue, sign
-from terraflow.errors import ConfigError, DataError
+from terraflow.eo.images.sources.search import _absolute, find_items, read_catalogue
+from terraflow.eo.images.sources.signing import sign
+from terraflow.errors import ConfigError, DataError, StorageError
 from terraflow.storage import Storage
 
 HERE = box(15.0, 46.0, 15.1, 46.1)
@@ -402,6 +407,98 @@ def test_sign_service_that_refuses_is_told(tokens: HttpServer) -> None:
 )
 def test_absolute_href(href: str, base: str, expected: str) -> None:
     assert _absolute(href, base) == expected
+
+
+ODD = ["a b", "été", "[2024]", "{a}", "a*b", "a?b", "a#1", "a%20b", "100%", "a!b", "a:b", "a&b"]
+
+
+@pytest.mark.parametrize("encoded", [False, True], ids=["plain", "encoded"])
+@pytest.mark.parametrize("scheme", ["", "file://"])
+@pytest.mark.parametrize("name", ODD)
+def test_read_catalogue_local_hrefs_with_odd_characters(
+    name: str, scheme: str, encoded: bool, tmp_path: Path, storage: Storage
+) -> None:
+    """A catalogue with a child item in a folder, whose image lies in another."""
+
+    def written(text: str) -> str:
+        return quote(text) if encoded else text
+
+    home = tmp_path / name
+    image = home / "images" / name / f"{name}.tif"
+    write_raster(image, np.ones((4, 4), "uint8"))
+    item = make_item(tmp_path, "2024-01-01")
+    item.assets["B04"].href = written(f"../images/{name}/{name}.tif")
+    item.assets["B05"] = pystac.Asset(f"{scheme}{written(str(image))}")
+    (home / "items").mkdir()
+    (home / "items" / f"{name}.json").write_text(json.dumps(item.to_dict(transform_hrefs=False)))
+    link = {"rel": "item", "href": written(f"./items/{name}.json")}
+    document = {"type": "Catalog", "stac_version": "1.0.0", "id": "x", "links": [link]}
+    (home / "catalog.json").write_text(json.dumps(document))
+    where = f"{scheme}{quote(str(home)) if scheme and encoded else home}/catalog.json"
+    (found,) = read_catalogue(where, storage)
+    for asset in found.assets.values():
+        assert asset.href == str(image)
+        with rasterio.open(asset.href) as file:
+            assert file.width == 4
+
+
+@pytest.mark.parametrize("href", ["my images/été.tif", "my%20images/%C3%A9t%C3%A9.tif"])
+def test_read_catalogue_hrefs_by_http_are_encoded_once(
+    href: str, server: HttpServer, storage: Storage
+) -> None:
+    write_raster(server.folder / "my images" / "été.tif", np.ones((4, 4), "uint8"))
+    item = make_item(server.folder, "2024-01-01")
+    item.assets["B04"].href = href
+    (server.folder / "item.json").write_text(json.dumps(item.to_dict(transform_hrefs=False)))
+    (found,) = read_catalogue(f"{server.url}/item.json", storage)
+    assert found.assets["B04"].href == f"{server.url}/my%20images/%C3%A9t%C3%A9.tif"
+    assert requests.get(found.assets["B04"].href, timeout=10).ok
+
+
+class Bucket(Storage):
+    """A store of known objects, some of which nobody may ask for."""
+
+    objects = ("s3://eo/my images/B04.tif", "s3://eo/a%20b/B04.tif", "s3://eo/a#1/B04.tif")
+
+    def exists(self, uri: str) -> bool:
+        if uri.startswith("s3://closed/"):
+            raise StorageError("no credentials")
+        return uri in self.objects
+
+
+@pytest.mark.parametrize(
+    ("href", "expected"),
+    [
+        ("my%20images/B04.tif", "s3://eo/my images/B04.tif"),
+        ("my images/B04.tif", "s3://eo/my images/B04.tif"),
+        ("a%20b/B04.tif", "s3://eo/a%20b/B04.tif"),  # the object has this very name
+        ("a%231/B04.tif", "s3://eo/a#1/B04.tif"),
+        ("nowhere%20/B04.tif", "s3://eo/nowhere%20/B04.tif"),
+        ("s3://closed/my%20images/B04.tif", "s3://closed/my%20images/B04.tif"),
+    ],
+)
+def test_find_object_decodes_hrefs_unless_one_has_the_name(
+    href: str, expected: str, storage: Storage
+) -> None:
+    source = search._Source(Bucket(storage.settings))
+    assert source.find(href, "s3://eo/item.json") == expected
+
+
+def test_find_items_deprecated_ones_are_told_in_our_words(
+    tmp_path: Path,
+    storage: Storage,
+    recwarn: pytest.WarningsRecorder,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    old, new = make_item(tmp_path, "2024-01-01"), make_item(tmp_path, "2024-02-01")
+    old.properties["deprecated"] = True
+    path = tmp_path / "items.json"
+    features = [item.to_dict(transform_hrefs=False) for item in (old, new)]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    recwarn.clear()
+    assert len(find_items(make_data(), str(path), storage, None)) == 2
+    assert not recwarn.list
+    assert "1 of 2 items are marked as deprecated there, as 2024-01-01" in capsys.readouterr().out
 
 
 def test_http_server_search_filters_as_the_specification_says(api: str, storage: Storage) -> None:
