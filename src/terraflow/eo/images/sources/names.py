@@ -61,10 +61,6 @@ NO_ACQUISITION = re.compile(
     r"creation|generated)[-_.]?$",
     re.IGNORECASE,
 )
-STATE_IT = (
-    "correct the name, [data] name_pattern or date_format; a name_pattern without the group date "
-    "takes files as undated"
-)
 
 
 class Name(NamedTuple):
@@ -203,10 +199,12 @@ def _find_date(name: str, path: str) -> datetime | None:
         return _plausible(days[0][0], path)
     for text, match in read:
         if re.fullmatch(r"(19|20)\d\d\D?\d\d\D?\d\d", match[0]):
-            found = _read(text)
+            if found := _read(text):
+                return _plausible(found, path)
             raise DataError(
                 f"The name of {path} holds the date {match[0]!r}; expected digits YYYYMMDD of a "
-                f"day {'since 1970 that has been' if found else 'that there is'}; {STATE_IT}."
+                "day that there is; correct the name, or set [data] name_pattern, which without "
+                "the group date takes files as undated."
             )
     return None
 
@@ -246,7 +244,8 @@ def _plausible(day: date, path: str) -> datetime:
     if why := why_implausible(time):
         raise DataError(
             f"{path} is of {day} by its name, which {why}; expected a day since 1970 that has "
-            f"been; {STATE_IT}."
+            "been; correct the name, [data] name_pattern or date_format; a name_pattern without "
+            "the group date takes files as undated."
         )
     return time
 

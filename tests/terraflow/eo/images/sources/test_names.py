@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -176,6 +177,19 @@ def test_parse_name_that_holds_the_day_of_processing_alone_is_refused_and_the_re
 )
 def test_parse_name_reads_the_group_date(name: str, pattern: str, date_format: str) -> None:
     assert day_of(name, pattern, date_format) == MAY_14
+
+
+def test_parse_name_examples_in_the_documentation_are_read() -> None:
+    text = (Path(__file__).parents[5] / "docs/data.md").read_text()
+    pattern, name = re.findall(r"^name_pattern = '(.*)' +# (survey\S+)$", text, re.MULTILINE)[0]
+    written, two_digits, months = re.findall(
+        r'^date_format = "(.*?)" +# "(.*?)" for 240514, "(.*?)" for 202405$', text, re.MULTILINE
+    )[0]
+    assert day_of(name, pattern, written) == MAY_14
+    assert day_of("240514.tif", r"(?P<date>\d+)", two_digits) == MAY_14
+    assert day_of("202405.tif", r"(?P<date>\d+)", months) == "2024-05-01"
+    (pattern,) = re.findall(r"as `'(.*)'` for `scenes/2024-05-14/B04.tif`", text)
+    assert day_of("scenes/2024-05-14/B04.tif", pattern) == MAY_14
 
 
 def test_parse_name_month_by_a_format_is_its_first_day() -> None:
