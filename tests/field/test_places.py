@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -36,7 +39,8 @@ def test_image_in_a_local_crs(bed: Bed, crs: str) -> None:
     labels().to_file(bed.folder / "labels.gpkg")
     said = bed.fails("train", says=["local", "rio edit-info --crs"])
     assert "{" not in said
-    subprocess.run(["rio", "edit-info", "--crs", CRS, str(path)], check=True)
+    rio = Path(sys.executable).with_name("rio")
+    subprocess.run([rio, "edit-info", "--crs", CRS, str(path)], check=True)
     bed.check_map()
 
 
@@ -109,8 +113,6 @@ def test_folder_with_signs_of_patterns(bed: Bed, folder: str) -> None:
     "href", ["my%20images/item{number}_{band}.tif", "%C3%A9t%C3%A9/{band}.tif"]
 )
 def test_encoded_href_of_a_local_catalogue(bed: Bed, href: str) -> None:
-    from urllib.parse import unquote
-
     write_catalogue(bed.folder, [{"values": reflectance(), "href": unquote(href)}])
     path = bed.folder / "catalogue.json"
     folder = href.partition("/")[0]
