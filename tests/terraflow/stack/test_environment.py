@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from terraflow.config import project_root
+from terraflow.config import CONTROL_VARIABLES, project_root
 from terraflow.sections import Database
 from terraflow.settings import Settings
 from terraflow.stack.databases import postgres
 from terraflow.stack.environment import environment
+from terraflow.state import MARK
 
 
 def with_store(settings: Settings, store: str) -> Settings:
@@ -82,3 +83,13 @@ def test_environment_keeps_how_terraflow_was_started(
 ) -> None:
     monkeypatch.setenv("TERRAFLOW_STARTED_BY", "make")
     assert environment(settings)["TERRAFLOW_STARTED_BY"] == "make"
+
+
+def test_environment_holds_no_variable_that_settings_refuse(settings: Settings) -> None:
+    """A task in a process of the stack reads the settings anew, by the same variables."""
+    known = set(settings.to_environment())
+    told = [name for name in environment(settings) if name.startswith("TERRAFLOW_")]
+    assert len(told) > 20
+    assert [
+        n for n in [*told, MARK] if n not in known and not n.startswith(CONTROL_VARIABLES)
+    ] == []
