@@ -163,6 +163,7 @@ def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
     try:
         stack.ok("up", "--detach")
         stack.ok("train", timeout=600)
+        stack.ok("train", "--airflow", timeout=600)  # what is killed later works without
         yield Chaos(stack, random.Random(SEED))
     finally:
         stack.close()
