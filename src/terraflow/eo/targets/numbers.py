@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -69,6 +70,11 @@ class NumberLabels:
 
     shapes: Shapes
     account: LabelAccount = field(default_factory=LabelAccount)
+
+    @property
+    def frame(self) -> gpd.GeoDataFrame:
+        """Geometries that are laid on the grid, in its CRS."""
+        return self.shapes.frame
 
     @property
     def expected(self) -> list[str]:

@@ -44,6 +44,11 @@ class VectorLabels:
     account: LabelAccount = field(default_factory=LabelAccount)
 
     @property
+    def frame(self) -> gpd.GeoDataFrame:
+        """Geometries that are laid on the grid, in its CRS."""
+        return self.shapes.frame
+
+    @property
     def expected(self) -> list[str]:
         """Classes that must be found on the grid."""
         return self.names
