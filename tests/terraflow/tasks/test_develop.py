@@ -68,7 +68,7 @@ def test_lint_fails_if_one_check_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy of the sources."""
     folder = tmp_path_factory.mktemp("source")
-    for name in ("Procfile", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("Procfile", "pyproject.toml", "README.md", "LICENSE", "tasks.py"):
         (folder / name).write_bytes((ROOT / name).read_bytes())
     for path in (ROOT / "src").rglob("*"):
         if path.suffix in (".py", ".typed"):
@@ -78,9 +78,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stale = folder / "build" / "lib" / "terraflow" / "gone.py"
     stale.parent.mkdir(parents=True)
     stale.touch()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TERRAFLOW_ROOT", str(folder))
-        develop.wheel(Context())
+    own = {"TERRAFLOW_ROOT": str(folder), "PYTHONPATH": str(folder / "src")}
+    command = [sys.executable, "-m", "invoke", "wheel"]
+    subprocess.run(command, cwd=folder, env=os.environ | own, check=True)
     return folder / "dist" / f"terraflow_eo-{PROJECT['version']}-py3-none-any.whl"
 
 

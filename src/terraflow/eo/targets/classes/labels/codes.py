@@ -15,7 +15,7 @@ CODE = re.compile(r"[+-]?[0-9]+")
 def are_codes(names: Iterable[str]) -> bool:
     """Tell whether all names are whole numbers, each another."""
     found = list(names)
-    numbers = {int(name) for name in found if CODE.fullmatch(name)}
+    numbers = {int(name) for name in found if CODE.fullmatch(str(name))}
     return bool(found) and len(numbers) == len(found)
 
 
