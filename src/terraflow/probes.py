@@ -12,13 +12,12 @@ from urllib.parse import SplitResult, urlsplit
 
 __all__ = ["Health", "answers", "get_json"]
 
-TIMEOUT_S = 3.0
 #: Between two questions to a running service, and how long an answer may take, in seconds.
 PAUSE_S, ANSWER_S = 5.0, 10.0
 
 
 def answers(url: str) -> bool:
-    """Tell whether a service answers within 3 seconds.
+    """Tell whether a service answers within 10 seconds.
 
     Parameters
     ----------
@@ -46,7 +45,7 @@ def _get(url: str) -> tuple[int, bytes]:
     parts, answer = urlsplit(url), b""
     try:
         with socket.create_connection(
-            (parts.hostname or "", parts.port or 80), TIMEOUT_S
+            (parts.hostname or "", parts.port or 80), ANSWER_S
         ) as server:
             server.sendall(_request(parts))
             while chunk := server.recv(65536):
@@ -76,7 +75,7 @@ def _asks_for_password(path: str) -> bool:
     words = struct.pack("!i", 3 << 16) + b"user\0terraflow\0database\0postgres\0\0"
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(TIMEOUT_S)
+            connection.settimeout(ANSWER_S)
             connection.connect(path)
             connection.sendall(struct.pack("!i", 4 + len(words)) + words)
             return connection.recv(1024)[:1] == b"R"  # all of it, else the server logs a reset

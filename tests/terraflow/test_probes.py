@@ -59,7 +59,7 @@ def test_answers_closed_port_is_no() -> None:
 
 
 def test_answers_silence_is_no_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(probes, "ANSWER_S", 0.2)
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()

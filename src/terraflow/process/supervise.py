@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from itertools import groupby
 from pathlib import Path
 from typing import NoReturn
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     let_pass()  # until handlers are set, a signal ends this process: nothing runs yet
     if os.environ.get("TERRAFLOW_RESOLVED") != "1":
         _resolve_first(arguments)
-    if len(split(arguments)) > 1 and not _is_marked():
+    if _forks(split(arguments)) and not _is_marked():
         # what is forked shows the environment that this program was started with
         _mark_children()
         os.execv(sys.executable, [sys.executable, "-m", __spec__.name, *arguments])
@@ -142,9 +142,13 @@ def _say_it_runs(name: str, var: Path, pid: int | None) -> None:
     say(f"{name} already runs in {var} (pid {pid}); stop it with `{command('down')}`.")
 
 
+def _forks(services: Sized) -> bool:
+    return len(services) > 1 and sys.platform != "darwin"  # whose frameworks do not bear a fork
+
+
 def _choose_start(supervisors: list[Supervisor]) -> Start:
     """Choose how to start services: several are forked, once what they share is imported."""
-    if len(supervisors) == 1 or sys.platform == "darwin":  # whose frameworks do not bear a fork
+    if not _forks(supervisors):
         return spawn
     from terraflow.process import forked  # noqa: PLC0415 - the supervisor of one service stays small
 

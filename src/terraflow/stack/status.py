@@ -7,6 +7,7 @@ import json
 import os
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -61,12 +62,12 @@ class ServiceStatus:
 def status(settings: Settings) -> list[ServiceStatus]:
     """Look at every service: its processes, and whether it answers now."""
     states = read_all(settings.run_dir)
+    used = [service for service in SERVICES.values() if service.has_use(settings)]
+    with ThreadPoolExecutor(len(used)) as pool:  # a service that hangs keeps no other waiting
+        answers = pool.map(lambda one: is_ready(one, settings, states.get(one.name)), used)
     rows = []
-    for service in SERVICES.values():
-        if not service.has_use(settings):
-            continue
+    for service, ready in zip(used, answers, strict=True):
         state = states.get(service.name)
-        ready = is_ready(service, settings, state)
         row = _row(service.name, state, ready, service.url(settings))
         if service.name == "minio" and row.state == "starting" and not minio.find():
             row = replace(row, reason=minio.last_word(settings.log_dir))

@@ -330,7 +330,8 @@ def test_show_tells_labels_periods_and_uris(
     capsys.readouterr()
     assert show(OpenProject(Project("land_cover"), config, storage), outputs) == 0
     said = "".join(capsys.readouterr())
-    assert [line.split() for line in said.splitlines() if "128" in line] == [
+    rows = [line.split() for line in said.splitlines()]
+    assert [row for row in rows if row[-1:] == ["128"]] == [
         ["forest", "128"],
         ["water", "128"],
     ]
