@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import secrets
+import string
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,16 +15,27 @@ from terraflow.errors import ConfigError
 from terraflow.files import write_private
 from terraflow.settings import Settings
 
-__all__ = ["ADMIN", "read_secrets", "read_token", "store_environment", "token_file"]
+__all__ = [
+    "ADMIN",
+    "read_secrets",
+    "read_token",
+    "renew_minio_keys",
+    "store_environment",
+    "token_file",
+]
 
 ADMIN = "admin"
+#: Characters of MinIO's access key, of 5 random bits each. More than 20 MinIO refuses elsewhere;
+#: with fewer than 100 bits it could be guessed, and who knows it needs no secret (CVE-2026-41145).
+ACCESS_KEY = 20
+_BASE32 = string.ascii_uppercase + "234567"
 #: Name of a secret to what makes it.
 _MAKERS: dict[str, Callable[[], str]] = {
     "airflow_password": lambda: secrets.token_urlsafe(18),
     "airflow_secret": lambda: secrets.token_urlsafe(48),
     "airflow_fernet_key": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     "jupyter_token": lambda: secrets.token_urlsafe(32),
-    "minio_user": lambda: "terraflow-" + secrets.token_hex(4),
+    "minio_user": lambda: "".join(secrets.choice(_BASE32) for _ in range(ACCESS_KEY)),
     "minio_password": lambda: secrets.token_urlsafe(30),
 }
 
@@ -58,6 +70,24 @@ def read_secrets(settings: Settings) -> dict[str, str]:
             f"{path} lacks {', '.join(lacking)}; restore it, or run `{command('reset')}`."
         )
     return loaded
+
+
+def renew_minio_keys(settings: Settings) -> bool:
+    """Replace MinIO's keys where the access key is one of an older release, which can be guessed.
+
+    MinIO's data do not depend on them. Nothing may be running with the old ones.
+
+    Returns
+    -------
+    bool
+        Whether they were replaced.
+    """
+    values = read_secrets(settings)
+    if len(values["minio_user"]) >= ACCESS_KEY:
+        return False
+    new = {name: _MAKERS[name]() for name in ("minio_user", "minio_password")}
+    write_private(settings.var / "secrets.json", json.dumps(values | new, indent=1))
+    return True
 
 
 def token_file(settings: Settings) -> Path:

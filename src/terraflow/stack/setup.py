@@ -8,7 +8,7 @@ from pathlib import Path
 
 from terraflow import config
 from terraflow.console import command, say
-from terraflow.credentials import ADMIN, read_secrets
+from terraflow.credentials import ADMIN, read_secrets, renew_minio_keys
 from terraflow.errors import ConfigError, ServiceError, TerraFlowError
 from terraflow.files import make_dir, write_private
 from terraflow.lock import Lock
@@ -19,6 +19,7 @@ from terraflow.stack.databases.addresses import address
 from terraflow.stack.databases.migrate import migrate
 from terraflow.stack.databases.pools import fit_pools
 from terraflow.stack.environment import environment
+from terraflow.state import read_state
 
 __all__ = ["check_assignments", "decide_store", "expected_store", "prepare", "set_up"]
 
@@ -93,6 +94,7 @@ def prepare(settings: Settings) -> None:
         say(f"Waiting for the setup that process {lock.holder()} is running")
         lock.wait()
     try:
+        _renew_keys(settings)
         _write_configuration(settings, read_secrets(settings))
         if settings.database.kind == "postgresql":
             postgres.prepare(settings)
@@ -101,6 +103,16 @@ def prepare(settings: Settings) -> None:
         _make_buckets(settings)
     finally:
         lock.release()
+
+
+def _renew_keys(settings: Settings) -> None:
+    """Give MinIO new keys where an older release made them, unless it runs with these."""
+    state = read_state(settings.run_dir, "minio")
+    if (not state or state.phase == "stopped") and renew_minio_keys(settings):
+        say(
+            "MinIO has new keys, since an older release made its access key too short; programs "
+            f"that have the old ones find the new by `{command('status', '--show-credentials')}`."
+        )
 
 
 def decide_store(settings: Settings, *, wait: bool = True) -> Settings:
