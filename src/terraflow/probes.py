@@ -28,23 +28,30 @@ def answers(url: str) -> bool:
     return _get(url)[0] == 200
 
 
-def get_json(url: str) -> Any:
-    """Return the decoded answer to a GET, or None when there is none."""
-    status, body = _get(url)
+def get_json(url: str, token: str = "") -> Any:
+    """Return the decoded answer to a GET, or None when there is none.
+
+    Parameters
+    ----------
+    token : str
+        Sent along, where the service asks for one.
+    """
+    status, body = _get(url, token)
     try:
         return json.loads(body) if status == 200 else None
     except ValueError:
         return None
 
 
-def _get(url: str) -> tuple[int, bytes]:
+def _get(url: str, token: str = "") -> tuple[int, bytes]:
     # http.client and no client library: a supervisor runs beside every service and stays small,
     # and proxies of the shell must not see requests to this machine.
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
     try:
         query = f"?{parts.query}" if parts.query else ""
-        connection.request("GET", (parts.path or "/") + query)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection.request("GET", (parts.path or "/") + query, headers=headers)
         response = connection.getresponse()
         return response.status, response.read()
     except (OSError, http.client.HTTPException):

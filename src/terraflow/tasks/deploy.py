@@ -71,6 +71,7 @@ def deploy(
 ) -> int:
     """Bring the last commit to another machine over ssh, and start it there."""
     from terraflow import settings
+    from terraflow.credentials import read_mlflow_token
     from terraflow.eo.project import find_project
     from terraflow.errors import ConfigError
     from terraflow.serving.deploy import deploy as deploying
@@ -104,9 +105,12 @@ def deploy(
             variables = {"TERRAFLOW_SERVING_PORT": str(port or stack.serving.port)}
             if follow:
                 variables["TERRAFLOW_MLFLOW_PORT"] = str(registry_port or stack.mlflow.port)
+                token_file = f"../../{deploying.REGISTRY_FILE}"
+                variables["TERRAFLOW_MLFLOW_TOKEN_FILE"] = token_file
             deploying.deploy(
                 deploying.Deployment(deployment.host, project, what, words, variables),
                 models=models,
+                registry_token=read_mlflow_token(stack) if follow else "",
                 offline=offline,
             )
     return 0

@@ -26,8 +26,9 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from requests.exceptions import RequestException
 
 from terraflow import probes
-from terraflow.config import project_root
+from terraflow.config import export, project_root
 from terraflow.console import command
+from terraflow.credentials import tracking_environment
 from terraflow.errors import ConfigError, ServiceError, StorageError, first_line
 from terraflow.settings import Settings
 
@@ -71,6 +72,7 @@ def connect(settings: Settings) -> None:
     MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     mlflow.set_tracking_uri(settings.mlflow_url)
+    export(tracking_environment(settings))
 
 
 @contextmanager

@@ -26,10 +26,21 @@ from terraflow.serving.deploy.scripts import (
 )
 from terraflow.serving.deploy.unit import start_script, unit_name, unit_text
 
-__all__ = ["Deployment", "deploy", "remove", "roll_back", "show_logs", "show_status", "tunnel"]
+__all__ = [
+    "REGISTRY_FILE",
+    "Deployment",
+    "deploy",
+    "remove",
+    "roll_back",
+    "show_logs",
+    "show_status",
+    "tunnel",
+]
 
 READY_S = 180
 KEPT = 3
+#: File of the deployment's folder, which is above a release's.
+REGISTRY_FILE = "registry_token"
 #: In a release's folder, beside the commit's files.
 KEPT_THERE = (".venv", ".complete", ".libraries", ".start", ".what")
 #: Ports that a trial takes elsewhere; a server asks the stack's MLflow where that is.
@@ -73,7 +84,13 @@ class Deployment:
         }
 
 
-def deploy(deployment: Deployment, *, models: Path | None = None, offline: bool = False) -> str:
+def deploy(
+    deployment: Deployment,
+    *,
+    models: Path | None = None,
+    registry_token: str = "",
+    offline: bool = False,
+) -> str:
     """Bring the last commit to a host, and let it take over once it has answered there.
 
     A step that was interrupted is done again by the next deployment; what runs there goes on until
@@ -83,6 +100,8 @@ def deploy(deployment: Deployment, *, models: Path | None = None, offline: bool 
     ----------
     models : Path, optional
         A folder of exported models, which are copied, too.
+    registry_token : str
+        Of MLflow here, for a server that follows its registry.
     offline : bool
         Bring packages and Python along, for a host without a network.
 
@@ -105,6 +124,8 @@ def deploy(deployment: Deployment, *, models: Path | None = None, offline: bool 
         say(f"Release {sha} to {deployment.host.name}:{root}")
         values = deployment.values | {"SHA": sha, "PYTHON": "", "LIBRARIES": ""}
         values |= _bring(deployment.host, root, sha, models, offline=offline)
+        if registry_token:
+            _bring_token(deployment.host, registry_token)
         _try(deployment, root, values)
         _take_over(deployment, values)
         deployment.host.run(PRUNE, "remove old releases", values)
@@ -214,6 +235,12 @@ def _bring(
     if models:
         host.copy(models, "models")
     return _bring_packages(host, root) if offline else {}
+
+
+def _bring_token(host: Host, token: str) -> None:
+    """Write the registry's token; the script comes on ssh's input, so that no argument shows it."""
+    script = f'printf "Authorization: Bearer %s\\n" "$TOKEN" > new && mv new {REGISTRY_FILE}'
+    host.run(script, "take the registry's token", {"TOKEN": token})
 
 
 def _try(deployment: Deployment, root: str, values: dict[str, str]) -> None:
