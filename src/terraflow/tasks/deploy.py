@@ -39,6 +39,7 @@ def export_model(c: Context, output: str, run_id: str = "", model: str = "") -> 
         "run_id": "the run whose model the server gets",
         "model": "or any model URI",
         "follow": "the server asks the registry here, by --tunnel, for each move of the alias",
+        "trust": "a model that is not of this registry may run its code and packages there",
         "port": "of the model server there; [serving] port by default",
         "registry_port": "at which the host reaches the registry here; [mlflow] port by default",
         "offline": "bring packages and Python along, for a host without a network",
@@ -58,6 +59,7 @@ def deploy(
     run_id: str = "",
     model: str = "",
     follow: bool = False,
+    trust: bool = False,
     port: int = 0,
     registry_port: int = 0,
     offline: bool = False,
@@ -75,7 +77,7 @@ def deploy(
     from terraflow.eo.project import find_project
     from terraflow.errors import ConfigError
     from terraflow.serving.deploy import deploy as deploying
-    from terraflow.serving.deploy import release
+    from terraflow.serving.deploy import release, scripts
     from terraflow.serving.deploy.host import Host
 
     if what not in ("server", "stack"):
@@ -101,11 +103,13 @@ def deploy(
             folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
             words, models = ["up"], None
             if what == "server":
-                words, models = release.server(stack, folder, run_id, model, follow=follow)
+                words, models = release.server(
+                    stack, folder, run_id, model, follow=follow, trust=trust
+                )
             variables = {"TERRAFLOW_SERVING_PORT": str(port or stack.serving.port)}
             if follow:
                 variables["TERRAFLOW_MLFLOW_PORT"] = str(registry_port or stack.mlflow.port)
-                token_file = f"../../{deploying.REGISTRY_FILE}"
+                token_file = f"../../{scripts.REGISTRY_FILE}"
                 variables["TERRAFLOW_MLFLOW_TOKEN_FILE"] = token_file
             deploying.deploy(
                 deploying.Deployment(deployment.host, project, what, words, variables),

@@ -22,12 +22,12 @@ from terraflow.serving.deploy.scripts import (
     START,
     STOP,
     SWITCH,
+    TAKE_TOKEN,
     TRIAL,
 )
 from terraflow.serving.deploy.unit import start_script, unit_name, unit_text
 
 __all__ = [
-    "REGISTRY_FILE",
     "Deployment",
     "deploy",
     "remove",
@@ -39,8 +39,6 @@ __all__ = [
 
 READY_S = 180
 KEPT = 3
-#: File of the deployment's folder, which is above a release's.
-REGISTRY_FILE = "registry_token"
 #: In a release's folder, beside the commit's files.
 KEPT_THERE = (".venv", ".complete", ".libraries", ".start", ".what")
 #: Ports that a trial takes elsewhere; a server asks the stack's MLflow where that is.
@@ -125,7 +123,7 @@ def deploy(
         values = deployment.values | {"SHA": sha, "PYTHON": "", "LIBRARIES": ""}
         values |= _bring(deployment.host, root, sha, models, offline=offline)
         if registry_token:
-            _bring_token(deployment.host, registry_token)
+            deployment.host.run(TAKE_TOKEN, "take the token", {"TOKEN": registry_token})
         _try(deployment, root, values)
         _take_over(deployment, values)
         deployment.host.run(PRUNE, "remove old releases", values)
@@ -235,12 +233,6 @@ def _bring(
     if models:
         host.copy(models, "models")
     return _bring_packages(host, root) if offline else {}
-
-
-def _bring_token(host: Host, token: str) -> None:
-    """Write the registry's token; the script comes on ssh's input, so that no argument shows it."""
-    script = f'printf "Authorization: Bearer %s\\n" "$TOKEN" > new && mv new {REGISTRY_FILE}'
-    host.run(script, "take the registry's token", {"TOKEN": token})
 
 
 def _try(deployment: Deployment, root: str, values: dict[str, str]) -> None:
