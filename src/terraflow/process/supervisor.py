@@ -14,6 +14,7 @@ from typing import IO, Protocol
 
 import psutil
 
+from terraflow.files import make_dir
 from terraflow.process.output import Output
 from terraflow.state import Phase, ServiceState
 
@@ -130,7 +131,7 @@ class Supervisor:
 
     def announce(self) -> None:
         """Tell that the service is going to be started."""
-        self.output.path.parent.mkdir(parents=True, exist_ok=True)
+        make_dir(self.output.path.parent)
         self._say("waiting", "waits for " + " and ".join(self.after) if self.after else "")
 
     def run(self, start: Start) -> Iterator[float]:

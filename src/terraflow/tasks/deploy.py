@@ -15,11 +15,12 @@ __all__ = ["deploy", "export_model"]
 
 
 @task(
+    private=False,
     help={
         "output": "a new folder",
         "run_id": "the run whose model to export",
         "model": "or any model URI, as models:/land-cover@champion",
-    }
+    },
 )
 def export_model(c: Context, output: str, run_id: str = "", model: str = "") -> None:
     """Write a model into a folder, from which it is served without a registry."""

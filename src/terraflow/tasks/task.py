@@ -12,17 +12,21 @@ from invoke.tasks import task as invoke_task
 
 from terraflow.config import project_root
 from terraflow.console import report_errors
+from terraflow.files import keep_private
 
 __all__ = ["optional_argument", "task"]
 
 Body = TypeVar("Body", bound=Callable[..., Any])
 
 
-def task(**options: Any) -> Callable[[Body], Any]:
+def task(*, private: bool = True, **options: Any) -> Callable[[Body], Any]:
     """Make a task of invoke whose errors become a sentence and an exit code.
 
     Parameters
     ----------
+    private : bool
+        What it makes is its owner's alone, which holds for all state; not for what it writes into
+        the project or a folder of the user's.
     options
         As those of `invoke.task`: help, iterable, positional.
 
@@ -38,6 +42,8 @@ def task(**options: Any) -> Callable[[Body], Any]:
         def run(*args: Any, **kwargs: Any) -> None:
             with report_errors():
                 log_dir = project_root() / "var" / "log"
+            if private:
+                keep_private()
             with report_errors(log_dir):
                 if code := body(*args, **kwargs):
                     sys.exit(code)
