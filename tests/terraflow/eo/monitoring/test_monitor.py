@@ -213,7 +213,7 @@ def test_step_takes_the_champion_and_the_thresholds_of_the_options(
 ) -> None:
     asked = []
 
-    def load(uri: str, *_: Any) -> LoadedModel:
+    def load(uri: str, *_: Any, **__: Any) -> LoadedModel:
         asked.append(uri)
         return world.model
 
