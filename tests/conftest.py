@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from mlflow_server import MlflowServer
 from terraflow import probes
 from terraflow.settings import Settings, load
 
@@ -64,7 +65,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hide the shell's settings and the checkout's own config/local and var/."""
     for name in list(os.environ):
-        if name.startswith(("TERRAFLOW_", "AWS_", "MLFLOW_", "AIRFLOW_")):
+        hidden = name.startswith(("TERRAFLOW_", "AWS_", "MLFLOW_", "AIRFLOW_"))
+        if hidden and name != "MLFLOW_TRACKING_TOKEN":  # of a stack that a fixture started
             monkeypatch.delenv(name)
     monkeypatch.delenv("INIT_CWD", raising=False)
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
@@ -91,18 +93,25 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Port of a real MLflow server, one for all tests: take an experiment of your own."""
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """One server for all tests: take an experiment of your own."""
     folder = tmp_path_factory.mktemp("mlflow")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     command = [
-        *(sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
+        *(sys.executable, "-m", "terraflow.process.mlflow_server", "server"),
+        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
         *("--artifacts-destination", str(folder / "artifacts")),
     ]
-    own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    found = MlflowServer(port, folder)
+    found.token_file.write_text(f"Authorization: Bearer {found.token}\n")
+    own = {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_TRACKING_TOKEN": found.token,
+    }
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log)
     try:
@@ -111,7 +120,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             assert server.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < deadline, (folder / "log").read_text()
             time.sleep(0.2)
-        yield port
+        yield found
     finally:
         server.terminate()
         server.wait(30)
@@ -121,10 +130,12 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest.fixture
-def tracked_settings(monkeypatch: pytest.MonkeyPatch, mlflow_server: int) -> Settings:
+def tracked_settings(monkeypatch: pytest.MonkeyPatch, mlflow_server: MlflowServer) -> Settings:
     """Settings with local files as the store, and a real MLflow server that answers."""
     monkeypatch.setenv("TERRAFLOW_STORE", "local")
-    monkeypatch.setenv("TERRAFLOW_MLFLOW_PORT", str(mlflow_server))
+    monkeypatch.setenv("TERRAFLOW_MLFLOW_PORT", str(mlflow_server.port))
+    monkeypatch.setenv("TERRAFLOW_MLFLOW_TOKEN_FILE", str(mlflow_server.token_file))
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", mlflow_server.token)
     return load()
 
 

@@ -146,6 +146,15 @@ class Stack:
         """Address of a service."""
         return f"http://127.0.0.1:{self.settings()[service]['port']}"
 
+    def track(self) -> None:
+        """Let MLflow's client in this process ask the stack's server."""
+        import mlflow  # slow, and many tests do without
+
+        header = (self.var / "mlflow_token").read_text()
+        os.environ["MLFLOW_TRACKING_TOKEN"] = header.split()[-1]
+        mlflow.set_tracking_uri(self.url("mlflow"))
+        mlflow.set_registry_uri(self.url("mlflow"))  # which another test may have set
+
     def processes(self) -> list[psutil.Process]:
         """Every process that has this state folder in its environment."""
         found = []

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from terraflow.config import host_environment
-from terraflow.errors import ConfigError, TerraFlowError
+from terraflow.errors import ConfigError, StorageError, TerraFlowError
+from terraflow.files import make_dir
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -125,12 +126,13 @@ def report_errors(log_dir: Path | None = None) -> Iterator[None]:
             raise
         log = log_dir / "errors.log"
         try:
-            log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with log.open("a") as file:
+            make_dir(log_dir)
+            with open(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a") as file:
                 file.write(f"--- {datetime.now().astimezone().isoformat()} {sys.argv}\n")
                 file.write(traceback.format_exc())
-        except OSError as full:
-            print(f"{type(error).__name__}: {error}; {log}: {full.strerror}", file=sys.stderr)
+        except (OSError, StorageError) as full:
+            why = getattr(full, "strerror", str(full))
+            print(f"{type(error).__name__}: {error}; {log}: {why}", file=sys.stderr)
             sys.exit(2)
         print(
             f"{type(error).__name__}: {error}\nThis is an error of TerraFlow's own, or of a "

@@ -6,24 +6,40 @@ import base64
 import json
 import os
 import secrets
+import string
 from collections.abc import Callable
 from pathlib import Path
 
+from terraflow.config import project_root
 from terraflow.console import command
 from terraflow.errors import ConfigError
 from terraflow.files import write_private
 from terraflow.settings import Settings
 
-__all__ = ["ADMIN", "read_secrets", "read_token", "store_environment", "token_file"]
+__all__ = [
+    "ADMIN",
+    "mlflow_token_file",
+    "read_mlflow_token",
+    "read_secrets",
+    "read_token",
+    "renew_minio_keys",
+    "store_environment",
+    "token_file",
+    "tracking_environment",
+]
 
 ADMIN = "admin"
+#: Characters of MinIO's access key, of 5 random bits each. More than 20 MinIO refuses elsewhere;
+#: with fewer than 100 bits it could be guessed, and who knows it needs no secret (CVE-2026-41145).
+ACCESS_KEY = 20
+_BASE32 = string.ascii_uppercase + "234567"
 #: Name of a secret to what makes it.
 _MAKERS: dict[str, Callable[[], str]] = {
     "airflow_password": lambda: secrets.token_urlsafe(18),
     "airflow_secret": lambda: secrets.token_urlsafe(48),
     "airflow_fernet_key": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     "jupyter_token": lambda: secrets.token_urlsafe(32),
-    "minio_user": lambda: "terraflow-" + secrets.token_hex(4),
+    "minio_user": lambda: "".join(secrets.choice(_BASE32) for _ in range(ACCESS_KEY)),
     "minio_password": lambda: secrets.token_urlsafe(30),
 }
 
@@ -60,12 +76,53 @@ def read_secrets(settings: Settings) -> dict[str, str]:
     return loaded
 
 
+def renew_minio_keys(settings: Settings) -> bool:
+    """Replace MinIO's keys where the access key is one of an older release, which can be guessed.
+
+    MinIO's data do not depend on them. Nothing may be running with the old ones.
+
+    Returns
+    -------
+    bool
+        Whether they were replaced.
+    """
+    values = read_secrets(settings)
+    if len(values["minio_user"]) >= ACCESS_KEY:
+        return False
+    new = {name: _MAKERS[name]() for name in ("minio_user", "minio_password")}
+    write_private(settings.var / "secrets.json", json.dumps(values | new, indent=1))
+    return True
+
+
 def token_file(settings: Settings) -> Path:
     """File that holds the header by which the model server knows who may ask; made once.
 
     `curl -H @FILE` sends it, without showing the token among the arguments.
     """
-    path = settings.var / "serving_token"
+    return _make_token(settings.var / "serving_token")
+
+
+def mlflow_token_file(settings: Settings) -> Path:
+    """File that holds the header by which MLflow's server knows who may ask; made once.
+
+    Raises
+    ------
+    ConfigError
+        The settings name another one, which is not there.
+    """
+    named = settings.mlflow.token_file
+    if named is None:
+        return _make_token(settings.var / "mlflow_token")
+    path = project_root() / named.expanduser()
+    if not path.is_file():
+        raise ConfigError(
+            f"[mlflow] token_file is {path}, which is no file; copy var/mlflow_token of the stack "
+            "that runs MLflow there, or leave the key out."
+        )
+    return path
+
+
+def _make_token(path: Path) -> Path:
     if not path.exists():
         write_private(path, f"Authorization: Bearer {secrets.token_urlsafe(32)}\n")
     return path
@@ -73,7 +130,33 @@ def token_file(settings: Settings) -> Path:
 
 def read_token(settings: Settings) -> str:
     """Read the token of the model server, or "" where the settings ask for none."""
-    return token_file(settings).read_text().split()[-1] if settings.serving.token else ""
+    return _token_in(token_file(settings)) if settings.serving.token else ""
+
+
+def read_mlflow_token(settings: Settings) -> str:
+    """Read the token of MLflow's server.
+
+    Raises
+    ------
+    ConfigError
+        Its file is not there, or empty.
+    """
+    return _token_in(mlflow_token_file(settings))
+
+
+def _token_in(path: Path) -> str:
+    words = path.read_text().split()
+    if not words:
+        raise ConfigError(f"{path} is empty; remove it, and start anew.")
+    return words[-1]
+
+
+def tracking_environment(settings: Settings) -> dict[str, str]:
+    """Variables by which MLflow's clients find its server, and get in."""
+    return {
+        "MLFLOW_TRACKING_URI": settings.mlflow_url,
+        "MLFLOW_TRACKING_TOKEN": read_mlflow_token(settings),
+    }
 
 
 def store_environment(settings: Settings) -> dict[str, str]:

@@ -9,7 +9,17 @@ from typing import Any
 
 from terraflow.errors import ConfigError, StorageError
 
-__all__ = ["make_dir", "read_toml", "write_private"]
+__all__ = [
+    "close_folder",
+    "give_users_mode",
+    "keep_private",
+    "make_dir",
+    "read_toml",
+    "write_private",
+]
+
+#: The umask of before `keep_private`.
+_users_umask: dict[str, int] = {}
 
 
 def make_dir(path: Path) -> Path:
@@ -21,7 +31,10 @@ def make_dir(path: Path) -> Path:
         The folder can't be made or written to.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (*reversed(path.parents), path):  # `parents=True` goes by the umask alone
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(exist_ok=True)  # which tells where it is no folder
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
@@ -30,6 +43,31 @@ def make_dir(path: Path) -> Path:
             "TERRAFLOW_VAR to a folder you may write to."
         ) from error
     return path
+
+
+def keep_private() -> None:
+    """Let what this process and its children make be its owner's alone, whatever the umask was."""
+    before = os.umask(0o077)
+    _users_umask.setdefault("umask", before)
+
+
+def give_users_mode(path: Path) -> None:
+    """Give a file that lies where the user said the mode of the user's other files."""
+    if _users_umask:
+        path.chmod(0o666 & ~_users_umask["umask"])
+
+
+def close_folder(path: Path, keep: int = 0) -> None:
+    """Take away what others may do in a folder, as one of an older release may be open to all.
+
+    Parameters
+    ----------
+    keep : int
+        Bits of the mode that stay.
+    """
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077 & ~keep:
+        path.chmod(mode & (0o700 | keep))
 
 
 def write_private(path: Path, text: str) -> None:

@@ -30,24 +30,28 @@ def answers(url: str) -> bool:
     return _get(url)[0] == 200
 
 
-def get_json(url: str) -> Any:
-    """Return the decoded answer to a GET, or None when there is none."""
-    status, body = _get(url)
+def get_json(url: str, token: str = "") -> Any:
+    """Return the decoded answer to a GET, or None when there is none.
+
+    Parameters
+    ----------
+    token : str
+        Sent along, where the service asks for one.
+    """
+    status, body = _get(url, token)
     try:
         return json.loads(body) if status == 200 else None
     except ValueError:
         return None
 
 
-def _get(url: str) -> tuple[int, bytes]:
+def _get(url: str, token: str = "") -> tuple[int, bytes]:
     # sockets and no client library: a supervisor runs beside every service and stays small, and
     # proxies of the shell must not see requests to this machine.
     parts, answer = urlsplit(url), b""
     try:
-        with socket.create_connection(
-            (parts.hostname or "", parts.port or 80), ANSWER_S
-        ) as server:
-            server.sendall(_request(parts))
+        with socket.create_connection((parts.hostname or "", parts.port or 80), ANSWER_S) as server:
+            server.sendall(_request(parts, token))
             while chunk := server.recv(65536):
                 answer += chunk
     except OSError:
@@ -55,10 +59,11 @@ def _get(url: str) -> tuple[int, bytes]:
     return _parse(answer)
 
 
-def _request(parts: SplitResult) -> bytes:
+def _request(parts: SplitResult, token: str = "") -> bytes:
     """Write a request of HTTP 1.0, whose answer ends with the connection (RFC 1945)."""
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return f"GET {path} HTTP/1.0\r\nHost: {parts.netloc}\r\n\r\n".encode()
+    login = f"Authorization: Bearer {token}\r\n" if token else ""
+    return f"GET {path} HTTP/1.0\r\nHost: {parts.netloc}\r\n{login}\r\n".encode()
 
 
 def _parse(answer: bytes) -> tuple[int, bytes]:

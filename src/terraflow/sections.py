@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -40,6 +41,11 @@ class Mlflow(Section):
     """MLflow's tracking server and registry."""
 
     port: Port = 5000
+    token_file: Path | None = Field(
+        None,
+        description="with MLflow's token: of another stack, whose server a tunnel leads to; "
+        "var/mlflow_token if empty",
+    )
 
 
 class Jupyter(Section):

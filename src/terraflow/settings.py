@@ -65,7 +65,7 @@ class Settings(Section):
     def _loopback_only(cls, host: str) -> str:
         if host != LOOPBACK:
             raise ValueError(
-                f"only {LOOPBACK} is accepted, since MLflow has no authentication here; "
+                f"only {LOOPBACK} is accepted, since passwords and tokens are not encrypted here; "
                 "reach it from elsewhere through an SSH tunnel"
             )
         return host

@@ -147,7 +147,7 @@ class Chaos:
         for database in ("airflow/airflow.db", "mlflow/mlflow.db"):
             with closing(sqlite3.connect(self.stack.var / database)) as connection:
                 assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        mlflow.set_tracking_uri(self.stack.url("mlflow"))
+        self.stack.track()
         client = mlflow.MlflowClient()
         experiments = [each.experiment_id for each in client.search_experiments()]
         assert not client.search_runs(experiments, "attributes.status = 'RUNNING'")

@@ -16,6 +16,7 @@ from lent import make_environment
 from projects import simulate_crop_yield, simulate_flood
 from projects.conftest import ROOT, Place
 from terraflow.projects.wheel import build
+from terraflow.sections import Mlflow as MlflowSettings
 from terraflow.settings import Settings
 
 # each of both, without the wheel, is run with each change; so is a new project, with it
@@ -50,13 +51,14 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Shell:
     """Commands in a project's folder, by the environment's Python, with the project's package."""
 
-    def __init__(self, folder: Path, environment: Path, port: int) -> None:
+    def __init__(self, folder: Path, environment: Path, mlflow: MlflowSettings) -> None:
         self.folder, self.executable = folder, environment
         clean = {key: value for key, value in os.environ.items() if not key.startswith(HIDDEN)}
         self.environment = clean | {
             "PYTHONPATH": str(folder / "src"),
             "TERRAFLOW_STORE": "local",
-            "TERRAFLOW_MLFLOW_PORT": str(port),
+            "TERRAFLOW_MLFLOW_PORT": str(mlflow.port),
+            "TERRAFLOW_MLFLOW_TOKEN_FILE": str(mlflow.token_file),
         }
 
     def python(self, *words: str) -> str:
@@ -98,7 +100,7 @@ def test_project_from_the_wheel(
     name, simulate = project
     folder = place(name)
     simulate(folder / "data")
-    shell = Shell(folder, environment, tracked_settings.mlflow.port)
+    shell = Shell(folder, environment, tracked_settings.mlflow)
     found = json.loads(shell.python("-c", PROBE))
     assert Path(found["terraflow"]).is_relative_to(environment.parents[1])
     assert Path(found["project"]).is_relative_to(folder)

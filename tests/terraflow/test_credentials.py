@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from terraflow.credentials import read_secrets, store_environment
+from terraflow.credentials import read_secrets, renew_minio_keys, store_environment
 from terraflow.errors import ConfigError
 from terraflow.settings import Settings
 
@@ -55,6 +57,37 @@ def test_read_secrets_of_another_checkout_are_others(settings: Settings, tmp_pat
 def test_read_secrets_fernet_key_is_32_bytes(settings: Settings) -> None:
     key = read_secrets(settings)["airflow_fernet_key"]
     assert len(base64.urlsafe_b64decode(key)) == 32
+
+
+def test_read_secrets_access_key_of_minio_has_100_random_bits(
+    settings: Settings, tmp_path: Path
+) -> None:
+    stacks = [settings.model_copy(update={"var": tmp_path / str(n)}) for n in range(40)]
+    keys = [read_secrets(stack)["minio_user"] for stack in stacks]
+    assert all(re.fullmatch("[A-Z2-7]{20}", key) for key in keys)
+    varied = [len({key[place] for key in keys}) for place in range(20)]
+    assert min(varied) >= 10, "no character of it may be the same, or nearly, in all"
+
+
+def write_old_keys(settings: Settings) -> dict[str, str]:
+    old = read_secrets(settings) | {"minio_user": "terraflow-0a1b2c3d", "minio_password": "x" * 40}
+    (settings.var / "secrets.json").write_text(json.dumps(old))
+    return old
+
+
+def test_renew_minio_keys_of_an_older_release_leaves_all_others(settings: Settings) -> None:
+    old = write_old_keys(settings)
+    assert renew_minio_keys(settings)
+    new = read_secrets(settings)
+    assert {name for name in new if new[name] != old[name]} == {"minio_user", "minio_password"}
+    assert len(new["minio_user"]) == 20
+    assert (settings.var / "secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_renew_minio_keys_that_are_long_keeps_them(settings: Settings) -> None:
+    before = read_secrets(settings)
+    assert not renew_minio_keys(settings)
+    assert read_secrets(settings) == before
 
 
 def with_store(settings: Settings, store: str, endpoint: str | None = None) -> Settings:

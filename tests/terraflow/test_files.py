@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from terraflow.errors import StorageError
-from terraflow.files import make_dir, write_private
+from terraflow.files import close_folder, make_dir, write_private
 from terraflow.lock import Lock
 
 
@@ -21,6 +26,48 @@ def test_write_private_that_fails_keeps_the_old_file_and_leaves_nothing(tmp_path
         write_private(tmp_path / "file", "\ud800")
     assert (tmp_path / "file").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir() if "file" in p.name] == ["file"]
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def test_make_dir_closes_those_above_that_it_makes_whatever_the_umask(
+    tmp_path: Path, open_umask: None
+) -> None:
+    tmp_path.chmod(0o755)
+    make_dir(tmp_path / "var" / "airflow" / "logs")
+    made = [tmp_path / "var", tmp_path / "var" / "airflow", tmp_path / "var" / "airflow" / "logs"]
+    assert {path.stat().st_mode & 0o777 for path in made} == {0o700}
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+def test_close_folder_leaves_nothing_to_others_but_what_is_to_stay(tmp_path: Path) -> None:
+    for before, keep, after in ((0o777, 0, 0o700), (0o755, 0o011, 0o711), (0o500, 0, 0o500)):
+        tmp_path.chmod(before)
+        close_folder(tmp_path, keep)
+        assert tmp_path.stat().st_mode & 0o777 == after
+    tmp_path.chmod(0o700)
+
+
+def test_keep_private_spares_files_where_the_user_said() -> None:
+    program = """if True:
+        import os, sys
+        from pathlib import Path
+        from terraflow.files import give_users_mode, keep_private
+        os.umask(0o027)
+        keep_private(); keep_private()
+        for name in ("state", "output"):
+            Path(sys.argv[1], name).touch()
+        give_users_mode(Path(sys.argv[1], "output"))
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-c", program, folder], check=True)
+        modes = {path.name: path.stat().st_mode & 0o777 for path in Path(folder).iterdir()}
+    assert modes == {"state": 0o600, "output": 0o640}
 
 
 def test_make_dir_under_a_file_is_a_sentence(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def is_installed(path: str) -> bool:
     )
 
 
-def find_hooks(record: HookRecord, here: Hooks, model: str) -> Hooks:
+def find_hooks(record: HookRecord, here: Hooks, model: str, *, known_only: bool = False) -> Hooks:
     """Find the hooks that a model depends on: the project's, else by import.
 
     Parameters
@@ -165,17 +165,28 @@ def find_hooks(record: HookRecord, here: Hooks, model: str) -> Hooks:
         Of the project that asks.
     model : str
         Name of the model, for messages.
+    known_only : bool
+        Import nothing: a stranger's model may name any function of any package.
 
     Raises
     ------
+    ConfigError
+        One would have to be imported, and may not.
     DataError
         One is missing, or its code changed since the training; the message names them.
     """
-    known: dict[str, Any] = {function_name(function): function for function in here.features}
+    own = {function_name(function): function for function in here.features}
+    own_target = {function_name(type(here.target)): type(here.target), **BUILT_IN}
+    foreign = [name for name in record.features if name not in own]
+    foreign += [record.target] if record.target not in own_target else []
+    if known_only and foreign:
+        raise ConfigError(
+            f"Model {model} is not of this stack's registry, and would run {', '.join(foreign)}, "
+            "which is not of this project; look at it, and say --trust if you trust who made it."
+        )
     missing: list[str] = []
-    features = [_find(name, known, missing) for name in record.features]
-    known = {function_name(type(here.target)): type(here.target), **BUILT_IN}
-    target = _find(record.target, known, missing)
+    features = [_find(name, own, missing) for name in record.features]
+    target = _find(record.target, own_target, missing)
     if missing:
         raise DataError(
             f"Model {model} needs {', '.join(missing)}, which can't be imported here; install the "

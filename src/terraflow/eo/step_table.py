@@ -98,6 +98,7 @@ CONFIG = Option("config", "a project file instead of config/PROJECT.toml")
 FILES = Option("files", 'rasters without a catalogue, as "scenes/*.tif"', "uri")
 ITEMS = Option("items", "a STAC collection in place of the configured images", "uri")
 MODEL = Option("model", "a model URI, as models:/NAME/3; the champion by default")
+TRUST = Option("trust", "let a model run code which nobody here has vouched for", "flag")
 MAP = Option("map", "a map; the champion's of the configured images", "uri")
 FILE = Option("file", "a map", "uri", required=True)
 TUNE = Option("tune", "search for parameters with so many trials", "count")
@@ -153,13 +154,13 @@ STEPS = {
             "scenes",
             "terraflow.eo.maps.scenes",
             "List the scenes in the store, and which of them a model has mapped.",
-            (CONFIG, MODEL, ITEMS),
+            (CONFIG, MODEL, TRUST, ITEMS),
         ),
         Step(
             "map",
             "terraflow.eo.maps.map",
             "Map the whole area.",
-            (CONFIG, MODEL, ITEMS, OUTPUT),
+            (CONFIG, MODEL, TRUST, ITEMS, OUTPUT),
             after="ingest",
             dag="mapping",
         ),
@@ -182,20 +183,20 @@ STEPS = {
             "label-next",
             "terraflow.eo.labelling.label_next",
             "Find places where labels would help a model most.",
-            (CONFIG, MODEL, PLACES, GPKG),
+            (CONFIG, MODEL, TRUST, PLACES, GPKG),
             after="ingest",
         ),
         Step(
             "reproduce",
             "terraflow.eo.maps.reproduce",
             "Make a map again and compare it pixel by pixel; exit code 1 if it differs.",
-            (FILE,),
+            (FILE, TRUST),
         ),
         Step(
             "monitor",
             "terraflow.eo.monitoring.monitor",
             "Measure the drift of new images or requests; exit code 3 if there is one.",
-            (CONFIG, MODEL, ITEMS, MONTH, SERVED, MAX_PSI, MAX_OUTSIDE),
+            (CONFIG, MODEL, TRUST, ITEMS, MONTH, SERVED, MAX_PSI, MAX_OUTSIDE),
             after="ingest",
             unless="served",
         ),

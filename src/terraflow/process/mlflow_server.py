@@ -14,12 +14,16 @@ from terraflow import config
 
 __all__ = ["main"]
 
+#: MLflow's application behind its login.
+GUARDED = "terraflow.process.mlflow_guard.app:app"
 #: pandas and MLflow do without these, and so does the server.
 UNUSED = ("pyarrow", "scipy")
 
 
 def main() -> None:
     """Run the `mlflow` command with the words of this one."""
+    if not config.host_environment().get("MLFLOW_TRACKING_TOKEN"):
+        sys.exit("MLFLOW_TRACKING_TOKEN is not set, by which clients get in; start it by `up`.")
     gc.disable()  # a third of the start goes into looking for garbage among what it imports
     for name in UNUSED:
         sys.modules[name] = None  # type: ignore[assignment] # Python's way to refuse an import
@@ -34,7 +38,7 @@ def main() -> None:
         gc.freeze()
         gc.enable()
         config.export(extra_env)
-        uvicorn(command[3:])
+        uvicorn([*command[3:-1], GUARDED])
         raise AssertionError("uvicorn ends the process")
 
     mlflow.server._exec_cmd = serve_here  # type: ignore[attr-defined, assignment]

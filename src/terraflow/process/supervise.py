@@ -19,6 +19,7 @@ from typing import NoReturn
 
 import psutil
 
+from terraflow.files import keep_private
 from terraflow.lock import Lock
 from terraflow.process.child_processes import (
     BecomeService,
@@ -48,6 +49,7 @@ def main(arguments: list[str]) -> int:
     {names} in commands are filled from TERRAFLOW_*. Several are one Python console script with
     different words; they are forked from one process that has imported it.
     """
+    keep_private()  # services write secrets of their own, JupyterLab's page with its token
     let_pass()  # until handlers are set, a signal ends this process: nothing runs yet
     if os.environ.get("TERRAFLOW_RESOLVED") != "1":
         _resolve_first(arguments)
@@ -106,7 +108,6 @@ def _supervise(services: dict[str, list[str]], values: dict[str, str], above: in
         if not _acquire(lock):
             _say_it_runs(name, var, lock.holder())
             return 1
-    os.umask(0o077)  # services write secrets of their own, JupyterLab's page with its token
     adopt_orphans()
     _mark_children()
     end_leftovers(var)  # of a supervisor that was killed: they hold its ports and its tasks

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from terraflow.files import make_dir
 from terraflow.probes import Health, answers
 from terraflow.process.child_processes import Child, Start
 from terraflow.process.output import Output
@@ -112,7 +113,7 @@ class Supervisor:
 
     def announce(self) -> None:
         """Tell that the service is going to be started."""
-        self.output.path.parent.mkdir(parents=True, exist_ok=True)
+        make_dir(self.output.path.parent)
         self._say("waiting", "waits for " + " and ".join(self.after) if self.after else "")
 
     def run(self, start: Start) -> Iterator[float]:

@@ -18,9 +18,9 @@ from terraflow.credentials import store_environment
 from terraflow.errors import ConfigError, StorageError, first_line
 from terraflow.files import make_dir
 from terraflow.serving.environments import differences, make_environment
-from terraflow.serving.trust import check_trusted
 from terraflow.settings import Settings
 from terraflow.stack.model_server import ServedModel, Way
+from terraflow.tracking.trust import check_trusted, is_ours
 
 __all__ = [
     "FoundModel",
@@ -32,9 +32,6 @@ __all__ = [
     "model_digest",
     "remove_copies",
 ]
-
-#: Of this stack's MLflow.
-OURS = ("models:", "runs:")
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ def find_model(settings: Settings, run_id: str, model_uri: str) -> FoundModel:
     if run_id:
         tracking.find_run(settings, run_id)
         asked = model_uri = f"runs:/{run_id}/model"
-    elif model_uri.startswith(OURS):
+    elif is_ours(model_uri):
         tracking.connect(settings)
     try:
         name, version = _registered(model_uri)
@@ -149,8 +146,8 @@ def fetch(settings: Settings, model: FoundModel, way: Way) -> ServedModel:
     Raises
     ------
     ConfigError
-        It runs code when it is loaded, and `way` does not trust it; or it needs a Python that is
-        not here.
+        It, or what it names for its environment, runs code, and `way` does not trust it; or it
+        needs a Python that is not here.
     ServiceError
         Its packages can't be had.
     StorageError
@@ -161,11 +158,23 @@ def fetch(settings: Settings, model: FoundModel, way: Way) -> ServedModel:
     with tempfile.TemporaryDirectory(dir=copies, prefix=".") as folder:
         found = _download(model, folder)
         if not way.trust:
-            check_trusted(Path(found), model.shown, ours=model.uri.startswith(OURS))
+            check_trusted(Path(found), model.shown, ours=is_ours(model.uri))
+            _check_environment(Path(found), model, way)
         Path(found).rename(copy)
     python, environment = _environment(settings, copy, way)
     return ServedModel(
         model.shown, model.uri, model.name, model.version, str(copy), python, environment, way
+    )
+
+
+def _check_environment(folder: Path, model: FoundModel, way: Way) -> None:
+    """Refuse to make an environment of what a stranger names: its packages run when it starts."""
+    if is_ours(model.uri) or not (way.isolated or (way.isolated is None and differences(folder))):
+        return
+    raise ConfigError(
+        f"Model {model.shown} is not of this stack's registry, and would be served in an "
+        "environment of the packages that it names, whose code runs; look at them, and say --trust "
+        "if you trust who made it, or serve it in the stack's environment by --here."
     )
 
 

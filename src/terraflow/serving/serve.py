@@ -21,6 +21,7 @@ from terraflow.stack.environment import environment
 from terraflow.stack.model_server import MODEL_SERVER, ServedModel, Way, recorded_model_server
 from terraflow.stack.ports import check_port
 from terraflow.state import manager_pid, read_state
+from terraflow.tracking.trust import is_ours
 
 __all__ = ["curl_line", "serve"]
 
@@ -95,6 +96,11 @@ def serve(
     url = f"http://{settings.host}:{settings.serving.port}"
     remove_copies(settings)
     alias = model_uri.removeprefix("models:/") if follow else ""
+    if plain and isolated and not trust and not is_ours(model.uri):
+        raise ConfigError(
+            f"Model {model.shown} is not of this stack's registry, and MLflow would make an "
+            "environment of the packages that it names; say --trust if you trust who made it."
+        )
     served = fetch(settings, model, Way(url, trust, isolated and not plain, maps, alias))
     served.save(settings)
     say(f"Starting the model server with {model.shown}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from terraflow import config
 from terraflow.checkout.variables import shielded
-from terraflow.credentials import store_environment
+from terraflow.credentials import store_environment, tracking_environment
 from terraflow.settings import Settings
 from terraflow.stack import minio
 from terraflow.stack.databases import postgres
@@ -19,7 +19,10 @@ __all__ = ["environment"]
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Give the variables of a process of the stack: paths to secrets, never a secret.
+    """Give the variables of a process of the stack.
+
+    Paths to secrets, and one secret: MLflow's token, which its clients take from the environment.
+    Only processes of the same user, and root's, see that.
 
     Parameters
     ----------
@@ -47,10 +50,9 @@ def environment(settings: Settings) -> dict[str, str]:
         "SPT_NOENV": "1",  # titles of processes leave their environment readable in /proc
         "AIRFLOW_HOME": str(var / "airflow"),
         "AIRFLOW_CONFIG": str(var / "airflow" / "airflow.cfg"),
-        "MLFLOW_TRACKING_URI": settings.mlflow_url,
-        # by the environment, since MLflow reads it at its import
+        # by the environment, since MLflow reads it at its import; a tunnel may have another port
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(
-            f"{name}:{settings.mlflow.port}" for name in (settings.host, "localhost")
+            f"{name}:*" for name in (settings.host, "localhost")
         ),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a process of its own, for LLM judges only
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -72,4 +74,4 @@ def environment(settings: Settings) -> dict[str, str]:
         own["TERRAFLOW_PROBE_" + name] = service.health_probe(settings)
     if settings.s3_endpoint:  # which is the configured one, for tools that know no other way
         own.pop("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", None)
-    return own | store_environment(settings)
+    return own | tracking_environment(settings) | store_environment(settings)

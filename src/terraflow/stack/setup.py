@@ -8,9 +8,9 @@ from pathlib import Path
 
 from terraflow import config
 from terraflow.console import command, say
-from terraflow.credentials import ADMIN, read_secrets
+from terraflow.credentials import ADMIN, read_secrets, renew_minio_keys
 from terraflow.errors import ConfigError, ServiceError, TerraFlowError
-from terraflow.files import make_dir, write_private
+from terraflow.files import close_folder, make_dir, write_private
 from terraflow.lock import Lock
 from terraflow.settings import Settings, load
 from terraflow.stack import minio
@@ -19,6 +19,7 @@ from terraflow.stack.databases.addresses import address
 from terraflow.stack.databases.migrate import migrate
 from terraflow.stack.databases.pools import fit_pools
 from terraflow.stack.environment import environment
+from terraflow.state import read_state
 
 __all__ = ["check_assignments", "decide_store", "expected_store", "prepare", "set_up"]
 
@@ -88,11 +89,13 @@ def prepare(settings: Settings) -> None:
     if settings.store == "local":
         make_dir(settings.artifacts)
         make_dir(Path(settings.data_uri))
+    _close_folders(settings)
     lock = Lock(settings.run_dir / "setup.lock")
     if not lock.acquire():
         say(f"Waiting for the setup that process {lock.holder()} is running")
         lock.wait()
     try:
+        _renew_keys(settings)
         _write_configuration(settings, read_secrets(settings))
         if settings.database.kind == "postgresql":
             postgres.prepare(settings)
@@ -101,6 +104,25 @@ def prepare(settings: Settings) -> None:
         _make_buckets(settings)
     finally:
         lock.release()
+
+
+def _close_folders(settings: Settings) -> None:
+    """Close the folders of all state to others: those of an older release may be open to them."""
+    found = [path for path in settings.var.iterdir() if path.is_dir() and not path.is_symlink()]
+    for folder in (*found, *([settings.artifacts] if settings.artifacts.is_dir() else [])):
+        close_folder(folder, keep=0o011 if folder.name == "postgresql" else 0)
+    # PostgreSQL's own user passes through it, where root starts the stack
+    close_folder(settings.var, keep=0o011 if settings.database.is_here else 0)
+
+
+def _renew_keys(settings: Settings) -> None:
+    """Give MinIO new keys where an older release made them, unless it runs with these."""
+    state = read_state(settings.run_dir, "minio")
+    if (not state or state.phase == "stopped") and renew_minio_keys(settings):
+        say(
+            "MinIO has new keys, since an older release made its access key too short; programs "
+            f"that have the old ones find the new by `{command('status', '--show-credentials')}`."
+        )
 
 
 def decide_store(settings: Settings, *, wait: bool = True) -> Settings:
@@ -176,7 +198,13 @@ def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:
             "instance_name": "TerraFlow",
         },
         "api_auth": {"jwt_secret": secret["airflow_secret"]},
-        "logging": {"base_log_folder": var / "airflow" / "logs", "colored_console_log": False},
+        "logging": {
+            "base_log_folder": var / "airflow" / "logs",
+            "colored_console_log": False,
+            # set by Airflow itself whatever the umask is, and open to a group by default
+            "file_task_handler_new_folder_permissions": "0o700",
+            "file_task_handler_new_file_permissions": "0o600",
+        },
         # a task whose process was killed is noticed within a minute
         "scheduler": {
             "task_instance_heartbeat_timeout": 60,

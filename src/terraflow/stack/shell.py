@@ -11,7 +11,7 @@ from pathlib import Path
 from terraflow import config
 from terraflow.checkout.variables import is_secret
 from terraflow.console import command, say
-from terraflow.credentials import read_secrets
+from terraflow.credentials import mlflow_token_file, read_secrets
 from terraflow.errors import ConfigError
 from terraflow.files import make_dir, write_private
 from terraflow.settings import Settings, load
@@ -90,6 +90,8 @@ def print_exports(settings: Settings, before: Mapping[str, str], *, secrets: boo
     """
     for line in exports(before, client_environment(settings, secrets=secrets), secrets=secrets):
         say(line)
+    if not secrets:
+        say(_read_token(settings))
 
 
 def exports(before: Mapping[str, str], after: Mapping[str, str], *, secrets: bool) -> list[str]:
@@ -101,6 +103,12 @@ def exports(before: Mapping[str, str], after: Mapping[str, str], *, secrets: boo
         if before.get(name) != value and _is_name(name) and (secrets or not is_secret(name))
     ]
     return gone + changed
+
+
+def _read_token(settings: Settings) -> str:
+    """Write the line for sh that takes MLflow's token from its file, without showing it."""
+    path = shlex.quote(str(mlflow_token_file(settings)))
+    return f'export MLFLOW_TRACKING_TOKEN="$(sed "s/.* //" {path})"'
 
 
 def open_shell(settings: Settings, before: Mapping[str, str]) -> None:
@@ -115,7 +123,7 @@ def open_shell(settings: Settings, before: Mapping[str, str]) -> None:
     """
     after = client_environment(settings)
     program = after.get("SHELL") or "/bin/sh"
-    lines = "\n".join(exports(before, after, secrets=False))
+    lines = "\n".join([*exports(before, after, secrets=False), _read_token(settings)])
     folder = make_dir(settings.var / "shell")
     words = [program]
     kind = Path(program).name

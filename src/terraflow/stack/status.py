@@ -15,7 +15,7 @@ from typing import IO
 import psutil
 
 from terraflow.console import command, say, table
-from terraflow.credentials import ADMIN, read_secrets
+from terraflow.credentials import ADMIN, read_mlflow_token, read_secrets
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.settings import Settings
 from terraflow.stack import minio
@@ -173,6 +173,7 @@ def _credentials(settings: Settings) -> dict[str, str]:
     return {
         "airflow user": ADMIN,
         "airflow password": secret["airflow_password"],
+        "mlflow": f"{settings.mlflow_url}/?token={read_mlflow_token(settings)}",
         "jupyter": f"{settings.jupyter_url}/?token={secret['jupyter_token']}",
         "minio user": secret["minio_user"],
         "minio password": secret["minio_password"],

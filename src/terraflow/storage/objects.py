@@ -21,6 +21,7 @@ from obstore.store import HTTPStore, LocalStore, S3Store
 from terraflow.console import command
 from terraflow.credentials import read_secrets, store_environment
 from terraflow.errors import StorageError
+from terraflow.files import give_users_mode, make_dir
 from terraflow.settings import Settings
 
 __all__ = ["Storage", "join"]
@@ -93,6 +94,8 @@ class Storage:
         store, key = self._open(uri)
         try:
             obstore.put(store, key, data)
+            if "://" not in uri and not Path(uri).is_relative_to(self.settings.var):
+                give_users_mode(Path(uri))
         except (BaseError, OSError) as error:
             raise _failed("written", uri, error) from error
         return uri
@@ -189,7 +192,7 @@ class Storage:
         """
         folder = self.settings.var / "tmp"
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_dir(folder)
             for left in folder.iterdir():
                 pid = left.name.partition("-")[0]
                 if pid.isdecimal() and not psutil.pid_exists(int(pid)):

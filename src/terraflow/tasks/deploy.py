@@ -15,11 +15,12 @@ __all__ = ["deploy", "export_model"]
 
 
 @task(
+    private=False,
     help={
         "output": "a new folder",
         "run_id": "the run whose model to export",
         "model": "or any model URI, as models:/land-cover@champion",
-    }
+    },
 )
 def export_model(c: Context, output: str, run_id: str = "", model: str = "") -> None:
     """Write a model into a folder, from which it is served without a registry."""
@@ -39,6 +40,7 @@ def export_model(c: Context, output: str, run_id: str = "", model: str = "") -> 
         "run_id": "the run whose model the server gets",
         "model": "or any model URI",
         "follow": "the server asks the registry here, by --tunnel, for each move of the alias",
+        "trust": "a model that is not of this registry may run its code and packages there",
         "port": "of the model server there; [serving] port by default",
         "registry_port": "at which the host reaches the registry here; [mlflow] port by default",
         "offline": "bring packages and Python along, for a host without a network",
@@ -58,6 +60,7 @@ def deploy(
     run_id: str = "",
     model: str = "",
     follow: bool = False,
+    trust: bool = False,
     port: int = 0,
     registry_port: int = 0,
     offline: bool = False,
@@ -71,10 +74,11 @@ def deploy(
 ) -> int:
     """Bring the last commit to another machine over ssh, and start it there."""
     from terraflow import settings
+    from terraflow.credentials import read_mlflow_token
     from terraflow.eo.project import find_project
     from terraflow.errors import ConfigError
     from terraflow.serving.deploy import deploy as deploying
-    from terraflow.serving.deploy import release
+    from terraflow.serving.deploy import release, scripts
     from terraflow.serving.deploy.host import Host
 
     if what not in ("server", "stack"):
@@ -100,13 +104,18 @@ def deploy(
             folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
             words, models = ["up"], None
             if what == "server":
-                words, models = release.server(stack, folder, run_id, model, follow=follow)
+                words, models = release.server(
+                    stack, folder, run_id, model, follow=follow, trust=trust
+                )
             variables = {"TERRAFLOW_SERVING_PORT": str(port or stack.serving.port)}
             if follow:
                 variables["TERRAFLOW_MLFLOW_PORT"] = str(registry_port or stack.mlflow.port)
+                token_file = f"../../{scripts.REGISTRY_FILE}"
+                variables["TERRAFLOW_MLFLOW_TOKEN_FILE"] = token_file
             deploying.deploy(
                 deploying.Deployment(deployment.host, project, what, words, variables),
                 models=models,
+                registry_token=read_mlflow_token(stack) if follow else "",
                 offline=offline,
             )
     return 0

@@ -18,20 +18,20 @@ _OVERRIDDEN = "rfc3987-syntax"  # see [tool.uv] in pyproject.toml
 _EXTRAS = ("dev", "postgresql", "project")
 
 
-@task(help={"k": "only tests that match, as pytest's -k", "m": "as pytest's -m"})
+@task(private=False, help={"k": "only tests that match, as pytest's -k", "m": "as pytest's -m"})
 def test(c: Context, k: str = "", m: str = "") -> int:
     """Run the tests."""
     return _run("pytest", *(["-k", k] if k else []), *(["-m", m] if m else []))
 
 
-@task(help={"only": "some of stack,dags,map,serve"})
+@task(private=False, help={"only": "some of stack,dags,map,serve"})
 def bench(c: Context, only: str = "") -> int:
     """Measure the stack, DAGs, maps and serving: about an hour."""
     words = ["--only", only] if only else []
     return subprocess.call([sys.executable, "benchmarks/bench.py", *words], cwd=project_root())
 
 
-@task(help={"fix": "mend what can be mended"})
+@task(private=False, help={"fix": "mend what can be mended"})
 def lint(c: Context, fix: bool = False) -> int:
     """Check style and types."""
     codes = [
@@ -42,7 +42,7 @@ def lint(c: Context, fix: bool = False) -> int:
     return int(any(codes))
 
 
-@task()
+@task(private=False)
 def lock(c: Context) -> int:
     """Rewrite requirements.lock: universal, with hashes, without index addresses."""
     extras = [word for extra in _EXTRAS for word in ("--extra", extra)]
@@ -52,7 +52,7 @@ def lock(c: Context) -> int:
     return _run("uv", "pip", "compile", "pyproject.toml", *extras, *shape, *silent, *output)
 
 
-@task()
+@task(private=False)
 def wheel(c: Context) -> None:
     """Build the wheel of the platform into dist/, and print its path; needs no network."""
     say(str(build(project_root(), project_root() / "dist")))

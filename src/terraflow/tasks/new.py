@@ -15,6 +15,7 @@ __all__ = ["new", "update"]
 
 
 @task(
+    private=False,
     positional=["path"],
     iterable=["data"],
     help={
@@ -35,10 +36,11 @@ def new(c: Context, path: str, data: list[str], defaults: bool = False) -> None:
 
 
 @task(
+    private=False,
     help={
         "ref": "a tag, branch or commit of the template; its newest tag otherwise",
         "keep": "leave the update in place although the tests fail",
-    }
+    },
 )
 def update(c: Context, ref: str = "", keep: bool = False) -> int:
     """Take over what the template and the platform have newly, in a project made from them."""

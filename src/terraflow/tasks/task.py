@@ -13,17 +13,21 @@ from invoke.tasks import task as invoke_task
 from terraflow.checkout.packages import check_source
 from terraflow.config import project_root
 from terraflow.console import report_errors
+from terraflow.files import keep_private
 
 __all__ = ["optional_argument", "task"]
 
 Body = TypeVar("Body", bound=Callable[..., Any])
 
 
-def task(**options: Any) -> Callable[[Body], Any]:
+def task(*, private: bool = True, **options: Any) -> Callable[[Body], Any]:
     """Make a task of invoke whose errors become a sentence and an exit code.
 
     Parameters
     ----------
+    private : bool
+        What it makes is its owner's alone, which holds for all state; not for what it writes into
+        the project or a folder of the user's.
     options
         As those of `invoke.task`: help, iterable, positional.
 
@@ -40,6 +44,8 @@ def task(**options: Any) -> Callable[[Body], Any]:
             with report_errors():
                 check_source(root := project_root())
                 log_dir = root / "var" / "log"
+            if private:
+                keep_private()
             with report_errors(log_dir):
                 if code := body(*args, **kwargs):
                     sys.exit(code)

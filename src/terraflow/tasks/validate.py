@@ -33,6 +33,7 @@ _SHOWN = 20
 
 
 @task(
+    private=False,
     positional=optional_argument("validate", "action", "file", valued=VALUED),
     iterable=["also"],
     auto_shortflags=False,

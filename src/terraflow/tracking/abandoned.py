@@ -11,6 +11,7 @@ from typing import Any
 
 import requests
 
+from terraflow.credentials import read_mlflow_token
 from terraflow.settings import Settings
 from terraflow.state import is_same, started_at
 
@@ -60,6 +61,7 @@ def _post(settings: Settings, what: str, body: Mapping[str, Any]) -> dict[str, A
     with requests.Session() as session:
         session.trust_env = False  # no proxy of the shell is for this machine
         url = f"{settings.mlflow_url}/api/2.0/mlflow/{what}"
-        answer = session.post(url, json=dict(body), timeout=TIMEOUT_S)
+        login = {"Authorization": f"Bearer {read_mlflow_token(settings)}"}
+        answer = session.post(url, json=dict(body), headers=login, timeout=TIMEOUT_S)
     answer.raise_for_status()
     return dict(answer.json())

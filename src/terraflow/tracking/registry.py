@@ -21,6 +21,7 @@ __all__ = [
     "exclusive",
     "find_by_alias",
     "find_by_run",
+    "registered_version",
     "set_alias",
     "write_tags",
 ]
@@ -88,6 +89,21 @@ def find_by_run(run_id: str) -> ModelVersion | None:
     """Find the latest version that a run registered, under any name."""
     found = mlflow.MlflowClient().search_model_versions(f"run_id = '{run_id}'")
     return max(found, key=lambda version: version.creation_timestamp, default=None)
+
+
+def registered_version(uri: str) -> str:
+    """Version that an address of the registry names, by number or alias; "" where it names none.
+
+    Raises
+    ------
+    MlflowException
+        There is no such alias.
+    """
+    rest = uri.removeprefix("models:/")
+    name, at, alias = rest.partition("@")
+    if at:
+        return str(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
+    return rest.rpartition("/")[2] if rest != uri and "/" in rest else ""
 
 
 def set_alias(version: ModelVersion, alias: str) -> None:

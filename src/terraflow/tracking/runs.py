@@ -25,8 +25,9 @@ from requests.exceptions import RequestException
 
 from terraflow import probes
 from terraflow.checkout.git import git
-from terraflow.config import project_root
+from terraflow.config import export, project_root
 from terraflow.console import command
+from terraflow.credentials import tracking_environment
 from terraflow.errors import ConfigError, ServiceError, StorageError, first_line
 from terraflow.settings import Settings
 from terraflow.tracking.abandoned import end_abandoned_runs, own_tags
@@ -72,6 +73,7 @@ def connect(settings: Settings) -> None:
     mlflow.set_tracking_uri(settings.mlflow_url)
     mlflow.set_registry_uri(settings.mlflow_url)
     MLFLOW_RUN_ID.unset()  # of a program's own run, which would take this one in
+    export(tracking_environment(settings))
 
 
 @contextmanager

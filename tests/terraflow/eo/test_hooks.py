@@ -9,6 +9,7 @@ import sys
 from importlib import import_module, invalidate_caches
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,14 @@ from sklearn.ensemble import RandomForestClassifier
 
 from area import make_project
 from samples import CLASSES, FEATURES, make_samples, write_samples
-from terraflow.eo.hooks import Hooks, code_folders, find_hooks, hooks_digest, record_hooks
+from terraflow.eo.hooks import (
+    HookRecord,
+    Hooks,
+    code_folders,
+    find_hooks,
+    hooks_digest,
+    record_hooks,
+)
 from terraflow.eo.models.model import load_model
 from terraflow.eo.training.train import Trained, train
 from terraflow.errors import ConfigError, DataError
@@ -87,6 +95,24 @@ def test_find_hooks_takes_those_of_the_project_and_imports_others(own: ModuleTyp
     record = record_hooks(hooks_of(own), "mlp")
     assert find_hooks(record, hooks_of(own), "m").features == [own.brightest]
     assert find_hooks(record, Hooks(), "m").features == [own.brightest]
+
+
+@pytest.mark.parametrize(
+    "names", [{"features": ["os:system"]}, {"target": "os:abort"}, {"features": ["this:d"]}]
+)
+def test_find_hooks_of_a_stranger_are_not_imported(names: dict[str, Any]) -> None:
+    sys.modules.pop("this", None)
+    with pytest.raises(ConfigError, match=r"would run (os|this):.* --trust"):
+        find_hooks(HookRecord(**names), Hooks(), "a/model", known_only=True)
+    assert "this" not in sys.modules
+
+
+def test_find_hooks_of_a_stranger_are_taken_from_the_project(own: ModuleType) -> None:
+    record = record_hooks(hooks_of(own), "mlp")
+    found = find_hooks(record, hooks_of(own), "a/model", known_only=True)
+    assert found.features == [own.brightest]
+    with pytest.raises(ConfigError, match="which is not of this project"):
+        find_hooks(record, Hooks(), "a/model", known_only=True)
 
 
 def test_find_hooks_missing_one_is_named(own: ModuleType) -> None:

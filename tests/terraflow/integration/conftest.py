@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import mlflow
 import pytest
 
 from airflow_api import DAGS, Airflow, configure
@@ -84,7 +83,7 @@ def dag_stack(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Itera
 def tracked(request: pytest.FixtureRequest) -> None:
     """Let a test of the DAGs ask their stack's MLflow, whichever stack the one before asked."""
     if "dag_stack" in request.fixturenames:
-        mlflow.set_tracking_uri(request.getfixturevalue("dag_stack").url("mlflow"))
+        request.getfixturevalue("dag_stack").track()
 
 
 @pytest.fixture(scope="session")

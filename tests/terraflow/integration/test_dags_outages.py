@@ -69,7 +69,7 @@ def started(folder: Path, **variables: str) -> Iterator[tuple[Stack, Airflow]]:
     try:
         configure(stack, ("2024-09-30", "2024-04-30"))
         stack.ok("up", "--detach", "--only", ",".join(only))
-        mlflow.set_tracking_uri(stack.url("mlflow"))
+        stack.track()
         airflow = Airflow(stack)
         wait_for(lambda: {dag["dag_id"] for dag in airflow.get("/dags")["dags"]} >= DAGS, 90)
         yield stack, airflow

@@ -28,7 +28,7 @@ NewStack = Callable[..., Stack]
 
 
 def log_run(stack: Stack, text: str) -> Run:
-    mlflow.set_tracking_uri(stack.url("mlflow"))
+    stack.track()
     mlflow.set_experiment("lifecycle")
     with mlflow.start_run() as run:
         mlflow.log_text(text, "note.txt")
@@ -37,7 +37,7 @@ def log_run(stack: Stack, text: str) -> Run:
 
 def log_model(stack: Stack) -> str:
     """Log a small model and return its URI."""
-    mlflow.set_tracking_uri(stack.url("mlflow"))
+    stack.track()
     mlflow.set_experiment("serve")
     frame = pd.DataFrame({"a": [1.0, 2.0]})
     with mlflow.start_run():
@@ -92,7 +92,7 @@ def test_store_unset_without_a_way_to_a_binary_falls_back_to_local_and_says_so(
     stack.ok("down")
     stack.ok("up", "--detach", "--only", "mlflow")
     assert stack.settings()["store"] == "local"
-    mlflow.set_tracking_uri(stack.url("mlflow"))
+    stack.track()
     assert read_note(run) == "local"
 
 
@@ -135,7 +135,7 @@ def test_up_killed_leaves_no_orphan_and_the_next_has_everything(
     stack.wait_until_gone(10)
     assert {row["state"] for row in stack.services().values()} == {"stopped"}
     stack.ok("up", "--detach", "--only", "mlflow")
-    mlflow.set_tracking_uri(stack.url("mlflow"))
+    stack.track()
     assert mlflow.get_run(run.info.run_id).info.status == "FINISHED"
     assert read_note(run) == "kept"
 
@@ -409,7 +409,7 @@ def test_train_disk_full_fails_clearly_and_leaves_nothing_half_written(
     stack.ok("up", "--detach", "--only", "mlflow")
     said = stack.fails("train", MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
     assert "could not store the run" in said.splitlines()[-1]
-    mlflow.set_tracking_uri(stack.url("mlflow"))
+    stack.track()
     runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
     assert [r.info.status for r in runs] == ["FAILED"]
     assert not [p for p in small_disk.rglob("*") if p.is_file()]
@@ -420,7 +420,7 @@ def test_train_disk_full_fails_clearly_and_leaves_nothing_half_written(
 def test_train_killed_is_not_left_running(new_stack: NewStack, tmp_path: Path) -> None:
     stack = new_stack(TERRAFLOW_STORE="local")
     stack.ok("up", "--detach", "--only", "mlflow")
-    mlflow.set_tracking_uri(stack.url("mlflow"))
+    stack.track()
 
     def states() -> list[str]:
         runs = mlflow.search_runs(search_all_experiments=True, output_format="list")

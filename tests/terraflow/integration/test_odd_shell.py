@@ -103,7 +103,7 @@ def test_training_by_a_task_and_map_and_report_go_to_this_stack(odd_stack: Stack
     odd_stack.ok("train", timeout=600)
     odd_stack.ok("map", timeout=600)
     assert "quicklook" in odd_stack.ok("report", timeout=600)
-    mlflow.set_tracking_uri(odd_stack.url("mlflow"))
+    odd_stack.track()
     runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
     assert {run.info.status for run in runs} == {"FINISHED"}
     head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip()

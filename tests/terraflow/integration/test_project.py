@@ -94,7 +94,7 @@ def test_train_twice_gives_the_same_map_byte_for_byte(
 
 
 def mlflow_run(stack: Stack, identifier: str) -> mlflow.entities.Run:
-    mlflow.set_tracking_uri(stack.url("mlflow"))
+    stack.track()
     return mlflow.get_run(identifier)
 
 
@@ -117,7 +117,7 @@ def test_monitor_of_the_training_images_is_stable(stack: Stack, trained: str) ->
 def test_promote_by_hand_says_so(stack: Stack, trained: str) -> None:
     said = stack.ok("train")
     assert "by hand" in stack.ok("promote", "--run-id", run_id(said))
-    mlflow.set_tracking_uri(stack.url("mlflow"))
+    stack.track()
     version = mlflow.MlflowClient().get_model_version_by_alias("land-cover", "champion")
     assert version.run_id == run_id(said)
     assert version.tags["promotion"] == "promoted by hand"

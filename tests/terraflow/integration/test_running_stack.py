@@ -80,7 +80,8 @@ def test_sockets_all_listen_on_loopback(stack: Stack) -> None:
 
 def test_secrets_are_private_and_in_no_log_argument_or_environment(stack: Stack) -> None:
     values = json.loads((stack.var / "secrets.json").read_text())
-    hidden = [v for k, v in values.items() if k != "minio_user"]
+    token = (stack.var / "mlflow_token").read_text().split()[-1]
+    hidden = [*values.values(), token]
     buckets = stack.var / "minio" / "data"
     found = {path for path in holders(stack.var, *hidden) if not path.is_relative_to(buckets)}
     assert stack.var / "secrets.json" in found
@@ -89,7 +90,9 @@ def test_secrets_are_private_and_in_no_log_argument_or_environment(stack: Stack)
     seen = 0
     for process in stack.processes():
         with suppress(psutil.NoSuchProcess):  # some are short
-            shown = " ".join([*process.cmdline(), *process.environ().values()])
+            variables = process.environ()
+            assert variables.pop("MLFLOW_TRACKING_TOKEN", token) == token
+            shown = " ".join([*process.cmdline(), *variables.values()])
             assert not any(value in shown for value in hidden), process.cmdline()
             seen += 1
     assert seen > 10
@@ -125,6 +128,16 @@ def test_jupyter_refuses_without_token_and_lets_it_in(stack: Stack) -> None:
     assert answer.json()["schema"]["properties"]["fetchNews"]["default"] == "false"
 
 
+def test_mlflow_refuses_without_token_and_lets_the_link_in(stack: Stack) -> None:
+    url = stack.url("mlflow")
+    assert httpx.get(url).status_code == 401
+    assert httpx.get(f"{url}/api/2.0/mlflow/experiments/get?experiment_id=0").status_code == 401
+    with httpx.Client(follow_redirects=True) as browser:
+        assert browser.get(stack.credentials()["mlflow"]).status_code == 200
+        answer = browser.get(f"{url}/api/2.0/mlflow/experiments/get?experiment_id=0")
+        assert answer.json()["experiment"]["experiment_id"] == "0"
+
+
 def s3_client(stack: Stack, password: str | None = None):  # type: ignore[no-untyped-def]
     shown = stack.credentials()
     return boto3.client(
@@ -154,7 +167,9 @@ def test_minio_console_answers(stack: Stack) -> None:
 )
 def test_mlflow_refuses_a_foreign_host_name(path: str, stack: Stack) -> None:
     url = stack.url("mlflow") + path
-    request = urllib.request.Request(url, headers={"Host": "evil.example"})
+    header = (stack.var / "mlflow_token").read_text().partition(": ")[2].strip()
+    headers = {"Host": "evil.example", "Authorization": header}
+    request = urllib.request.Request(url, headers=headers)
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request)
     assert caught.value.code == 403
@@ -162,7 +177,7 @@ def test_mlflow_refuses_a_foreign_host_name(path: str, stack: Stack) -> None:
 
 @pytest.mark.parametrize("service", HERE)
 def test_service_killed_is_restarted_with_nothing_lost(service: str, stack: Stack) -> None:
-    mlflow.set_tracking_uri(stack.url("mlflow"))
+    stack.track()
     mlflow.set_experiment("killed")
     with mlflow.start_run() as run:
         mlflow.log_text("kept", "note.txt")

@@ -68,7 +68,7 @@ def trained(stack: Stack, config: Path) -> str:
 
 @pytest.fixture(scope="module")
 def run(stack: Stack, trained: str) -> Run:
-    mlflow.set_tracking_uri(stack.url("mlflow"))
+    stack.track()
     return mlflow.get_run(run_id(trained))
 
 
@@ -319,7 +319,7 @@ def test_train_through_airflow_gives_the_same_result(stack: Stack) -> None:
     for task in ("ingest", "preprocess", "train", "gate", "promote"):
         assert f"  {task}: success after" in said
     assert "Simulated data" in said
-    mlflow.set_tracking_uri(stack.url("mlflow"))
+    stack.track()
     run = mlflow.get_run(run_id(said))
     assert run.data.tags["simulated"] == "true"
     assert "simulated" in run.data.tags["mlflow.note.content"]

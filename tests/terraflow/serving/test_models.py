@@ -126,3 +126,19 @@ def test_model_digest_tells_models_apart(model_folder: Path, tmp_path: Path) -> 
     assert model_digest(copy) == model_digest(model_folder)
     (copy / "MLmodel").write_text("other")
     assert model_digest(copy) != model_digest(model_folder)
+
+
+def test_fetch_makes_no_environment_of_what_a_stranger_names(
+    settings: Settings, model_folder: Path, tmp_path: Path
+) -> None:
+    """Its wheel, or a package of its lock, would run at the start of the server."""
+    model = tmp_path / "model"
+    shutil.copytree(model_folder, model)
+    with pytest.raises(ConfigError, match=r"environment of the packages that it names.* --trust"):
+        fetch(settings, of(model), Way(isolated=True))
+    (model / "requirements.txt").write_text("numpy==1.0\n")
+    (model / "pylock.toml").unlink(missing_ok=True)
+    with pytest.raises(ConfigError, match=r"environment of the packages that it names.* --here"):
+        fetch(settings, of(model), Way())
+    assert not (settings.var / "envs").exists()
+    assert Path(fetch(settings, of(model), Way(isolated=False)).folder).exists()

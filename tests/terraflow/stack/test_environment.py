@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from terraflow.config import CONTROL_VARIABLES, project_root
+from terraflow.credentials import read_mlflow_token
 from terraflow.sections import Database
 from terraflow.settings import Settings
 from terraflow.stack.databases import postgres
@@ -19,7 +20,7 @@ def with_store(settings: Settings, store: str) -> Settings:
     return settings.model_copy(update={"store": store})
 
 
-def test_environment_holds_no_secret_and_no_foreign_variable(
+def test_environment_holds_no_secret_but_mlflows_token_and_no_foreign_variable(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "sqlite:////elsewhere.db")
@@ -28,8 +29,9 @@ def test_environment_holds_no_secret_and_no_foreign_variable(
     assert "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" not in variables
     named = {key for key in variables if re.search("PASSWORD|SECRET|TOKEN", key)}
     assert {key: variables[key] for key in named} == {
-        "TERRAFLOW_SERVING_TOKEN": "False"
-    }  # a switch
+        "MLFLOW_TRACKING_TOKEN": read_mlflow_token(settings),
+        "TERRAFLOW_SERVING_TOKEN": "False",  # a switch
+    }
 
 
 def test_environment_with_s3_keeps_the_users_credentials(

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from mlflow_server import MlflowServer
 from odd_shell import NONSENSE, PRINT
-from terraflow.credentials import read_secrets
+from terraflow.credentials import read_mlflow_token, read_secrets
 from terraflow.errors import ConfigError
 from terraflow.settings import Settings, load
 from terraflow.stack.environment import environment
@@ -60,6 +61,7 @@ def test_env_turns_a_users_shell_into_one_of_the_stack(seen: Settings) -> None:
     told = subprocess.check_output(["bash", "-c", code], env={**os.environ, **odd}, text=True)
     variables = json.loads(told)
     assert variables["MLFLOW_TRACKING_URI"] == seen.mlflow_url
+    assert variables["MLFLOW_TRACKING_TOKEN"] == read_mlflow_token(seen)
     assert variables["AIRFLOW_HOME"] == str(seen.var / "airflow")
     assert variables["AWS_ENDPOINT_URL_S3"] == seen.s3_endpoint
     assert variables["JUPYTER_CONFIG_DIR"] == str(seen.var / "jupyter")
@@ -71,9 +73,11 @@ def test_env_turns_a_users_shell_into_one_of_the_stack(seen: Settings) -> None:
 
 def test_env_shows_secrets_only_where_it_is_asked_to(seen: Settings) -> None:
     secrets = read_secrets(seen)
-    assert not any(value in invoke("env") for value in secrets.values())
+    hidden = [*secrets.values(), read_mlflow_token(seen)]
+    assert not any(value in invoke("env") for value in hidden)
     shown = invoke("env", "--show-credentials")
     assert all(secrets[name] in shown for name in SECRETS)
+    assert f"MLFLOW_TRACKING_TOKEN={read_mlflow_token(seen)}" in shown
 
 
 def in_terminal(shell: str, typed: str, **variables: str) -> str:
@@ -153,9 +157,10 @@ def test_shell_of_a_stopped_stack_with_ports_of_0_tells_to_start_it(
 
 
 def test_mlflow_by_hand_asks_the_stacks_server_and_leaves_no_database(
-    seen: Settings, mlflow_server: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    seen: Settings, mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("TERRAFLOW_MLFLOW_PORT", str(mlflow_server))
+    monkeypatch.setenv("TERRAFLOW_MLFLOW_PORT", str(mlflow_server.port))
+    monkeypatch.setenv("TERRAFLOW_MLFLOW_TOKEN_FILE", str(mlflow_server.token_file))
     found = client_environment(load())
     command = [sys.executable, "-m", "mlflow", "experiments", "search"]
     told = subprocess.check_output(command, cwd=tmp_path, env=found, text=True)

@@ -192,7 +192,7 @@ def test_map_airflow_shows_each_map_or_says_that_none_was_left(
     found: dict[str, Any] = {"mapped": maps}
     monkeypatch.setattr(steps, "check", lambda *_: None)
     monkeypatch.setattr(dag_runs, "run_dag", lambda *_, **__: found)
-    given = {"config": "", "items": "", "model": "", "output": "", "airflow": True}
+    given = dict.fromkeys(("config", "items", "model", "output", "trust"), "") | {"airflow": True}
     STEP_TASKS["map"](Context(), **given)
     said = capsys.readouterr().out
     assert "Map: s3://b/1.tif" in said

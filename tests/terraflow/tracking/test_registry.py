@@ -22,7 +22,7 @@ def name(tracked_settings: Settings, request: pytest.FixtureRequest) -> str:
     found = str(request.node.name)
     client.create_registered_model(found)
     for _ in range(2):
-        client.create_model_version(found, "s3://bucket/model")
+        client.create_model_version(found, "mlflow-artifacts:/model")
     return found
 
 

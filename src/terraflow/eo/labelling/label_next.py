@@ -163,7 +163,12 @@ def check(project: OpenProject, inputs: Inputs) -> None:
 def step(project: OpenProject, inputs: Inputs) -> Places:
     """Choose places in the items of `ingest` for `model`, the champion by default."""
     storage, images = project.storage, Images.model_validate(inputs)
-    model = load_model(inputs.get("model") or project.champion, storage.settings, project.hooks)
+    model = load_model(
+        inputs.get("model") or project.champion,
+        storage.settings,
+        project.hooks,
+        trust=bool(inputs.get("trust")),
+    )
     found, source = find_places(project, model, images, inputs.get("n") or PLACES)
     path, field = _path(inputs), project.config.labels.field
     write_places(found, source, path, field, storage)

@@ -250,7 +250,12 @@ def check(project: OpenProject, inputs: Inputs) -> None:
 def step(project: OpenProject, inputs: Inputs) -> Mapped:
     """Map the items of `ingest` with `model`, the champion by default."""
     storage = project.storage
-    model = load_model(inputs.get("model") or project.champion, storage.settings, project.hooks)
+    model = load_model(
+        inputs.get("model") or project.champion,
+        storage.settings,
+        project.hooks,
+        trust=bool(inputs.get("trust")),
+    )
     made = make_map(model, inputs["items"], storage, output=inputs.get("output") or "")
     if note := model.info.note:
         say(note)

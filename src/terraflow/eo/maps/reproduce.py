@@ -18,9 +18,10 @@ from terraflow.eo.maps.map_file import BLOCK_PX, MapInfo, open_map, read_info
 from terraflow.eo.maps.map_origin import MapOrigin
 from terraflow.eo.models.model import LoadedModel, load_model
 from terraflow.eo.project import Inputs, OpenProject
-from terraflow.errors import DataError
+from terraflow.errors import ConfigError, DataError
 from terraflow.storage import Storage
 from terraflow.tracking import runs
+from terraflow.tracking.trust import is_ours
 
 __all__ = ["MapDifference", "compare_maps", "find_changes", "reproduce", "show", "step"]
 
@@ -47,7 +48,12 @@ class MapDifference:
 
 
 def reproduce(
-    uri: str, hooks: Hooks, storage: Storage, *, model: LoadedModel | None = None
+    uri: str,
+    hooks: Hooks,
+    storage: Storage,
+    *,
+    model: LoadedModel | None = None,
+    trust: bool = False,
 ) -> MapDifference:
     """Make a map again in a temporary folder, and compare pixel by pixel.
 
@@ -59,18 +65,25 @@ def reproduce(
         Of the project that asks.
     model : LoadedModel, optional
         By default the one that the map names.
+    trust : bool
+        Take the model from wherever the map says, and let it run code.
 
     Raises
     ------
     DataError
         The file is no map, or its model or items make none any more.
     ConfigError, ServiceError, StorageError
-        Its model or its items can't be had.
+        Its model or its items can't be had, or the model is not trusted.
     """
     info = read_info(uri, storage)
+    if not (model or trust or is_ours(info.origin.model)):
+        raise ConfigError(
+            f"{uri} names {info.origin.model!r} for its model, which is not of this stack's "
+            "registry; look at it, and say --trust if you trust who made it."
+        )
     for change in find_changes(info.origin):
         say(f"Warning: {change}")
-    model = model or load_model(info.origin.model, storage.settings, hooks)
+    model = model or load_model(info.origin.model, storage.settings, hooks, trust=trust)
     with storage.scratch() as folder:
         again = make_map(model, info.origin.items, storage, output=str(folder / "again.tif"))
         for change in _changed_inputs(info, read_info(again.map, storage)):
@@ -80,7 +93,9 @@ def reproduce(
 
 def step(project: OpenProject, inputs: Inputs) -> dict[str, Any]:
     """Reproduce `file`."""
-    difference = reproduce(inputs["file"], project.hooks, project.storage)
+    difference = reproduce(
+        inputs["file"], project.hooks, project.storage, trust=bool(inputs.get("trust"))
+    )
     return {"map": inputs["file"]} | asdict(difference)
 
 

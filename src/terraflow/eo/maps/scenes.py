@@ -152,7 +152,7 @@ def step(project: OpenProject, inputs: Inputs) -> Scenes:
     storage, config = project.storage, project.config
     model_uri = inputs.get("model") or find_champion(config.name, storage.settings)
     items = inputs.get("items")
-    model = load_model(model_uri, storage.settings, project.hooks)
+    model = load_model(model_uri, storage.settings, project.hooks, trust=bool(inputs.get("trust")))
     if named := inputs.get("collections"):
         collections = collections_since(named, config.name, storage)
     else:

@@ -29,6 +29,8 @@ from terraflow.eo.targets.target import Target
 from terraflow.errors import ConfigError, DataError, first_line
 from terraflow.settings import Settings
 from terraflow.tracking import model_lock, runs
+from terraflow.tracking.registry import registered_version
+from terraflow.tracking.trust import check_trusted, is_ours
 
 __all__ = ["LoadedModel", "ModelInfo", "load_model", "log_model", "open_model"]
 
@@ -205,7 +207,7 @@ def _requirements(types: Iterable[str], package: str) -> list[str]:
     return [f"{name}=={version(name)}" for name in sorted(needed)]
 
 
-def load_model(uri: str, settings: Settings, hooks: Hooks) -> LoadedModel:
+def load_model(uri: str, settings: Settings, hooks: Hooks, *, trust: bool = False) -> LoadedModel:
     """Read a model that `train` logged.
 
     Parameters
@@ -214,21 +216,25 @@ def load_model(uri: str, settings: Settings, hooks: Hooks) -> LoadedModel:
         models:/name@alias, models:/name/version, runs:/id/model, or where the model lies.
     hooks : Hooks
         Of the project that asks; what the model needs beside them is imported.
+    trust : bool
+        Load it even if that runs code which nobody here has vouched for.
 
     Raises
     ------
     ServiceError
         MLflow does not answer.
     ConfigError
-        There is no such model.
+        There is no such model, or it is not trusted.
     DataError
         It is no model of TerraFlow, or a hook is missing or changed.
     """
     runs.connect(settings)
     folder = TemporaryDirectory(prefix="terraflow-model-")  # MLflow would not delete its own
     try:
-        number = _registered_version(uri)
+        number = registered_version(uri)
         path = mlflow.artifacts.download_artifacts(uri, dst_path=folder.name)
+        if not trust:
+            check_trusted(Path(path), uri, ours=is_ours(uri))
         estimator = mlflow.sklearn.load_model(path)
     except (MlflowException, RequestException, OSError, ValueError, ImportError) as error:
         runs.connect(settings)  # which tells it where MLflow is gone by now
@@ -236,14 +242,21 @@ def load_model(uri: str, settings: Settings, hooks: Hooks) -> LoadedModel:
             f"Model {uri} can't be read: {first_line(error)}; name a model that the "
             f"registry page of {settings.mlflow_url} lists."
         ) from error
-    model = open_model(path, uri, hooks, estimator=estimator, version=number)
+    known_only = not (trust or is_ours(uri))
+    model = open_model(path, uri, hooks, estimator=estimator, version=number, known_only=known_only)
     if model.info.hooks.names:
         _IN_USE.append(folder)
     return model
 
 
 def open_model(
-    path: str, uri: str, hooks: Hooks, *, estimator: Any, version: str = ""
+    path: str,
+    uri: str,
+    hooks: Hooks,
+    *,
+    estimator: Any,
+    version: str = "",
+    known_only: bool = False,
 ) -> LoadedModel:
     """Read what a model that is here says of itself.
 
@@ -259,11 +272,13 @@ def open_model(
         Which was loaded from there.
     version : str
         In the registry.
+    known_only : bool
+        Take hooks of the project that asks alone, and import none that the model names.
 
     Raises
     ------
-    DataError
-        It is no model of TerraFlow, or a hook is missing or changed.
+    DataError, ConfigError
+        It is no model of TerraFlow, or a hook is missing, changed or not to be imported.
     """
     logged = mlflow.models.get_model_info(path)
     try:
@@ -274,18 +289,10 @@ def open_model(
             f"Model {uri} does not tell what it was trained with ({_problem(error)}); name one "
             "that TerraFlow trained."
         ) from error
-    found = find_hooks(info.hooks, hooks, uri)
+    found = find_hooks(info.hooks, hooks, uri, known_only=known_only)
     file = Path(path) / APPLICABILITY
     known = Applicability.from_bytes(file.read_bytes()) if file.exists() else None
     return LoadedModel(estimator, info, config, found, uri, logged.run_id or "", version, known)
-
-
-def _registered_version(uri: str) -> str:
-    rest = uri.removeprefix("models:/")
-    name, at, alias = rest.partition("@")
-    if at:
-        return str(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
-    return rest.rpartition("/")[2] if rest != uri and "/" in rest else ""
 
 
 def _problem(error: ValueError) -> str:

@@ -230,7 +230,7 @@ def step(project: OpenProject, inputs: Inputs) -> Monitored:
     """
     storage, name = project.storage, project.config.name
     uri = inputs.get("model") or find_champion(name, storage.settings)
-    model = load_model(uri, storage.settings, project.hooks)
+    model = load_model(uri, storage.settings, project.hooks, trust=bool(inputs.get("trust")))
     served = bool(inputs.get("served"))
     month, key = "", inputs.get("key") or ""
     if served:

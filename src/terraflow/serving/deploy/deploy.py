@@ -22,11 +22,20 @@ from terraflow.serving.deploy.scripts import (
     START,
     STOP,
     SWITCH,
+    TAKE_TOKEN,
     TRIAL,
 )
 from terraflow.serving.deploy.unit import start_script, unit_name, unit_text
 
-__all__ = ["Deployment", "deploy", "remove", "roll_back", "show_logs", "show_status", "tunnel"]
+__all__ = [
+    "Deployment",
+    "deploy",
+    "remove",
+    "roll_back",
+    "show_logs",
+    "show_status",
+    "tunnel",
+]
 
 READY_S = 180
 KEPT = 3
@@ -73,7 +82,13 @@ class Deployment:
         }
 
 
-def deploy(deployment: Deployment, *, models: Path | None = None, offline: bool = False) -> str:
+def deploy(
+    deployment: Deployment,
+    *,
+    models: Path | None = None,
+    registry_token: str = "",
+    offline: bool = False,
+) -> str:
     """Bring the last commit to a host, and let it take over once it has answered there.
 
     A step that was interrupted is done again by the next deployment; what runs there goes on until
@@ -83,6 +98,8 @@ def deploy(deployment: Deployment, *, models: Path | None = None, offline: bool 
     ----------
     models : Path, optional
         A folder of exported models, which are copied, too.
+    registry_token : str
+        Of MLflow here, for a server that follows its registry.
     offline : bool
         Bring packages and Python along, for a host without a network.
 
@@ -105,6 +122,8 @@ def deploy(deployment: Deployment, *, models: Path | None = None, offline: bool 
         say(f"Release {sha} to {deployment.host.name}:{root}")
         values = deployment.values | {"SHA": sha, "PYTHON": "", "LIBRARIES": ""}
         values |= _bring(deployment.host, root, sha, models, offline=offline)
+        if registry_token:
+            deployment.host.run(TAKE_TOKEN, "take the token", {"TOKEN": registry_token})
         _try(deployment, root, values)
         _take_over(deployment, values)
         deployment.host.run(PRUNE, "remove old releases", values)

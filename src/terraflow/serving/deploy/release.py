@@ -16,6 +16,7 @@ from terraflow.config import project_root
 from terraflow.errors import ConfigError, ServiceError, first_line
 from terraflow.serving import models
 from terraflow.settings import Settings
+from terraflow.tracking.trust import is_ours
 
 __all__ = ["commit", "interpreter", "server", "unpacked", "wheels"]
 
@@ -86,7 +87,7 @@ def interpreter() -> Path:
 
 
 def server(
-    stack: Settings, folder: Path, run_id: str, model: str, *, follow: bool
+    stack: Settings, folder: Path, run_id: str, model: str, *, follow: bool, trust: bool = False
 ) -> tuple[list[str], Path | None]:
     """Export the model of a server into a folder, unless the server follows its registry.
 
@@ -96,8 +97,18 @@ def server(
         That start it, after invoke.
     models : Path or None
         The folder, where there is an exported model.
+
+    Raises
+    ------
+    ConfigError
+        Neither or both models are named, or it is a stranger's and not trusted.
     """
     models.check_one(run_id, model)
+    if not (run_id or trust or is_ours(model)):
+        raise ConfigError(
+            f"Model {model} is not of this stack's registry, and its code and packages would run "
+            "there; look at it, and say --trust if you trust who made it."
+        )
     if follow:
         return ["serve", "--model", model, "--follow"], None
     found = models.export_model(stack, run_id, model, folder / "model")

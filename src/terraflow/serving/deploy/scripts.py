@@ -4,7 +4,24 @@ Variables are the release SHA; PYTHON and LIBRARIES, where a Python was brought;
 FREE of its start; UNIT; SECONDS_ to wait; and the number of releases KEPT, and one.
 """
 
-__all__ = ["AWAIT", "ENVIRONMENT", "PRUNE", "START", "STOP", "SWITCH", "TRIAL"]
+__all__ = [
+    "AWAIT",
+    "ENVIRONMENT",
+    "PRUNE",
+    "REGISTRY_FILE",
+    "START",
+    "STOP",
+    "SWITCH",
+    "TAKE_TOKEN",
+    "TRIAL",
+]
+
+#: With the token of the registry that a server follows, for all releases.
+REGISTRY_FILE = "registry_token"
+#: The script comes on ssh's input, so that no list of processes shows the token.
+TAKE_TOKEN = f"""
+printf 'Authorization: Bearer %s\\n' "$TOKEN" > new && mv new {REGISTRY_FILE}
+"""
 
 ENVIRONMENT = """
 cd "releases/$SHA" && rm -f .complete || exit 1

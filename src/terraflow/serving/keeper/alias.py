@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from terraflow import probes
+from terraflow.credentials import read_mlflow_token
 from terraflow.process.child_processes import die_with_parent
 from terraflow.settings import Settings
 from terraflow.stack.model_server import ServedModel
@@ -34,6 +35,7 @@ class Alias:
         self.name, _, alias_name = alias.partition("@")
         query = urlencode({"name": self.name, "alias": alias_name})
         self._url = f"{settings.mlflow_url}/api/2.0/mlflow/registered-models/alias?{query}"
+        self._settings = settings
         self._period, self._next = settings.serving.follow_s, 0.0
 
     def look(self) -> str:
@@ -41,7 +43,7 @@ class Alias:
         if time.monotonic() < self._next:
             return ""
         self._next = time.monotonic() + self._period
-        answer = probes.get_json(self._url)
+        answer = probes.get_json(self._url, read_mlflow_token(self._settings))
         try:
             return str(answer["model_version"]["version"])
         except (KeyError, TypeError):  # MLflow is away, or nothing has this alias

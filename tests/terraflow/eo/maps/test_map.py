@@ -352,7 +352,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What the step asked for as a model, which is that of `make_model`."""
     asked: list[tuple[Any, ...]] = []
 
-    def load(uri: str, settings: Any, hooks: Hooks) -> Any:
+    def load(uri: str, settings: Any, hooks: Hooks, **_: Any) -> Any:
         asked.append((uri, hooks))
         return make_model()
 

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import pickle
+import re
 from pathlib import Path
+from typing import Any
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -158,7 +162,7 @@ def test_reproduce_of_an_edited_map_tells_the_first_pixel(
         file.write(bands)
     found = reproduce(made.map, Hooks(), storage, model=make_model())
     assert found == MapDifference(2, 480, 7, 11, "class")
-    monkeypatch.setattr(step_module, "load_model", lambda *_: make_model())
+    monkeypatch.setattr(step_module, "load_model", lambda *_, **__: make_model())
     project = opened(storage)
     assert step_module.show(project, step_module.step(project, {"file": made.map})) == 1
     out = capsys.readouterr().out
@@ -189,3 +193,55 @@ def test_reproduce_with_a_model_that_is_gone_is_refused(
     made = make_map(gone, write_items(area), storage)
     with pytest.raises(ConfigError, match="Model models:/gone/1 can't be read"):
         reproduce(made.map, Hooks(), storage)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/tmp/model",
+        "model",
+        "file:///tmp/model",
+        "http://evil.example/model",
+        "s3://bucket/model",
+        "mlflow-artifacts://evil.example/model",
+        "models://evil@databricks/m/1",
+        "runs:",
+    ],
+)
+def test_reproduce_takes_a_model_of_this_registry_alone(
+    address: str, area: Area, storage: Storage
+) -> None:
+    made = make_map(make_model(uri=address, version=""), write_items(area), storage)
+    told = re.escape(f"names {address!r} for its model, which is not of this stack's registry")
+    with pytest.raises(ConfigError, match=f"{told}; .* --trust"):
+        reproduce(made.map, Hooks(), storage)
+
+
+def test_reproduce_of_a_strangers_map_runs_its_model_only_when_trusted(
+    area: Area, tracked_settings: Settings, tmp_path: Path
+) -> None:
+    ran, storage = tmp_path / "ran", Storage(tracked_settings)
+    folder = tmp_path / "model"
+    estimator = make_model().estimator
+    mlflow.sklearn.save_model(estimator, folder, pip_requirements=[], serialization_format="pickle")
+    (folder / "model.pkl").write_bytes(pickle.dumps(Touch(ran)))
+    made = make_map(make_model(uri=str(folder), version=""), write_items(area), storage)
+    project = opened(storage)
+    with pytest.raises(ConfigError, match="not of this stack's registry"):
+        step_module.step(project, {"file": made.map})
+    with pytest.raises(ConfigError, match="runs code when it is loaded"):
+        load_model(str(folder), tracked_settings, Hooks())
+    assert not ran.exists()
+    with pytest.raises(DataError, match="does not tell what it was trained with"):
+        step_module.step(project, {"file": made.map, "trust": True})
+    assert ran.exists()
+
+
+class Touch:
+    """Makes a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)

@@ -99,7 +99,7 @@ def test_scene_is_mapped_once_its_map_is_there(collection: str, storage: Storage
 
 @pytest.fixture
 def opened(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> OpenProject:
-    monkeypatch.setattr(step_module, "load_model", lambda *_: of_year_model())
+    monkeypatch.setattr(step_module, "load_model", lambda *_, **__: of_year_model())
     monkeypatch.setattr(step_module, "find_champion", lambda name, _: f"models:/{name}/3")
     return OpenProject(Project("land_cover"), make_project(), storage)
 

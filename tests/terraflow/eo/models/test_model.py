@@ -128,7 +128,7 @@ def test_load_model_not_of_scikit_learn_is_a_sentence(
             return ["forest"] * len(model_input)
 
     mlflow.pyfunc.save_model(str(tmp_path / "other"), python_model=Other())
-    with pytest.raises(ConfigError, match="other can't be read"):
+    with pytest.raises(ConfigError, match="runs code when it is loaded"):
         load_model(str(tmp_path / "other"), tracked_settings)
 
 

@@ -213,7 +213,7 @@ def test_step_takes_the_champion_and_the_thresholds_of_the_options(
 ) -> None:
     asked = []
 
-    def load(uri: str, *_: Any) -> LoadedModel:
+    def load(uri: str, *_: Any, **__: Any) -> LoadedModel:
         asked.append(uri)
         return world.model
 
@@ -273,7 +273,7 @@ def test_monitor_too_few_served_rows_are_a_sentence(
 
 
 def test_step_items_and_served_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_module, "load_model", lambda *_: world.model)
+    monkeypatch.setattr(step_module, "load_model", lambda *_, **__: world.model)
     project = OpenProject(Project("area"), world.model.config, world.storage)
     inputs = {"model": "models:/m/1", "items": "x", "served": True}
     with pytest.raises(ConfigError, match="Both images and requests are named; leave out"):

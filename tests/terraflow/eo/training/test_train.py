@@ -14,6 +14,7 @@ import pytest
 from mlflow.entities import Run
 
 from area import make_project
+from mlflow_server import MlflowServer
 from samples import CLASSES, FEATURES, make_samples, write_samples
 from terraflow.eo.built_in import Classification
 from terraflow.eo.config.project_file import ProjectConfig
@@ -67,14 +68,15 @@ def run_train(tracked_settings: Settings) -> Train:
 
 
 @pytest.fixture(scope="module")
-def trained(mlflow_server: int, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """One training, and all that its run holds."""
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TERRAFLOW_CONFIG_DIR", str(folder))
         patch.setenv("TERRAFLOW_VAR", str(folder / "var"))
         patch.setenv("TERRAFLOW_STORE", "local")
-        patch.setenv("TERRAFLOW_MLFLOW_PORT", str(mlflow_server))
+        patch.setenv("TERRAFLOW_MLFLOW_PORT", str(mlflow_server.port))
+        patch.setenv("TERRAFLOW_MLFLOW_TOKEN_FILE", str(mlflow_server.token_file))
         storage, one = Storage(load()), project("train-once")
         prepared = write_samples(make_samples(), one, storage, simulated=True)
         result = train(one, Hooks(), prepared, storage)

@@ -274,6 +274,7 @@ def test_server_there_follows_the_registry_here(
             client.set_registered_model_alias("deployed", "champion", "1")
     there = free_tcp_port_factory()
     deployer.variables["TERRAFLOW_MLFLOW_PORT"] = str(tracked_settings.mlflow.port)
+    deployer.variables["TERRAFLOW_MLFLOW_TOKEN_FILE"] = str(tracked_settings.mlflow.token_file)
     ways = ["--registry-port", str(there)]
     tunnel = subprocess.Popen(
         deployer.words("--tunnel", *ways), cwd=deployer.checkout, env=deployer.environment()

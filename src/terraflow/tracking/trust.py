@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import pickletools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from terraflow.errors import ConfigError, first_line
 
-__all__ = ["check_trusted", "code_that_runs"]
+__all__ = ["check_trusted", "code_that_runs", "is_ours"]
+
+#: Addresses in this stack's MLflow: a name or an id follows, and no other server's.
+_OURS = re.compile(r"(models|runs):/[^/]")
 
 #: Loaders that run nothing of a model in skops format, or in LightGBM's own; to the keys that name
 #: their files.
@@ -32,6 +36,11 @@ KNOWN_TYPES = {
 MAX_NAMES = 5
 
 
+def is_ours(uri: str) -> bool:
+    """Tell whether an address leads to a model of this stack's MLflow."""
+    return bool(_OURS.match(uri))
+
+
 def check_trusted(folder: Path, uri: str, *, ours: bool) -> None:
     """Refuse a model that would run code which nobody has vouched for.
 
@@ -52,8 +61,8 @@ def check_trusted(folder: Path, uri: str, *, ours: bool) -> None:
     """
     if found := list(code_that_runs(folder, ours=ours)):
         raise ConfigError(
-            f"Model {uri} runs code when it is loaded: {'; '.join(found)}; look at it, and serve "
-            "it with --trust if you trust who made it."
+            f"Model {uri} runs code when it is loaded: {'; '.join(found)}; look at it, and say "
+            "--trust if you trust who made it."
         )
 
 

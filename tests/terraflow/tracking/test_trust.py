@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from terraflow.errors import ConfigError
-from terraflow.serving.trust import check_trusted, code_that_runs
+from terraflow.tracking.trust import check_trusted, code_that_runs, is_ours
 
 TABLE = pd.DataFrame({"red": [0.1, 0.9, 0.2, 0.8], "nir": [0.9, 0.1, 0.8, 0.2]})
 CLASSES = ["forest", "water"] * 2
@@ -80,6 +80,27 @@ def test_lightgbm_of_mlflow_runs_nothing(tmp_path: Path) -> None:
     assert list(code_that_runs(tmp_path / "model", ours=False)) == []
 
 
+@pytest.mark.parametrize(
+    ("uri", "ours"),
+    [
+        ("models:/land-cover@champion", True),
+        ("models:/land-cover/3", True),
+        ("runs:/0123/model", True),
+        ("models://other@databricks/land-cover/3", False),
+        ("models:", False),
+        ("models:land-cover", False),
+        ("runs://x/model", False),
+        ("Models:/x/1", False),
+        (" models:/x/1", False),
+        ("mlflow-artifacts:/1/model", False),
+        ("folder/models:/x", False),
+        ("", False),
+    ],
+)
+def test_address_of_this_registry_is_told_from_others(uri: str, ours: bool) -> None:
+    assert is_ours(uri) is ours
+
+
 def test_type_of_a_stranger_is_told_and_one_of_ours_is_trusted(tmp_path: Path) -> None:
     path = save(Own(), tmp_path)
     assert list(code_that_runs(path, ours=True)) == []
@@ -105,7 +126,7 @@ def test_pickle_is_told_with_what_it_calls_and_not_run(
     (path / "model.pkl").write_bytes(pickle.dumps(Evil(tmp_path / "ran"), protocol))
     [told] = code_that_runs(path, ours=ours)
     assert told == "the pickle model.pkl calls posix.system"
-    with pytest.raises(ConfigError, match=r"serve it with --trust if you trust who made it\.$"):
+    with pytest.raises(ConfigError, match=r"say --trust if you trust who made it\.$"):
         check_trusted(path, "models:/m/1", ours=ours)
     assert not (tmp_path / "ran").exists()
 

@@ -1,0 +1,1 @@
+"""What stands before MLflow's server: who may ask, and where artifacts may lie."""
