@@ -16,13 +16,15 @@ from terraflow.tracking import runs as tracking
 
 @pytest.fixture
 def name(tracked_settings: Settings, request: pytest.FixtureRequest) -> str:
-    """Registered model with two versions, of no run."""
+    """Registered model with two versions, of an empty run."""
     mlflow.set_tracking_uri(tracked_settings.mlflow_url)
     client = mlflow.MlflowClient()
     found = str(request.node.name)
     client.create_registered_model(found)
+    with mlflow.start_run() as run:
+        source = f"{run.info.artifact_uri}/model"
     for _ in range(2):
-        client.create_model_version(found, "mlflow-artifacts:/model")
+        client.create_model_version(found, source, run.info.run_id)
     return found
 
 

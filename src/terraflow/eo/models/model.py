@@ -242,21 +242,15 @@ def load_model(uri: str, settings: Settings, hooks: Hooks, *, trust: bool = Fals
             f"Model {uri} can't be read: {first_line(error)}; name a model that the "
             f"registry page of {settings.mlflow_url} lists."
         ) from error
-    known_only = not (trust or is_ours(uri))
-    model = open_model(path, uri, hooks, estimator=estimator, version=number, known_only=known_only)
+    own_only = not (trust or is_ours(uri))
+    model = open_model(path, uri, hooks, estimator=estimator, version=number, own_only=own_only)
     if model.info.hooks.names:
         _IN_USE.append(folder)
     return model
 
 
 def open_model(
-    path: str,
-    uri: str,
-    hooks: Hooks,
-    *,
-    estimator: Any,
-    version: str = "",
-    known_only: bool = False,
+    path: str, uri: str, hooks: Hooks, *, estimator: Any, version: str = "", own_only: bool = False
 ) -> LoadedModel:
     """Read what a model that is here says of itself.
 
@@ -272,7 +266,7 @@ def open_model(
         Which was loaded from there.
     version : str
         In the registry.
-    known_only : bool
+    own_only : bool
         Take hooks of the project that asks alone, and import none that the model names.
 
     Raises
@@ -289,7 +283,7 @@ def open_model(
             f"Model {uri} does not tell what it was trained with ({_problem(error)}); name one "
             "that TerraFlow trained."
         ) from error
-    found = find_hooks(info.hooks, hooks, uri, known_only=known_only)
+    found = find_hooks(info.hooks, hooks, uri, known_only=own_only)
     file = Path(path) / APPLICABILITY
     known = Applicability.from_bytes(file.read_bytes()) if file.exists() else None
     return LoadedModel(estimator, info, config, found, uri, logged.run_id or "", version, known)
