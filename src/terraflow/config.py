@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from terraflow.errors import ConfigError, did_you_mean
-from terraflow.files import read_toml
+from terraflow.files import expand_home, read_toml
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -111,9 +111,12 @@ def config_dir() -> Path:
     Raises
     ------
     ConfigError
-        There is no project.
+        There is no project, or no such folder.
     """
-    return Path(os.environ.get("TERRAFLOW_CONFIG_DIR") or project_root() / "config").resolve()
+    named = os.environ.get("TERRAFLOW_CONFIG_DIR")
+    if named and not Path(named).is_dir():
+        raise ConfigError(f"TERRAFLOW_CONFIG_DIR is {named}, no folder; name one, or unset it.")
+    return Path(named or project_root() / "config").resolve()
 
 
 def cache_dir() -> Path:
@@ -128,15 +131,14 @@ def user_path(path: str | Path) -> Path:
     Parameters
     ----------
     path : str or Path
-        Relative to the folder the user stands in. pixi runs tasks in the project's folder and
-        leaves the user's in INIT_CWD.
+        Relative to the folder the user stands in, which pixi leaves in INIT_CWD.
 
-    Returns
-    -------
-    Path
-        Absolute.
+    Raises
+    ------
+    ConfigError
+        It is empty, or of no user's home folder.
     """
-    return (Path(os.environ.get("INIT_CWD") or Path.cwd()) / Path(path).expanduser()).resolve()
+    return (Path(os.environ.get("INIT_CWD") or Path.cwd()) / expand_home(path)).resolve()
 
 
 def host_environment() -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from terraflow.config import project_root
 from terraflow.console import command
 from terraflow.errors import ConfigError
-from terraflow.files import write_private
+from terraflow.files import expand_home, write_private
 from terraflow.settings import Settings
 
 __all__ = [
@@ -113,7 +113,7 @@ def mlflow_token_file(settings: Settings) -> Path:
     named = settings.mlflow.token_file
     if named is None:
         return _make_token(settings.var / "mlflow_token")
-    path = project_root() / named.expanduser()
+    path = project_root() / expand_home(named)
     if not path.is_file():
         raise ConfigError(
             f"[mlflow] token_file is {path}, which is no file; copy var/mlflow_token of the stack "

@@ -11,6 +11,7 @@ from terraflow.errors import ConfigError, StorageError
 
 __all__ = [
     "close_folder",
+    "expand_home",
     "give_users_mode",
     "keep_private",
     "make_dir",
@@ -117,3 +118,19 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid TOML: {error}; correct that line.") from error
     except OSError as error:
         raise ConfigError(f"{path} can't be read: {error.strerror}; check its mode.") from error
+
+
+def expand_home(path: str | Path) -> Path:
+    """Write out ~ and ~NAME at the start of a path, as shells do.
+
+    Raises
+    ------
+    ConfigError
+        There is no such user, or the path is empty or none.
+    """
+    if not str(path).strip() or "\0" in str(path):
+        raise ConfigError(f"{str(path)!r} is no path; name a file or folder.")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path} is in the home folder of nobody; write it out.") from error

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, field_validator, model_validator
 
 from terraflow import config
-from terraflow.files import write_private
+from terraflow.files import expand_home, write_private
 from terraflow.sections import (
     S3,
     Airflow,
@@ -73,7 +73,7 @@ class Settings(Section):
     @field_validator("var", "artifacts")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
-        return config.project_root() / path.expanduser()
+        return config.project_root() / expand_home(path)
 
     @model_validator(mode="after")
     def _distinct_ports(self) -> Settings:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from terraflow.errors import StorageError
-from terraflow.files import close_folder, make_dir, write_private
+from terraflow.errors import ConfigError, StorageError
+from terraflow.files import close_folder, expand_home, make_dir, write_private
 from terraflow.lock import Lock
 
 
@@ -86,3 +86,15 @@ def test_lock_is_held_once(tmp_path: Path) -> None:
     first.release()
     assert not second.is_held()
     assert second.acquire()
+
+
+@pytest.mark.parametrize("path", ["", "  ", "a\0b"])
+def test_expand_home_of_no_path_is_refused(path: str) -> None:
+    with pytest.raises(ConfigError, match=r"^'.*' is no path; name a file or folder\.$"):
+        expand_home(path)
+
+
+def test_expand_home_writes_the_users_folder_out_and_refuses_nobodys() -> None:
+    assert expand_home("~/maps") == Path.home() / "maps"
+    with pytest.raises(ConfigError, match=r"^~no-such-user/a is in the home folder of nobody;"):
+        expand_home("~no-such-user/a")

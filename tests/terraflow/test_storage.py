@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import subprocess
 import sys
 import threading
@@ -137,3 +138,28 @@ def test_check_writable_place_that_takes_no_file_is_refused(storage: Storage) ->
         pytest.skip("there is no /proc, where nobody can make a file")
     with pytest.raises(StorageError, match=r"/proc/map\.tif can't be written"):
         storage.check_writable("/proc/map.tif")
+
+
+@pytest.mark.parametrize(
+    ("store", "variables", "told"),
+    [
+        (None, {}, r"There is no store yet, since the first `.* up` chooses its kind; run it, or"),
+        ("local", {}, 'can\'t be opened with store = "local"; set store = "s3", or name files of'),
+        ("s3", {}, "Credentials for s3://eo can't be read: there are none; set AWS_ACCESS_KEY_ID"),
+        ("s3", {"AWS_PROFILE": "nobody"}, r"can't be read: .*\(nobody\).*; set AWS_ACCESS_KEY_ID"),
+    ],
+)
+def test_bucket_that_nobody_gets_into_is_a_sentence(
+    store: str | None,
+    variables: dict[str, str],
+    told: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StorageError, match=told):
+        Storage(settings.model_copy(update={"store": store})).read("s3://eo/object")

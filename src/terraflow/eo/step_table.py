@@ -7,6 +7,7 @@ the outputs `show(project, outputs) -> exit code`. Importing this module imports
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,8 +42,10 @@ class Option:
         Raises
         ------
         ConfigError
-            It is no number, or holds credentials.
+            It is no number of 0 or more, holds credentials, or is empty though required.
         """
+        if self.required and text == "":
+            raise ConfigError(f"{self.name} is empty; name {self.help}.")
         if not text:
             return None
         if self.kind == "uri":
@@ -51,12 +54,14 @@ class Option:
             return checked_uri(text if "://" in text else str(user_path(text)))
         if self.kind not in ("number", "count"):
             return text  # of a flag: True
-        try:
-            return int(text) if self.kind == "count" else float(text)
-        except ValueError:
+        number: float = -1
+        with suppress(ValueError):
+            number = int(text) if self.kind == "count" else float(text)
+        if not 0 <= number < float("inf"):
             dashes = "--" if len(self.name) > 1 else "-"
             option = f"{dashes}{self.name.replace('_', '-')}"
-            raise ConfigError(f"{option} {text!r} is no number; correct it.") from None
+            raise ConfigError(f"{option} {text!r} is no number of 0 or more; correct it.")
+        return number
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import obstore
 import psutil
 from obstore.exceptions import BaseError
-from obstore.store import HTTPStore, LocalStore, S3Store
+from obstore.store import HTTPStore, LocalStore
 
 from terraflow.console import command
 from terraflow.credentials import read_secrets, store_environment
 from terraflow.errors import StorageError
 from terraflow.files import give_users_mode, make_dir
 from terraflow.settings import Settings
+from terraflow.storage.buckets import open_bucket
 
 __all__ = ["Storage", "join"]
 
@@ -246,28 +247,7 @@ class Storage:
                 "https://."
             )
         bucket, _, key = rest.partition("/")
-        return self._s3(bucket), key
-
-    def _s3(self, bucket: str) -> Any:
-        settings = self.settings
-        options: dict[str, Any] = {
-            "region": settings.s3.region,
-            "client_options": {"allow_http": True, "timeout": "60s"},
-            "retry_config": {"max_retries": 3},
-        }
-        if endpoint := settings.s3_endpoint:
-            options |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
-        if settings.store == "minio":
-            secret = read_secrets(settings)
-            options |= {
-                "access_key_id": secret["minio_user"],
-                "secret_access_key": secret["minio_password"],
-            }
-        else:
-            from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
-
-            options["credential_provider"] = Boto3CredentialProvider()
-        return S3Store(bucket, **options)
+        return open_bucket(bucket, self.settings), key
 
 
 def _failed(what: str, uri: str, error: Exception) -> StorageError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from invoke.context import Context
 
 from terraflow.console import confirm, say
-from terraflow.tasks.task import task
+from terraflow.tasks.task import Number, task
 
 __all__ = ["deploy", "export_model"]
 
@@ -61,8 +61,8 @@ def deploy(
     model: str = "",
     follow: bool = False,
     trust: bool = False,
-    port: int = 0,
-    registry_port: int = 0,
+    port: int = Number(0),
+    registry_port: int = Number(0),
     offline: bool = False,
     ssh_config: str = "",
     status: bool = False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from invoke.context import Context
 
 from terraflow.console import command, say, table
-from terraflow.tasks.task import task
+from terraflow.tasks.task import Number, task
 
 __all__ = ["envs", "predict", "serve"]
 
@@ -69,7 +69,7 @@ def predict(c: Context, input: str) -> None:
 
 
 @task(help={"prune": "remove all but the last N used", "kept": "N, 3 by default"})
-def envs(c: Context, prune: bool = False, kept: int = 3) -> None:
+def envs(c: Context, prune: bool = False, kept: int = Number(3)) -> None:
     """List the environments of models, or remove old ones."""
     from terraflow import settings
     from terraflow.serving import environments

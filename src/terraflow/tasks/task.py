@@ -8,6 +8,7 @@ from functools import wraps
 from itertools import pairwise
 from typing import Any, TypeVar
 
+from invoke.exceptions import ParseError
 from invoke.tasks import task as invoke_task
 
 from terraflow.checkout.packages import check_source
@@ -15,9 +16,29 @@ from terraflow.config import project_root
 from terraflow.console import report_errors
 from terraflow.files import keep_private
 
-__all__ = ["optional_argument", "task"]
+__all__ = ["Number", "optional_argument", "task"]
 
 Body = TypeVar("Body", bound=Callable[..., Any])
+
+
+class Number(int):
+    """Default of an option that takes a whole number: invoke reads values by a default's type.
+
+    Raises
+    ------
+    ParseError
+        The value is none, or below 0; invoke prints it, where it shows a traceback of int's.
+    """
+
+    def __new__(cls, value: str | int) -> Number:
+        """Read it."""
+        try:
+            number = super().__new__(cls, value)
+        except ValueError:
+            number = super().__new__(cls, -1)
+        if number < 0:
+            raise ParseError(f"{value!r} is no whole number; write one of 0 or more, as 5.")
+        return number
 
 
 def task(*, private: bool = True, **options: Any) -> Callable[[Body], Any]:

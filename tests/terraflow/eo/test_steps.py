@@ -301,13 +301,22 @@ def test_option_read_path_starts_where_the_user_stands(
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "text"), [("max_psi", "number", "much"), ("tune", "count", "2.5")]
+    ("name", "kind", "text"),
+    [
+        ("max_psi", "number", "much"),
+        ("tune", "count", "2.5"),
+        ("max_psi", "number", "nan"),
+        ("max_psi", "number", "inf"),
+        ("tune", "count", "-1"),
+    ],
 )
 def test_option_read_what_is_no_number_is_refused_by_the_options_name(
     name: str, kind: str, text: str
 ) -> None:
     option = name.replace("_", "-")
-    with pytest.raises(ConfigError, match=rf"^--{option} '{text}' is no number; correct it\.$"):
+    with pytest.raises(
+        ConfigError, match=rf"^--{option} '{text}' is no number of 0 or more; correct it\.$"
+    ):
         Option(name, "help", kind).read(text)
 
 
@@ -353,3 +362,9 @@ def test_steps_module_imports_no_step() -> None:
 def test_monitor_of_requests_needs_no_image() -> None:
     assert steps._chain("monitor", {}) == ["ingest", "monitor"]
     assert steps._chain("monitor", {"served": True}) == ["monitor"]
+
+
+def test_option_that_is_required_and_empty_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^file is empty; name a map\.$"):
+        Option("file", "a map", "uri", required=True).read("")
+    assert Option("file", "a map", "uri").read("") is None

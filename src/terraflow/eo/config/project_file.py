@@ -22,6 +22,7 @@ from terraflow.eo.config.sections import (
     Validation,
     Watch,
 )
+from terraflow.files import expand_home
 
 __all__ = ["ProjectConfig", "load_config", "read_recorded"]
 
@@ -157,4 +158,4 @@ def _from_folder(project: ProjectConfig, folder: Path) -> ProjectConfig:
 
 def _absolute(source: str, folder: Path) -> str:
     path = "" if source == SIMULATED else local_path(source)
-    return str((folder / Path(path).expanduser()).resolve()) if path else source
+    return str((folder / expand_home(path)).resolve()) if path else source
