@@ -103,6 +103,13 @@ class Lock:
             return False
         return False
 
+    def is_there(self) -> bool:
+        """Tell whether the held lock still has its name, which goes with a deleted folder."""
+        try:
+            return os.path.samestat(os.fstat(self.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
+
     def holder(self) -> int | None:
         """Process id written by the last holder."""
         try:

@@ -132,7 +132,13 @@ def _supervise(services: dict[str, list[str]], values: dict[str, str], above: in
         )
         supervisors[-1].announce()
     start = _choose_start(supervisors)
-    _run(supervisors, start, selector, lambda: starters != lineage(above) or 1 in starters)
+    _run(
+        supervisors,
+        start,
+        selector,
+        orphaned=lambda: starters != lineage(above) or 1 in starters,
+        deleted=lambda: not locks[0].is_there(),
+    )
     end_leftovers(var)
     return 0
 
@@ -164,9 +170,20 @@ def _run(
     supervisors: list[Supervisor],
     start: Start,
     selector: selectors.BaseSelector,
+    *,
     orphaned: Callable[[], bool],
+    deleted: Callable[[], bool],
 ) -> None:
-    """Let the supervisors take turns until all have ended."""
+    """Let the supervisors take turns until all have ended.
+
+    Parameters
+    ----------
+    orphaned : callable
+        Tells whether the starter has ended.
+    deleted : callable
+        Tells whether the state folder was deleted, as by `git clean`: nobody could find the
+        services any more, and a new stack may stand there by now, whose state is not theirs.
+    """
     signalled = _catch_signals(selector)
     turns = {supervisor: supervisor.run(start) for supervisor in supervisors}
     pause = 0.0
@@ -176,9 +193,10 @@ def _run(
                 key.data.drain()
             else:
                 os.read(key.fd, 4096)
-        if signalled() or orphaned():
+        gone = deleted()
+        if signalled() or orphaned() or gone:
             for supervisor in turns:
-                supervisor.stopping = True
+                supervisor.stopping, supervisor.deleted = True, gone
         pauses = {supervisor: next(turn, None) for supervisor, turn in turns.items()}
         turns = {s: turn for s, turn in turns.items() if pauses[s] is not None}
         pause = max(0.0, min((p for p in pauses.values() if p is not None), default=0.0))

@@ -106,7 +106,7 @@ class Supervisor:
         self.manager_pid, self.selector = manager_pid, selector
         self._started = started_at(os.getpid()), started_at(manager_pid)
         self._phase: tuple[Phase, float] | None = None
-        self.stopping = False
+        self.stopping = self.deleted = False
         self.restarts = 0
         self.ends: deque[float] = deque()
         self.child: Child | None = None
@@ -275,7 +275,8 @@ class Supervisor:
             *self._started,
         )
         try:
-            state.write(self.run_dir)
+            if not self.deleted:
+                state.write(self.run_dir)
         except Exception as error:
             self.output.print(f"{error}\n".encode())
         if phase in ("restarting", "failed"):

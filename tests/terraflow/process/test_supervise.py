@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -188,6 +189,22 @@ def test_supervisor_killed_takes_its_service_along(supervise: Callable[..., Supe
     wait_for(lambda: not psutil.pid_exists(pid))
     assert one.state
     assert one.state.phase == "stopped"
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["gone", "made anew"])
+def test_deleted_state_ends_the_service_and_nothing_is_written_there(
+    again: bool, supervise: Callable[..., Supervised]
+) -> None:
+    one = supervise("import time; time.sleep(60)")
+    pid = one.pid()
+    shutil.rmtree(one.var)
+    if again:
+        (one.var / "run").mkdir(parents=True)
+        (one.var / "run" / "sample.lock").touch()
+    assert one.process.wait(10) == 0
+    assert not psutil.pid_exists(pid)
+    left = [path.name for path in one.var.rglob("*") if path.is_file()]
+    assert left == (["sample.lock"] if again else [])
 
 
 def test_starter_killed_ends_the_service(tmp_path: Path) -> None:
