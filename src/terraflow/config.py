@@ -232,6 +232,7 @@ def validate(model: type[Model], layers: Iterable[Layer]) -> Model:
     origin: dict[tuple[str, ...], Layer] = {}
     for layer in layers:
         _merge(merged, layer.values, layer, origin, ())
+        origin[()] = layer  # to which a missing key is to be added
     try:
         return model.model_validate(merged)
     except ValidationError as error:
@@ -274,6 +275,7 @@ def _problem(item: Any, origin: dict[tuple[str, ...], Layer], model: type[BaseMo
         known = _fields(model, location[:-1])
         return f"{source}: {key} is not a known key{did_you_mean(location[-1], known)}; remove it"
     if item["type"] == "missing":
+        source = (layer or origin[()]).source
         return f"{source}: {key} is missing; add it"
     if item["type"] == "secret":  # whose value is not to be shown
         return f"{source}: {key} {item['msg']}"

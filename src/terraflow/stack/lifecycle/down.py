@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import psutil
+
 from terraflow.console import command, say
 from terraflow.errors import ServiceError, StorageError
 from terraflow.lock import Lock
@@ -46,10 +48,12 @@ def down(settings: Settings) -> bool:
     holder = lock.holder() if lock.is_held() else None  # still in its setup, or honcho
     managers = _managers(before) | ({holder: started_at(holder)} if holder else {})
     supervisors = {s.supervisor_pid: s.supervisor_started for s in before}
+    helpers = _helpers(managers)
     _signal(managers or supervisors, signal.SIGTERM)
+    _signal(managers | helpers | supervisors, signal.SIGCONT)  # which Ctrl+Z suspended
     if not _wait(settings, lock, STOP_S, alone_s=ALONE_S if before else STOP_S):
         say("It does not stop by itself, and is killed.")
-        _signal(managers, signal.SIGKILL)
+        _signal(managers | helpers, signal.SIGKILL)
         # supervisors end their services when their manager is gone, unless they hang as well
         _signal(supervisors, signal.SIGCONT)
         if not _wait(settings, lock, KILL_S / 2):
@@ -69,6 +73,15 @@ def _managers(states: Iterable[ServiceState]) -> dict[int, float]:
     """Process ids of what started these services, where it still runs, and their starts."""
     found = {s.manager_pid: s.manager_started for s in states}
     return {pid: started for pid, started in found.items() if is_same(pid, started)}
+
+
+def _helpers(managers: Iterable[int]) -> dict[int, float]:
+    """Process ids of what honcho runs between itself and each supervisor, and their starts."""
+    found: dict[int, float] = {}
+    for pid in managers:
+        with contextlib.suppress(psutil.Error):
+            found |= {p.pid: started_at(p.pid) for p in psutil.Process(pid).children()}
+    return found
 
 
 def _signal(processes: Mapping[int, float], number: signal.Signals) -> None:

@@ -13,11 +13,11 @@ from terraflow.settings import Settings
 
 #: Holds a lock, with a service's state where it is told a manager.
 HOLDER = """
-import os, signal, sys, time
+import os, signal, subprocess, sys, time
 from pathlib import Path
 from terraflow.lock import Lock
 from terraflow.state import ServiceState, started_at
-run_dir, name, manager, stubborn = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
+run_dir, (name, manager, stubborn, helper) = Path(sys.argv[1]), sys.argv[2:]
 lock = Lock(run_dir / f"{name}.lock")
 assert lock.acquire()
 if manager:
@@ -27,6 +27,8 @@ if manager:
     ServiceState(name, "running", pid, pid, who, 0, 0.0, "", *starts).write(run_dir)
 if stubborn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if helper:
+    subprocess.Popen(["sleep", "60"], pass_fds=[lock.fileno()])
 print("runs", flush=True)
 time.sleep(60)
 """
@@ -38,8 +40,10 @@ def start(settings: Settings) -> Iterator[Start]:
     """Start a process that holds a lock: a service, or a setup (`manager=""`)."""
     started: list[subprocess.Popen[str]] = []
 
-    def run(name: str, manager: str = "0", stubborn: str = "") -> subprocess.Popen[str]:
-        words = [str(settings.run_dir), name, manager, stubborn]
+    def run(
+        name: str, manager: str = "0", stubborn: str = "", helper: str = ""
+    ) -> subprocess.Popen[str]:
+        words = [str(settings.run_dir), name, manager, stubborn, helper]
         process = subprocess.Popen(
             [sys.executable, "-c", HOLDER, *words], stdout=subprocess.PIPE, text=True
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from terraflow.errors import ServiceError, StorageError
+from terraflow.lock import Lock
 from terraflow.settings import Settings
 from terraflow.stack.lifecycle import down as down_module
 from terraflow.stack.lifecycle.down import down, reset
@@ -104,12 +105,32 @@ def test_down_kills_a_setup_that_does_not_stop(settings: Settings, start: Start)
 
 
 @pytest.mark.usefixtures("hasty")
-def test_down_kills_a_manager_that_is_suspended(settings: Settings, start: Start) -> None:
-    honcho = start("up", manager="")
+def test_down_kills_a_manager_that_was_suspended_and_does_not_stop(
+    settings: Settings, start: Start
+) -> None:
+    honcho = start("up", manager="", stubborn="yes")
     honcho.send_signal(signal.SIGSTOP)
     service = start("mlflow", manager=str(honcho.pid), stubborn="yes")
     assert down(settings)
     assert (honcho.wait(10), service.wait(10)) == (-9, -9)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_down_lets_what_ctrl_z_suspended_stop_by_itself(settings: Settings, start: Start) -> None:
+    honcho = start("up", manager="")
+    honcho.send_signal(signal.SIGSTOP)
+    assert down(settings)
+    assert honcho.wait(10) == -15
+
+
+@pytest.mark.usefixtures("hasty")
+def test_down_kills_helpers_of_a_manager_that_keep_its_lock(
+    settings: Settings, start: Start
+) -> None:
+    honcho = start("up", manager="", helper="yes")
+    assert down(settings)
+    assert honcho.wait(10) == -15
+    assert not Lock(settings.run_dir / "up.lock").is_held()
 
 
 def test_down_does_not_wait_for_a_manager_whose_services_are_gone(
