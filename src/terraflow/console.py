@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 __all__ = ["command", "confirm", "progress", "report_errors", "say", "stop_on_sigterm", "table"]
+
+#: Of errors.log and of the one before it.
+MAX_LOG_BYTES = 1_000_000
 
 
 def say(line: str = "") -> None:
@@ -98,7 +101,7 @@ def command(task: str, *words: str) -> str:
 
 
 @contextlib.contextmanager
-def report_errors(log_dir: Path | None = None) -> Iterator[None]:
+def report_errors(find_log_dir: Callable[[], Path] | None = None) -> Iterator[None]:
     """Turn an error into an exit code: the one boundary of every command.
 
     A `TerraFlowError` is printed as it is, exit code 1. Ctrl+C exits with 130. Anything else is
@@ -106,8 +109,9 @@ def report_errors(log_dir: Path | None = None) -> Iterator[None]:
 
     Parameters
     ----------
-    log_dir : Path, optional
-        Folder of the log file; without it the traceback is printed.
+    find_log_dir : callable, optional
+        Tells the folder of the log file, once there is something to write; without it the traceback
+        is printed.
     """
     try:
         yield
@@ -121,14 +125,11 @@ def report_errors(log_dir: Path | None = None) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if log_dir is None:
+        if find_log_dir is None:
             raise
-        log = log_dir / "errors.log"
+        log = find_log_dir() / "errors.log"
         try:
-            log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with log.open("a") as file:
-                file.write(f"--- {datetime.now().astimezone().isoformat()} {sys.argv}\n")
-                file.write(traceback.format_exc())
+            _log_traceback(log)
         except OSError as full:
             print(f"{type(error).__name__}: {error}; {log}: {full.strerror}", file=sys.stderr)
             sys.exit(2)
@@ -138,6 +139,16 @@ def report_errors(log_dir: Path | None = None) -> Iterator[None]:
             file=sys.stderr,
         )
         sys.exit(2)
+
+
+def _log_traceback(log: Path) -> None:
+    """Append the traceback of what is being handled; a long log becomes NAME.log.1 before."""
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
+        file.write(f"--- {datetime.now().astimezone().isoformat()} {sys.argv}\n")
+        file.write(traceback.format_exc())
 
 
 def stop_on_sigterm() -> None:

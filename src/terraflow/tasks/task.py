@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Collection
 from functools import wraps
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
 from invoke.tasks import task as invoke_task
@@ -13,6 +14,7 @@ from invoke.tasks import task as invoke_task
 from terraflow.checkout.packages import check_source
 from terraflow.config import project_root
 from terraflow.console import report_errors
+from terraflow.errors import TerraFlowError
 
 __all__ = ["optional_argument", "task"]
 
@@ -38,15 +40,24 @@ def task(**options: Any) -> Callable[[Body], Any]:
         @wraps(body)
         def run(*args: Any, **kwargs: Any) -> None:
             with report_errors():
-                check_source(root := project_root())
-                log_dir = root / "var" / "log"
-            with report_errors(log_dir):
+                check_source(project_root())
+            with report_errors(lambda: _log_dir(kwargs.get("set_") or [])):
                 if code := body(*args, **kwargs):
                     sys.exit(code)
 
         return invoke_task(**options)(run)
 
     return decorate
+
+
+def _log_dir(assignments: list[str]) -> Path:
+    """Folder of logs of the configured var; that of the checkout where the settings are wrong."""
+    from terraflow.settings import load
+
+    try:
+        return load(assignments, running=False, strict=False).log_dir
+    except (TerraFlowError, OSError):
+        return project_root() / "var" / "log"
 
 
 def optional_argument(task_name: str, *parameters: str, valued: Collection[str] = ()) -> list[str]:
