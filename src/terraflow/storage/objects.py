@@ -176,6 +176,11 @@ class Storage:
             self.write(join(uri, path.relative_to(folder).as_posix()), path)
         return join(uri, last)
 
+    @property
+    def scratch_dir(self) -> Path:
+        """Folder of temporary folders, which `scratch` makes."""
+        return self.settings.var / "tmp"
+
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """Give a temporary folder beside the store's state, removed at the end.
@@ -187,7 +192,7 @@ class Storage:
         StorageError
             The disk is full, or the folder can't be written.
         """
-        folder = self.settings.var / "tmp"
+        folder = self.scratch_dir
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for left in folder.iterdir():

@@ -28,6 +28,7 @@ from terraflow.eo.models.model import LoadedModel
 from terraflow.eo.project import OpenProject, Project
 from terraflow.eo.targets.calibration import Calibration
 from terraflow.errors import ConfigError, DataError, NothingToDoError, StorageError
+from terraflow.files import Disk
 from terraflow.storage import Storage
 
 
@@ -183,6 +184,18 @@ def test_make_map_of_pixels_of_another_size_says_so(
     assert (sentence in capsys.readouterr().out) == told
     remark = pystac.Item.from_file(made.item).properties.get("terraflow:remark", "")
     assert (sentence in remark) == told
+
+
+def test_make_map_that_the_disk_does_not_hold_is_refused_before_work(
+    area: Area, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = write_items(area)
+    height, width = known_classes().shape
+    monkeypatch.setattr(Disk, "of", lambda path: Disk(Path("/small"), 2 * height * width, None))
+    told = rf"map of {height} x {width} pixels, at least seconds of .* /small has 960 bytes free"
+    with pytest.raises(StorageError, match=told):
+        make_map(make_model(), items, storage)
+    assert not storage.scratch_dir.exists()
 
 
 def test_make_map_output_of_another_kind_is_refused(area: Area, storage: Storage) -> None:
