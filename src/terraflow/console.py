@@ -105,7 +105,7 @@ def report_errors(find_log_dir: Callable[[], Path] | None = None) -> Iterator[No
     """Turn an error into an exit code: the one boundary of every command.
 
     A `TerraFlowError` is printed as it is, exit code 1. Ctrl+C exits with 130. Anything else is
-    ours: its full traceback goes to a log file, whose path is printed, exit code 2.
+    ours: its full traceback goes to errors.log, whose path is printed, exit code 2.
 
     Parameters
     ----------

@@ -1,79 +1,15 @@
-"""Small files, read with a sentence for what is wrong in them; the disks on which files lie."""
+"""Small files: read with a sentence for what is wrong in them, written whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from terraflow.errors import ConfigError, StorageError
 
-__all__ = ["Disk", "check_room", "make_dir", "read_toml", "size_text", "write_private"]
-
-
-@dataclass(frozen=True)
-class Disk:
-    """A file system.
-
-    Attributes
-    ----------
-    mount : Path
-        Where it is mounted.
-    free : int
-        Bytes that this user may still write.
-    free_files : int or None
-        How many files may still be made; None where there is no limit.
-    """
-
-    mount: Path
-    free: int
-    free_files: int | None
-
-    @classmethod
-    def of(cls, path: Path) -> Disk:
-        """Find the file system of a path that need not be there yet."""
-        while not os.path.lexists(path) and path != path.parent:
-            path = path.parent
-        mount = path = path.resolve()
-        while not mount.is_mount() and mount != mount.parent:
-            mount = mount.parent
-        told = os.statvfs(path)
-        return cls(mount, told.f_bavail * told.f_frsize, told.f_favail if told.f_files else None)
-
-
-def size_text(size: float) -> str:
-    """Write a number of bytes for people, such as "2.6 GB"; units are powers of 1000."""
-    units = ["bytes", "kB", "MB", "GB", "TB", "PB", "EB"]
-    while size >= 999.5 and len(units) > 1:
-        size, units = size / 1000, units[1:]
-    return f"{size:.3g} {units[0]}"
-
-
-def check_room(folder: Path, size: int, what: str, remedy: str) -> None:
-    """See that a folder's file system has room, before long work.
-
-    Parameters
-    ----------
-    size : int
-        Bytes.
-    what : str
-        What is so large, as the beginning of the sentence.
-    remedy : str
-        What makes it smaller.
-
-    Raises
-    ------
-    StorageError
-        It has not.
-    """
-    disk = Disk.of(folder)
-    if size > disk.free:
-        raise StorageError(
-            f"{what} needs {size_text(size)}, and the file system at {disk.mount} has "
-            f"{size_text(disk.free)} free; {remedy}, or free space there."
-        )
+__all__ = ["make_dir", "read_toml", "write_private"]
 
 
 def make_dir(path: Path) -> Path:

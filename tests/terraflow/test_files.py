@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from small_disks import small_disk
 from terraflow.errors import StorageError
 from terraflow.files import make_dir, write_private
 from terraflow.lock import Lock
@@ -39,3 +42,37 @@ def test_lock_is_held_once(tmp_path: Path) -> None:
     first.release()
     assert not second.is_held()
     assert second.acquire()
+
+
+def test_lock_on_a_full_disk_leaves_no_empty_file() -> None:
+    with small_disk("64k") as folder:
+        (folder / "rest").write_bytes(bytes(65_536))
+        lock = Lock(folder / "lock")
+        with pytest.raises(OSError, match="No space left"):
+            lock.acquire()
+        assert [path.name for path in folder.iterdir()] == ["rest"]
+        (folder / "rest").unlink()
+        assert lock.acquire()
+        assert lock.holder() == os.getpid()
+
+
+def test_lock_that_was_removed_by_its_holder_is_not_held_twice(tmp_path: Path) -> None:
+    first = Lock(tmp_path / "lock")
+    assert first.acquire()
+    real, opened = os.open, []
+
+    def open_late(*arguments: Any, **options: Any) -> int:
+        """Open what is removed right after."""
+        handle = real(*arguments, **options)
+        if not opened and arguments[0] == first.path:
+            opened.append(handle)
+            first.path.unlink()
+            first.release()
+        return handle
+
+    second = Lock(tmp_path / "lock")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", open_late)
+        assert second.acquire()
+    assert opened
+    assert not Lock(tmp_path / "lock").acquire()

@@ -20,6 +20,7 @@ from obstore.store import HTTPStore, LocalStore, S3Store
 
 from terraflow.console import command
 from terraflow.credentials import read_secrets, store_environment
+from terraflow.disks.problems import disk_errors
 from terraflow.errors import StorageError
 from terraflow.settings import Settings
 
@@ -199,7 +200,11 @@ class Storage:
                 pid = left.name.partition("-")[0]
                 if pid.isdecimal() and not psutil.pid_exists(int(pid)):
                     shutil.rmtree(left, ignore_errors=True)
-            with tempfile.TemporaryDirectory(dir=folder, prefix=f"{os.getpid()}-") as name:
+            with (
+                tempfile.TemporaryDirectory(dir=folder, prefix=f"{os.getpid()}-") as name,
+                # before what was written goes, and with it the proof
+                disk_errors(lambda: self.settings.folders),
+            ):
                 yield Path(name)
         except OSError as error:
             raise _failed("written", error.filename or str(folder), error) from error

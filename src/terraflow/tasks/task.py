@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection
-from functools import wraps
+from functools import cache, wraps
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from invoke.tasks import task as invoke_task
 
 from terraflow.checkout.packages import check_source
 from terraflow.config import project_root
 from terraflow.console import report_errors
+from terraflow.disks.problems import disk_errors
 from terraflow.errors import TerraFlowError
+
+if TYPE_CHECKING:
+    from terraflow.settings import Settings
 
 __all__ = ["optional_argument", "task"]
 
@@ -41,7 +44,11 @@ def task(**options: Any) -> Callable[[Body], Any]:
         def run(*args: Any, **kwargs: Any) -> None:
             with report_errors():
                 check_source(project_root())
-            with report_errors(lambda: _log_dir(kwargs.get("set_") or [])):
+            settings = cache(lambda: _settings(kwargs.get("set_") or []))
+            with (
+                report_errors(lambda: settings().log_dir),
+                disk_errors(lambda: settings().folders),
+            ):
                 if code := body(*args, **kwargs):
                     sys.exit(code)
 
@@ -50,14 +57,14 @@ def task(**options: Any) -> Callable[[Body], Any]:
     return decorate
 
 
-def _log_dir(assignments: list[str]) -> Path:
-    """Folder of logs of the configured var; that of the checkout where the settings are wrong."""
-    from terraflow.settings import load
+def _settings(assignments: list[str]) -> Settings:
+    """Tell the folders for an error: those of the checkout where the settings are wrong."""
+    from terraflow.settings import Settings, load
 
     try:
-        return load(assignments, running=False, strict=False).log_dir
+        return load(assignments, running=False, strict=False)
     except (TerraFlowError, OSError):
-        return project_root() / "var" / "log"
+        return Settings()
 
 
 def optional_argument(task_name: str, *parameters: str, valued: Collection[str] = ()) -> list[str]:

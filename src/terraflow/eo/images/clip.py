@@ -21,6 +21,7 @@ from rasterio.io import DatasetReader
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
+from terraflow.disks.space import check_room
 from terraflow.eo.config.addresses import without_query
 from terraflow.eo.config.bounds import Bounds, overlap
 from terraflow.eo.images.assets import NODATA, Image
@@ -28,7 +29,6 @@ from terraflow.eo.images.rasters.filling import Filling
 from terraflow.eo.images.rasters.georeference import check_placed, check_upright, straightened
 from terraflow.eo.images.rasters.validity import Validity, is_marked
 from terraflow.errors import DataError, StorageError
-from terraflow.files import check_room
 
 __all__ = [
     "UnreadableError",

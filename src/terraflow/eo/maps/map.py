@@ -16,6 +16,7 @@ from rasterio.windows import Window
 from threadpoolctl import threadpool_limits
 
 from terraflow.console import command, say
+from terraflow.disks.space import check_room
 from terraflow.eo.config.record import Record
 from terraflow.eo.features.limits.size import duration_text
 from terraflow.eo.features.windows import FeatureSource
@@ -29,7 +30,6 @@ from terraflow.eo.models.quality import DTYPE, Quality, quality_bands
 from terraflow.eo.project import Inputs, OpenProject
 from terraflow.eo.targets.area.pixel_areas import pixel_side_m
 from terraflow.errors import ConfigError, DataError, NothingToDoError
-from terraflow.files import check_room
 from terraflow.storage import Storage, join
 
 __all__ = [

@@ -17,6 +17,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from area import Area, make_project, write_raster
 from maps import CLASSES, DARK, FEATURES, files_below, known_classes, make_model, write_items
+from terraflow.disks.space import Disk
 from terraflow.eo.features import windows
 from terraflow.eo.hooks import Hooks
 from terraflow.eo.maps import map as map_step
@@ -28,7 +29,6 @@ from terraflow.eo.models.model import LoadedModel
 from terraflow.eo.project import OpenProject, Project
 from terraflow.eo.targets.calibration import Calibration
 from terraflow.errors import ConfigError, DataError, NothingToDoError, StorageError
-from terraflow.files import Disk
 from terraflow.storage import Storage
 
 

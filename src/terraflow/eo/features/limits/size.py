@@ -6,8 +6,8 @@ import math
 
 from psutil import virtual_memory
 
+from terraflow.disks.space import size_text
 from terraflow.errors import ConfigError, DataError
-from terraflow.files import size_text
 
 __all__ = [
     "MOST_COVERED_PX",
