@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from terraflow.disks.space import Disk
-from terraflow.errors import ConfigError, DataError, DiskError, first_line
+from terraflow.errors import ConfigError, DataError, DiskError, ServiceError, first_line
 
 __all__ = ["disk_errors", "disk_problem"]
 
@@ -24,8 +24,9 @@ READ_ONLY = ("read-only file system", "readonly database")
 #: How Python, pyarrow and libraries in Rust write the system's number of an error.
 NUMBER = re.compile(r"\[errno (\d+)\]|\(os error (\d+)\)", re.IGNORECASE)
 #: With less a disk counts as full where an error does not say what is wrong, as GDAL's "Write
-#: error"; where it says so in words, MinIO leaves some per cent free.
-FULL_BYTES, NEARLY_FULL_BYTES = 1_000_000, 2_000_000_000
+#: error"; it is worth a word where a service fails; and where an error says so in words, MinIO has
+#: left some per cent free.
+FULL_BYTES, LITTLE_BYTES, NEARLY_FULL_BYTES = 1_000_000, 50_000_000, 2_000_000_000
 #: What else is wrong with a path, and what to do.
 UNFIT = {
     errno.EACCES: "change its owner or mode",
@@ -38,7 +39,7 @@ UNFIT = {
 
 @contextmanager
 def disk_errors(find_folders: Callable[[], Mapping[str, Path]]) -> Iterator[None]:
-    """Turn errors that come from a disk into `DiskError`.
+    """Turn errors that come from a disk into `DiskError`, but that of a service stays one.
 
     Parameters
     ----------
@@ -47,8 +48,8 @@ def disk_errors(find_folders: Callable[[], Mapping[str, Path]]) -> Iterator[None
 
     Raises
     ------
-    DiskError
-        The sentence of `disk_problem`.
+    DiskError, ServiceError
+        With the text of `disk_problem`.
     """
     try:
         yield
@@ -56,7 +57,8 @@ def disk_errors(find_folders: Callable[[], Mapping[str, Path]]) -> Iterator[None
         raise
     except Exception as error:
         if problem := disk_problem(error, find_folders()):
-            raise DiskError(problem) from error
+            kind = ServiceError if isinstance(error, ServiceError) else DiskError
+            raise kind(problem) from error
         raise
 
 
@@ -106,6 +108,10 @@ def _by_looking(
     ours = type(error).__module__ == "builtins" and not isinstance(error, OSError)
     if numbered or ours or isinstance(error, ConfigError | DataError):  # these come from no disk
         return None
+    if isinstance(error, ServiceError):  # of which the disk need not be the cause
+        disk = Disk.of(_fullest(places))
+        note = f"The file system at {disk.mount} has only {disk.room_text}: make room there."
+        return f"{error} {note}" if room < LITTLE_BYTES else None
     var = places["TERRAFLOW_VAR"]
     if Disk.of(var).read_only:
         return _read_only_text(var, places)
@@ -158,7 +164,7 @@ def _full_text(error: BaseException, path: Path | None, places: Mapping[str, Pat
     disk, name = Disk.of(path), _variable_of(path, places)
     remedy = "delete files there" if disk.free_files == 0 else "free space there"
     elsewhere = f", or set {name} to a folder on another" if name else ""
-    why = getattr(error, "strerror", None) or first_line(error).partition(";")[0]
+    why = getattr(error, "strerror", None) or first_line(error).partition(";")[0].strip(": ")
     return (
         f"The file system at {disk.mount} is full ({disk.room_text}), on which {path} lies: {why}; "
         f"{remedy}{elsewhere}, and repeat the command."

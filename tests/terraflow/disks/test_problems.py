@@ -127,10 +127,21 @@ def test_error_that_does_not_say_why_is_of_a_disk_that_is_full(full: Path, tmp_p
     assert disk_problem(silent, {"TERRAFLOW_VAR": tmp_path}) is None
     (full / "rest").write_bytes(bytes(200_000))
     assert f"at {full} is full" in str(disk_problem(silent, folders))
-    assert f"at {full} is full" in str(disk_problem(ServiceError("mlflow ended."), folders))
     # mistakes stay mistakes
     assert disk_problem(ZeroDivisionError(), folders) is None
     assert disk_problem(DataError("No image reaches the area."), folders) is None
+
+
+def test_error_of_a_service_keeps_its_text_beside_a_full_disk(full: Path) -> None:
+    with (
+        pytest.raises(ServiceError) as caught,
+        disk_errors(lambda: {"TERRAFLOW_VAR": full}),
+    ):
+        raise ServiceError("TerraFlow already runs here.")
+    assert str(caught.value) == (
+        f"TerraFlow already runs here. The file system at {full} has only 262 kB free: make room "
+        "there."
+    )
 
 
 def test_words_of_a_server_count_where_a_disk_is_nearly_full(full: Path) -> None:

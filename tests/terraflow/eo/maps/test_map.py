@@ -192,7 +192,7 @@ def test_make_map_that_the_disk_does_not_hold_is_refused_before_work(
     items = write_items(area)
     height, width = known_classes().shape
     monkeypatch.setattr(Disk, "of", lambda path: Disk(Path("/small"), 2 * height * width, None))
-    told = rf"map of {height} x {width} pixels, at least seconds of .* /small has 960 bytes free"
+    told = rf"map of {height} x {width} pixels, .* some seconds of .* /small has 960 bytes free"
     with pytest.raises(StorageError, match=told):
         make_map(make_model(), items, storage)
     assert not storage.scratch_dir.exists()

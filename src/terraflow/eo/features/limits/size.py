@@ -109,4 +109,4 @@ def duration_text(pixels: float) -> str:
     for unit, length in (("years", 365 * 86400), ("days", 86400), ("hours", 3600)):
         if seconds >= length:
             return f"{seconds / length:.2g} {unit}"
-    return f"{seconds / 60:.2g} minutes" if seconds >= 120 else "seconds"
+    return f"{seconds / 60:.2g} minutes" if seconds >= 120 else "some seconds"
