@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from terraflow.config import host_environment
 from terraflow.errors import ConfigError, TerraFlowError
+from terraflow.files import rotate
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -142,10 +143,9 @@ def report_errors(find_log_dir: Callable[[], Path] | None = None) -> Iterator[No
 
 
 def _log_traceback(log: Path) -> None:
-    """Append the traceback of what is being handled; a long log becomes NAME.log.1 before."""
+    """Append the traceback of what is being handled."""
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
-        log.replace(log.with_suffix(".log.1"))
+    rotate(log, MAX_LOG_BYTES)
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
         file.write(f"--- {datetime.now().astimezone().isoformat()} {sys.argv}\n")
         file.write(traceback.format_exc())

@@ -11,7 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from terraflow.disks.space import Disk
-from terraflow.errors import ConfigError, DataError, DiskError, ServiceError, first_line
+from terraflow.errors import (
+    DiskError,
+    ServiceError,
+    StorageError,
+    TerraFlowError,
+    first_line,
+)
 
 __all__ = ["disk_errors", "disk_problem"]
 
@@ -24,8 +30,8 @@ READ_ONLY = ("read-only file system", "readonly database")
 #: How Python, pyarrow and libraries in Rust write the system's number of an error.
 NUMBER = re.compile(r"\[errno (\d+)\]|\(os error (\d+)\)", re.IGNORECASE)
 #: With less a disk counts as full where an error does not say what is wrong, as GDAL's "Write
-#: error"; it is worth a word where a service fails; and where an error says so in words, MinIO has
-#: left some per cent free.
+#: error"; it is worth a word where a service or the store fails; and where an error says so in
+#: words, MinIO has left some per cent free.
 FULL_BYTES, LITTLE_BYTES, NEARLY_FULL_BYTES = 1_000_000, 50_000_000, 2_000_000_000
 #: What else is wrong with a path, and what to do.
 UNFIT = {
@@ -104,14 +110,19 @@ def _by_looking(
     room = Disk.of(_fullest(places)).room
     if _says(chain, FULL):
         return _full_text(error, None, places) if room < NEARLY_FULL_BYTES else None
-    numbered = isinstance(error, OSError) and error.errno
-    ours = type(error).__module__ == "builtins" and not isinstance(error, OSError)
-    if numbered or ours or isinstance(error, ConfigError | DataError):  # these come from no disk
+    told = isinstance(error, ServiceError | StorageError)
+    if isinstance(error, OSError):
+        known = bool(error.errno)
+    else:
+        known = isinstance(error, TerraFlowError) or type(error).__module__ == "builtins"
+    if known and not told:  # mistakes of the configuration, of data or of ours come from no disk
         return None
-    if isinstance(error, ServiceError):  # of which the disk need not be the cause
+    note = None
+    if told and room < LITTLE_BYTES:
         disk = Disk.of(_fullest(places))
-        note = f"The file system at {disk.mount} has only {disk.room_text}: make room there."
-        return f"{error} {note}" if room < LITTLE_BYTES else None
+        note = f"{error} The file system at {disk.mount} has only {disk.room_text}: make room."
+    if isinstance(error, ServiceError):  # of which the disk need not be the cause
+        return note
     var = places["TERRAFLOW_VAR"]
     if Disk.of(var).read_only:
         return _read_only_text(var, places)
@@ -121,7 +132,7 @@ def _by_looking(
             f"{var} can't be written{_owner_text(var)}; change its owner or mode, or set "
             "TERRAFLOW_VAR to a folder you may write to."
         )
-    return _full_text(error, None, places) if room < FULL_BYTES else None
+    return _full_text(error, None, places) if room < FULL_BYTES else note
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -27,6 +27,7 @@ from terraflow.process.child_processes import (
     adopt_orphans,
     die_with_parent,
 )
+from terraflow.process.output import OldFiles
 from terraflow.process.signals import let_pass
 from terraflow.process.supervisor import Supervisor
 from terraflow.state import MARK, end_leftovers, started_at
@@ -131,7 +132,10 @@ def _supervise(services: dict[str, list[str]], values: dict[str, str], above: in
         )
         supervisors[-1].announce()
     start = _choose_start(supervisors)
-    _run(supervisors, start, selector, lambda: starters != lineage(above) or 1 in starters)
+    # of tasks and of DAG files, which Airflow keeps for ever
+    old = OldFiles(var / "airflow" / "logs", float(values.get("airflow_keep_logs_days", 0)))
+    daily = old.step if "airflow-scheduler" in services else lambda: None
+    _run(supervisors, start, selector, lambda: starters != lineage(above) or 1 in starters, daily)
     end_leftovers(var)
     return 0
 
@@ -160,6 +164,7 @@ def _run(
     start: Start,
     selector: selectors.BaseSelector,
     orphaned: Callable[[], bool],
+    daily: Callable[[], None],
 ) -> None:
     """Let the supervisors take turns until all have ended."""
     signalled = _catch_signals(selector)
@@ -174,6 +179,7 @@ def _run(
         if signalled() or orphaned():
             for supervisor in turns:
                 supervisor.stopping = True
+        daily()
         pauses = {supervisor: next(turn, None) for supervisor, turn in turns.items()}
         turns = {s: turn for s, turn in turns.items() if pauses[s] is not None}
         pause = max(0.0, min((p for p in pauses.values() if p is not None), default=0.0))

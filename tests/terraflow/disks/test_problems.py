@@ -14,9 +14,16 @@ import pytest
 import rasterio
 from obstore.store import LocalStore
 
-from small_disks import as_another_user, read_only, small_disk
+from small_disks import as_another_user, make_room, read_only, small_disk
 from terraflow.disks.problems import disk_errors, disk_problem
-from terraflow.errors import DataError, DiskError, ServiceError, StorageError
+from terraflow.errors import (
+    ConfigError,
+    DataError,
+    DiskError,
+    NothingToDoError,
+    ServiceError,
+    StorageError,
+)
 
 
 @pytest.fixture
@@ -127,9 +134,15 @@ def test_error_that_does_not_say_why_is_of_a_disk_that_is_full(full: Path, tmp_p
     assert disk_problem(silent, {"TERRAFLOW_VAR": tmp_path}) is None
     (full / "rest").write_bytes(bytes(200_000))
     assert f"at {full} is full" in str(disk_problem(silent, folders))
+    make_room(full)
+    (full / "rest").write_bytes(bytes(495 * 1024**2))
+    assert disk_problem(silent, folders) == (
+        f"{silent} The file system at {full} has only 5.24 MB free: make room."
+    )
     # mistakes stay mistakes
     assert disk_problem(ZeroDivisionError(), folders) is None
-    assert disk_problem(DataError("No image reaches the area."), folders) is None
+    for mistake in (DataError, ConfigError, NothingToDoError):
+        assert disk_problem(mistake("No image reaches the area."), folders) is None
 
 
 def test_error_of_a_service_keeps_its_text_beside_a_full_disk(full: Path) -> None:
@@ -139,8 +152,7 @@ def test_error_of_a_service_keeps_its_text_beside_a_full_disk(full: Path) -> Non
     ):
         raise ServiceError("TerraFlow already runs here.")
     assert str(caught.value) == (
-        f"TerraFlow already runs here. The file system at {full} has only 262 kB free: make room "
-        "there."
+        f"TerraFlow already runs here. The file system at {full} has only 262 kB free: free some."
     )
 
 
