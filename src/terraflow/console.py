@@ -8,19 +8,22 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from terraflow.config import host_environment
-from terraflow.errors import ConfigError, StorageError, TerraFlowError
-from terraflow.files import make_dir
+from terraflow.errors import ConfigError, TerraFlowError
+from terraflow.files import rotate
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 __all__ = ["command", "confirm", "progress", "report_errors", "say", "stop_on_sigterm", "table"]
+
+#: Of errors.log and of the one before it.
+MAX_LOG_BYTES = 1_000_000
 
 
 def say(line: str = "") -> None:
@@ -99,16 +102,17 @@ def command(task: str, *words: str) -> str:
 
 
 @contextlib.contextmanager
-def report_errors(log_dir: Path | None = None) -> Iterator[None]:
+def report_errors(find_log_dir: Callable[[], Path] | None = None) -> Iterator[None]:
     """Turn an error into an exit code: the one boundary of every command.
 
     A `TerraFlowError` is printed as it is, exit code 1. Ctrl+C exits with 130. Anything else is
-    ours: its full traceback goes to a log file, whose path is printed, exit code 2.
+    ours: its full traceback goes to errors.log, whose path is printed, exit code 2.
 
     Parameters
     ----------
-    log_dir : Path, optional
-        Folder of the log file; without it the traceback is printed.
+    find_log_dir : callable, optional
+        Tells the folder of the log file, once there is something to write; without it the traceback
+        is printed.
     """
     try:
         yield
@@ -122,17 +126,13 @@ def report_errors(log_dir: Path | None = None) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if log_dir is None:
+        if find_log_dir is None:
             raise
-        log = log_dir / "errors.log"
+        log = find_log_dir() / "errors.log"
         try:
-            make_dir(log_dir)
-            with open(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a") as file:
-                file.write(f"--- {datetime.now().astimezone().isoformat()} {sys.argv}\n")
-                file.write(traceback.format_exc())
-        except (OSError, StorageError) as full:
-            why = getattr(full, "strerror", str(full))
-            print(f"{type(error).__name__}: {error}; {log}: {why}", file=sys.stderr)
+            _log_traceback(log)
+        except OSError as full:
+            print(f"{type(error).__name__}: {error}; {log}: {full.strerror}", file=sys.stderr)
             sys.exit(2)
         print(
             f"{type(error).__name__}: {error}\nThis is an error of TerraFlow's own, or of a "
@@ -140,6 +140,15 @@ def report_errors(log_dir: Path | None = None) -> Iterator[None]:
             file=sys.stderr,
         )
         sys.exit(2)
+
+
+def _log_traceback(log: Path) -> None:
+    """Append the traceback of what is being handled."""
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    rotate(log, MAX_LOG_BYTES)
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
+        file.write(f"--- {datetime.now().astimezone().isoformat()} {sys.argv}\n")
+        file.write(traceback.format_exc())
 
 
 def stop_on_sigterm() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 __all__ = [
     "ConfigError",
     "DataError",
+    "DiskError",
     "NothingToDoError",
     "ServiceError",
     "StorageError",
@@ -33,6 +34,10 @@ class ServiceError(TerraFlowError):
 
 class StorageError(TerraFlowError):
     """An object or a file can't be read or written."""
+
+
+class DiskError(StorageError):
+    """A file system is full or read-only, or a file on it belongs to somebody else."""
 
 
 class DataError(TerraFlowError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = [
     "keep_private",
     "make_dir",
     "read_toml",
+    "rotate",
     "write_private",
 ]
 
@@ -95,6 +97,13 @@ def write_private(path: Path, text: str) -> None:
         raise StorageError(
             f"{path} can't be written: {error.strerror}; free disk space or change its mode."
         ) from error
+
+
+def rotate(log: Path, most: int) -> None:
+    """Give a log of more bytes the name NAME.1, in place of the one before: it begins anew."""
+    with suppress(FileNotFoundError):
+        if log.stat().st_size > most:
+            log.replace(log.with_name(f"{log.name}.1"))
 
 
 def read_toml(path: Path) -> dict[str, Any]:

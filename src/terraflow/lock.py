@@ -6,6 +6,7 @@ import fcntl
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -44,6 +45,8 @@ class Lock:
         ------
         StorageError
             Its folder can't be written.
+        OSError
+            The file can't be written; it is removed again.
         """
         make_dir(self.path.parent)
         file = open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+")  # noqa: SIM115
@@ -52,10 +55,26 @@ class Lock:
         except BlockingIOError:
             file.close()
             return False
+        if not self._is_at_path(file):  # whoever held it before has removed it
+            file.close()
+            return self.acquire(inherit=inherit)
         os.set_inheritable(file.fileno(), inherit)
         self._file = file
-        self._note(os.getpid())
+        try:
+            self._note(os.getpid())
+        except OSError:  # of a full disk
+            self.path.unlink(missing_ok=True)
+            self._file = None
+            with suppress(OSError):  # what is not written yet is tried again
+                file.close()
+            raise
         return True
+
+    def _is_at_path(self, file: IO[str]) -> bool:
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
 
     def wait(self) -> None:
         """Take the lock as soon as it is free.

@@ -35,6 +35,9 @@ class Airflow(Section):
 
     port: Port = 8080
     parallelism: int = Field(4, ge=1, description="tasks that may run at once")
+    keep_logs_days: float = Field(
+        90, ge=0, allow_inf_nan=False, description="logs of tasks; older ones are removed; 0 never"
+    )
 
 
 class Mlflow(Section):

@@ -105,6 +105,15 @@ class Settings(Section):
         return self.var / "log"
 
     @property
+    def folders(self) -> dict[str, Path]:
+        """Folders that are written to, by the variables that name them."""
+        return {
+            "TERRAFLOW_VAR": self.var,
+            "TERRAFLOW_ARTIFACTS": self.artifacts,
+            "XDG_CACHE_HOME": config.cache_dir().parent,
+        }
+
+    @property
     def store_file(self) -> Path:
         """File that remembers which store was chosen where none is set."""
         return self.var / "store"

@@ -70,7 +70,8 @@ def test_makefile_tells_that_it_is_make() -> None:
 
 def ended(error: BaseException, log_dir: Path | None = None) -> int:
     """Exit code of a command that ends with an error."""
-    with pytest.raises(SystemExit) as caught, console.report_errors(log_dir):
+    find_log_dir = None if log_dir is None else lambda: log_dir
+    with pytest.raises(SystemExit) as caught, console.report_errors(find_log_dir):
         raise error
     return int(str(caught.value.code))
 
@@ -96,6 +97,19 @@ def test_report_errors_ours_leaves_its_traceback_in_the_log(
     assert "Traceback (most recent call last)" in log
     ended(ValueError("again"), tmp_path / "log")
     assert (tmp_path / "log" / "errors.log").read_text().count("Traceback") == 2
+
+
+def test_report_errors_long_log_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "MAX_LOG_BYTES", 2000)
+    for number in range(40):
+        ended(ValueError(f"number {number}"), tmp_path / "log")
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "log").iterdir()}
+    assert set(sizes) == {"errors.log", "errors.log.1"}
+    assert max(sizes.values()) < 5000
+    assert "number 39" in (tmp_path / "log" / "errors.log").read_text()
+    assert (tmp_path / "log" / "errors.log").stat().st_mode & 0o777 == 0o600
 
 
 def test_report_errors_log_that_cant_be_written_is_told(

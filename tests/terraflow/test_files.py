@@ -6,9 +6,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from small_disks import small_disk
 from terraflow.errors import ConfigError, StorageError
 from terraflow.files import close_folder, expand_home, make_dir, write_private
 from terraflow.lock import Lock
@@ -98,3 +100,37 @@ def test_expand_home_writes_the_users_folder_out_and_refuses_nobodys() -> None:
     assert expand_home("~/maps") == Path.home() / "maps"
     with pytest.raises(ConfigError, match=r"^~no-such-user/a is in the home folder of nobody;"):
         expand_home("~no-such-user/a")
+
+
+def test_lock_on_a_full_disk_leaves_no_empty_file() -> None:
+    with small_disk("64k") as folder:
+        (folder / "rest").write_bytes(bytes(65_536))
+        lock = Lock(folder / "lock")
+        with pytest.raises(OSError, match="No space left"):
+            lock.acquire()
+        assert [path.name for path in folder.iterdir()] == ["rest"]
+        (folder / "rest").unlink()
+        assert lock.acquire()
+        assert lock.holder() == os.getpid()
+
+
+def test_lock_that_was_removed_by_its_holder_is_not_held_twice(tmp_path: Path) -> None:
+    first = Lock(tmp_path / "lock")
+    assert first.acquire()
+    real, opened = os.open, []
+
+    def open_late(*arguments: Any, **options: Any) -> int:
+        """Open what is removed right after."""
+        handle = real(*arguments, **options)
+        if not opened and arguments[0] == first.path:
+            opened.append(handle)
+            first.path.unlink()
+            first.release()
+        return handle
+
+    second = Lock(tmp_path / "lock")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", open_late)
+        assert second.acquire()
+    assert opened
+    assert not Lock(tmp_path / "lock").acquire()

@@ -18,15 +18,16 @@ MAX_MODULES, MAX_LINES, MAX_PROJECT_LINES = 10, 300, 199
 #: What each room of the platform may import beside itself; "base" are the modules in no room.
 PLATFORM = {
     "base": set(),
+    "disks": {"base"},
     "checkout": {"base"},
     "process": {"base"},
     "projects": {"checkout", "base"},
-    "stack": {"checkout", "process", "base"},
+    "stack": {"checkout", "process", "disks", "base"},
     "tracking": {"checkout", "base"},
-    "storage": {"base"},
-    "orchestration": {"eo", "tracking", "storage", "base"},
-    "serving": {"checkout", "stack", "eo", "tracking", "storage", "process", "base"},
-    "eo": {"tracking", "storage", "base"},
+    "storage": {"disks", "base"},
+    "orchestration": {"eo", "tracking", "storage", "disks", "base"},
+    "serving": {"checkout", "stack", "eo", "tracking", "storage", "process", "disks", "base"},
+    "eo": {"tracking", "storage", "disks", "base"},
 }
 #: What each room of eo may import of eo beside itself, with all that those may. `built_in`,
 #: `hooks` and `project` are modules for the rooms above them; `eo` are all others in no room.

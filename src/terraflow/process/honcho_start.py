@@ -6,6 +6,7 @@ ends it with a traceback, and what it has started goes on. So signals are held u
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from honcho.environ import parse_procfile
 from honcho.manager import Manager
 from honcho.printer import Printer
 
+from terraflow.process.output import bound_output
 from terraflow.process.signals import let_pass
 
 __all__ = ["main"]
@@ -25,9 +27,11 @@ class _Manager(Manager):  # type: ignore[misc]  # honcho has no types
     """honcho's, which waits for ever for a helper that was killed, and tells so at each turn."""
 
     _killed_at = 0.0
+    log: Path
 
     def _all_started(self) -> bool:
         self._note_killed_helpers()
+        bound_output(self.log)
         started: bool = super()._all_started()
         if started:
             let_pass()
@@ -54,6 +58,7 @@ def main(procfile: Path, names: list[str]) -> int:
     """
     commands = parse_procfile(procfile.read_text(encoding="utf-8")).processes
     manager = _Manager(Printer(sys.stdout))
+    manager.log = Path(os.environ.get("TERRAFLOW_VAR", "var")) / "log" / "honcho.log"
     for name in names:
         manager.add_process(name, commands[name])
     manager.loop()

@@ -28,6 +28,7 @@ from terraflow.process.child_processes import (
     adopt_orphans,
     die_with_parent,
 )
+from terraflow.process.output import OldFiles
 from terraflow.process.signals import let_pass
 from terraflow.process.supervisor import Supervisor
 from terraflow.state import MARK, end_leftovers, started_at
@@ -132,12 +133,15 @@ def _supervise(services: dict[str, list[str]], values: dict[str, str], above: in
         )
         supervisors[-1].announce()
     start = _choose_start(supervisors)
+    # of tasks and of DAG files, which Airflow keeps for ever
+    old = OldFiles(var / "airflow" / "logs", float(values.get("airflow_keep_logs_days", 0)))
     _run(
         supervisors,
         start,
         selector,
         orphaned=lambda: starters != lineage(above) or 1 in starters,
         deleted=lambda: not locks[0].is_there(),
+        daily=old.step if "airflow-scheduler" in services else lambda: None,
     )
     end_leftovers(var)
     return 0
@@ -173,6 +177,7 @@ def _run(
     *,
     orphaned: Callable[[], bool],
     deleted: Callable[[], bool],
+    daily: Callable[[], None],
 ) -> None:
     """Let the supervisors take turns until all have ended.
 
@@ -183,6 +188,8 @@ def _run(
     deleted : callable
         Tells whether the state folder was deleted, as by `git clean`: nobody could find the
         services any more, and a new stack may stand there by now, whose state is not theirs.
+    daily : callable
+        Called often; does something once a day.
     """
     signalled = _catch_signals(selector)
     turns = {supervisor: supervisor.run(start) for supervisor in supervisors}
@@ -197,6 +204,7 @@ def _run(
         if signalled() or orphaned() or gone:
             for supervisor in turns:
                 supervisor.stopping, supervisor.deleted = True, gone
+        daily()
         pauses = {supervisor: next(turn, None) for supervisor, turn in turns.items()}
         turns = {s: turn for s, turn in turns.items() if pauses[s] is not None}
         pause = max(0.0, min((p for p in pauses.values() if p is not None), default=0.0))

@@ -20,6 +20,7 @@ from obstore.store import HTTPStore, LocalStore
 
 from terraflow.console import command
 from terraflow.credentials import read_secrets, store_environment
+from terraflow.disks.problems import disk_errors
 from terraflow.errors import StorageError
 from terraflow.files import give_users_mode, make_dir
 from terraflow.settings import Settings
@@ -180,6 +181,11 @@ class Storage:
             self.write(join(uri, path.relative_to(folder).as_posix()), path)
         return join(uri, last)
 
+    @property
+    def scratch_dir(self) -> Path:
+        """Folder of temporary folders, which `scratch` makes."""
+        return self.settings.var / "tmp"
+
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """Give a temporary folder beside the store's state, removed at the end.
@@ -191,14 +197,18 @@ class Storage:
         StorageError
             The disk is full, or the folder can't be written.
         """
-        folder = self.settings.var / "tmp"
+        folder = self.scratch_dir
         try:
             make_dir(folder)
             for left in folder.iterdir():
                 pid = left.name.partition("-")[0]
                 if pid.isdecimal() and not psutil.pid_exists(int(pid)):
                     shutil.rmtree(left, ignore_errors=True)
-            with tempfile.TemporaryDirectory(dir=folder, prefix=f"{os.getpid()}-") as name:
+            with (
+                tempfile.TemporaryDirectory(dir=folder, prefix=f"{os.getpid()}-") as name,
+                # before what was written goes, and with it the proof
+                disk_errors(lambda: self.settings.folders),
+            ):
                 yield Path(name)
         except OSError as error:
             raise _failed("written", error.filename or str(folder), error) from error

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection
-from functools import wraps
+from functools import cache, wraps
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from invoke.exceptions import ParseError
 from invoke.tasks import task as invoke_task
@@ -14,7 +14,12 @@ from invoke.tasks import task as invoke_task
 from terraflow.checkout.packages import check_source
 from terraflow.config import project_root
 from terraflow.console import report_errors
+from terraflow.disks.problems import disk_errors
+from terraflow.errors import TerraFlowError
 from terraflow.files import keep_private
+
+if TYPE_CHECKING:
+    from terraflow.settings import Settings
 
 __all__ = ["Number", "optional_argument", "task"]
 
@@ -63,17 +68,30 @@ def task(*, private: bool = True, **options: Any) -> Callable[[Body], Any]:
         @wraps(body)
         def run(*args: Any, **kwargs: Any) -> None:
             with report_errors():
-                check_source(root := project_root())
-                log_dir = root / "var" / "log"
+                check_source(project_root())
             if private:
                 keep_private()
-            with report_errors(log_dir):
+            settings = cache(lambda: _settings(kwargs.get("set_") or []))
+            with (
+                report_errors(lambda: settings().log_dir),
+                disk_errors(lambda: settings().folders),
+            ):
                 if code := body(*args, **kwargs):
                     sys.exit(code)
 
         return invoke_task(**options)(run)
 
     return decorate
+
+
+def _settings(assignments: list[str]) -> Settings:
+    """Tell the folders for an error: those of the checkout where the settings are wrong."""
+    from terraflow.settings import Settings, load
+
+    try:
+        return load(assignments, running=False, strict=False)
+    except (TerraFlowError, OSError):
+        return Settings()
 
 
 def optional_argument(task_name: str, *parameters: str, valued: Collection[str] = ()) -> list[str]:

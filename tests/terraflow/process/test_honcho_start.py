@@ -79,3 +79,26 @@ def test_helper_that_is_killed_ends_all_and_is_told_once(victim: int, tmp_path: 
     for process in all_of_it:  # a line whose helper is gone ends by its supervisor
         if process.is_running():
             process.kill()
+
+
+def test_log_of_honcho_is_bounded(tmp_path: Path) -> None:
+    procfile, log = tmp_path / "Procfile", tmp_path / "log" / "honcho.log"
+    many = "for number in range(4000): print(number, 'x' * 50)"
+    procfile.write_text(f'one: {sys.executable} -c "{many}"\n')
+    log.parent.mkdir()
+    code = (
+        "import sys; from pathlib import Path; from terraflow.process import honcho_start, output;"
+        "output.MAX_LOG_BYTES = 20_000; honcho_start.main(Path(sys.argv[1]), ['one'])"
+    )
+    with log.open("w") as file:
+        subprocess.run(
+            [sys.executable, "-c", code, str(procfile)],
+            stdout=file,
+            stderr=file,
+            env=os.environ | {"TERRAFLOW_VAR": str(tmp_path)},
+            timeout=60,
+            check=True,
+        )
+    sizes = {path.name: path.stat().st_size for path in log.parent.iterdir()}
+    assert set(sizes) == {"honcho.log", "honcho.log.1"}
+    assert max(sizes.values()) < 40_000

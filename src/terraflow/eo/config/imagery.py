@@ -161,7 +161,7 @@ class Grid(Section):
     UNRECORDED: ClassVar[dict[str, Any]] = {"resampling": "nearest"}
 
     crs: str | None = None
-    resolution: float | None = Field(None, gt=0)
+    resolution: float | None = Field(None, gt=0, allow_inf_nan=False)
     resampling: Literal["auto", "nearest", "bilinear", "cubic", "average"] = "auto"
 
 

@@ -44,6 +44,8 @@ class Labels(Section):
         At most so many pixels of each class, drawn at random; None takes all.
     """
 
+    #: The key of `most_of_each`, for messages.
+    MOST_OF_EACH: ClassVar[str] = "samples_per_class"
     FORMER: ClassVar[dict[str, str]] = {"class_field": "field"}
     UNRECORDED: ClassVar[dict[str, Any]] = {"overlaps": "last"}
 

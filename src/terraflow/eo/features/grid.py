@@ -24,15 +24,26 @@ from shapely.geometry.base import BaseGeometry
 
 from terraflow.console import command
 from terraflow.eo.config.imagery import Grid
+from terraflow.eo.features.limits.size import check_covered, check_size
+from terraflow.eo.features.warp import pixel_size_m
 from terraflow.errors import ConfigError, DataError
 
-__all__ = ["area_on_grid", "centres_inside", "crs_name", "native_geobox", "project_grid", "windows"]
+__all__ = [
+    "area_on_grid",
+    "centres_inside",
+    "crs_name",
+    "native_geobox",
+    "project_grid",
+    "windows",
+]
 
 #: In pixels: edges this near to a pixel's edge lie on it.
 TOLERANCE_PX = 1e-3
 #: Longest straight piece of an outline in degrees: 1.1 km, whose chord in any CRS of the region is
 #: off by centimetres.
 PIECE_DEG = 0.01
+#: Beyond it there is no number of pixels to tell; infinite and undefined places are, too.
+FARTHEST_PX = 1e100
 
 
 def native_geobox(item: pystac.Item, asset: str) -> GeoBox:
@@ -89,7 +100,8 @@ def project_grid(items: Sequence[pystac.Item], asset: str, grid: Grid) -> GeoBox
         An item does not tell its grid.
     ConfigError
         The CRS is unknown, of other units than the resolution that is missing, or has the two
-        sides of the antimeridian at its two ends where an image lies on both.
+        sides of the antimeridian at its two ends where an image lies on both; or the grid has more
+        pixels than can be worked on.
     """
     native = native_geobox(items[0], asset)
     if native.crs is None:  # for the type checker: native_geobox has seen to it
@@ -110,7 +122,14 @@ def project_grid(items: Sequence[pystac.Item], asset: str, grid: Grid) -> GeoBox
     corners = [_pixels(each, crs, affine) for each in boxes]
     left, top = min(c[0] for c in corners), min(c[1] for c in corners)
     right, bottom = max(c[2] for c in corners), max(c[3] for c in corners)
-    return GeoBox((bottom - top, right - left), affine * Affine.translation(left, top), crs)
+    shape = bottom - top, right - left
+    of = f"{crs.units[0].partition('_')[0]} ({crs_name(crs)})"  # of "degrees_north"
+    check_size(shape, affine.a, of, configured=bool(grid.resolution))
+    geobox = GeoBox(shape, affine * Affine.translation(left, top), crs)
+    if affine != native.affine:
+        areas = (math.prod(pixel_size_m(pixels)) for pixels in (geobox, native))
+        check_covered(affine.a, of, *areas)
+    return geobox
 
 
 def area_on_grid(area: BaseGeometry, geobox: GeoBox) -> BaseGeometry:
@@ -217,8 +236,15 @@ def _crs(text: str) -> CRS:
 def _pixels(box: BoundingBox, crs: CRS, affine: Affine) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of a box in whole pixels of a grid, outward."""
     west, south, east, north = (box if box.crs == crs else box.to_crs(crs)).bbox
-    left, top = ~affine * (west, north)
-    right, bottom = ~affine * (east, south)
+    # not by the inverse, which a tiny pixel has not
+    left, right = (west - affine.c) / affine.a, (east - affine.c) / affine.a
+    top, bottom = (north - affine.f) / affine.e, (south - affine.f) / affine.e
+    if not all(abs(place) < FARTHEST_PX for place in (left, top, right, bottom)):
+        raise ConfigError(
+            f"An image of the bounds {[round(edge, 6) for edge in box.bbox]} ({crs_name(box.crs)}) "
+            f"has no place on a grid of {crs_name(crs)} with pixels of {affine.a:g}; correct "
+            "[grid] crs and resolution, or leave them out."
+        )
     return (
         math.floor(left + TOLERANCE_PX),
         math.floor(top + TOLERANCE_PX),

@@ -161,7 +161,7 @@ class FeatureSource:
         covered = math.prod(pixel_size_m(self.geobox)) / math.prod(pixel_size_m(image))
         own = round((len(self.recipe.bands) + OWN_LAYERS) * covered)
         layers = max(series * len(self.items), 2 * len(self.names), own)
-        least = 64 / max(1, math.sqrt(covered))
+        least = max(1, 64 / max(1, math.sqrt(covered)))
         large = self.geobox.height * self.geobox.width > LARGE_AREA * WINDOW_PX**2
         side = WINDOW_PX * (2 if large else 1)
         while side > least and layers * side**2 * 4 > WINDOW_BYTES:

@@ -21,6 +21,7 @@ from rasterio.io import DatasetReader
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
+from terraflow.disks.space import check_room
 from terraflow.eo.config.addresses import without_query
 from terraflow.eo.config.bounds import Bounds, overlap
 from terraflow.eo.images.assets import NODATA, Image
@@ -37,7 +38,8 @@ __all__ = [
     "write_clip",
 ]
 
-STRIP_PX = 1024  # rows read at a time, so that memory does not grow with the scene
+#: Rows read at a time, and their bytes at most, so that memory does not grow with the scene.
+STRIP_PX, STRIP_BYTES = 1024, 128 * 1024**2
 ROUNDING_PX = 1e-4
 #: Metadata item of a copy of codes: the values that its source has as nodata.
 CODES_NODATA = "TERRAFLOW_NODATA"
@@ -111,7 +113,7 @@ def write_clip(
     DataError
         It can't be placed, has a rotated or mirrored grid, complex numbers, or not so many bands.
     StorageError
-        The disk is full.
+        The disk has no room for it.
     """
     _check(file, image)
     window = _window(file, bounds)
@@ -119,16 +121,23 @@ def write_clip(
         return None
     validity = Validity.of(file, image.band, [image.nodata])
     filling = Filling.of(file, validity, codes=image.codes)
+    check_room(
+        cog.parent,
+        window.height * window.width * filling.dtype.itemsize,
+        f"A copy of {image.key} of item {image.item}, {window.height} x {window.width} pixels,",
+        "make [data] area smaller",
+    )
+    strip_px = max(1, min(STRIP_PX, STRIP_BYTES // (window.width * filling.dtype.itemsize)))
     with _writing(cog.parent):
         raw = cog.with_suffix(".raw.tif")
         with rasterio.open(raw, "w", **_profile(file, window, filling)) as copy:
             copy.scales, copy.offsets = _scaling(file, image)
             if image.codes and validity.nodata:
                 copy.update_tags(**{CODES_NODATA: json.dumps(validity.nodata)})
-            for top in range(0, window.height, STRIP_PX):
+            for top in range(0, window.height, strip_px):
                 if stopped():
                     raise UnreadableError("it was stopped")
-                rows = min(STRIP_PX, window.height - top)
+                rows = min(strip_px, window.height - top)
                 first = window.height - top - rows if _south_up(file) else top
                 part = Window(window.col_off, window.row_off + first, window.width, rows)
                 with reading():

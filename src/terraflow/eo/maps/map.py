@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,9 @@ from rasterio.windows import Window
 from threadpoolctl import threadpool_limits
 
 from terraflow.console import command, say
+from terraflow.disks.space import check_room
 from terraflow.eo.config.record import Record
+from terraflow.eo.features.limits.size import duration_text
 from terraflow.eo.features.windows import FeatureSource
 from terraflow.eo.images.collection import read_items
 from terraflow.eo.maps.map_file import category_names, create_map, qgis_style, write_cog
@@ -85,7 +88,7 @@ def make_map(model: LoadedModel, items_uri: str, storage: Storage, *, output: st
     NothingToDoError
         No pixel has all features.
     StorageError
-        The store can't be read or written.
+        The store can't be read or written, or the disk has no room for the map.
     """
     if output:
         _check_name(output)
@@ -110,6 +113,7 @@ def make_map(model: LoadedModel, items_uri: str, storage: Storage, *, output: st
     origin = make_origin(model, items_uri, items)
     uri = output or _default_uri(origin, storage)
     bands = model.target.bands(model.info.levels, model.config.map)
+    _check_room(source, model, storage)
     item = map_item(
         uri, model, items, geobox=source.geobox, origin=origin, settings=storage.settings
     )
@@ -177,6 +181,22 @@ def map_uri(
 
 def _default_uri(origin: MapOrigin, storage: Storage) -> str:
     return join(storage.settings.data_uri, origin.model_name, "maps", origin.id, "map.tif")
+
+
+def _check_room(source: FeatureSource, model: LoadedModel, storage: Storage) -> None:
+    """See before long work that the disk holds the map as `_write` makes it, not compressed."""
+    pixels, section = math.prod(source.geobox.shape), model.config.map
+    layers = len(model.target.bands(model.info.levels, section))
+    size = pixels * layers * np.dtype(model.target.dtype).itemsize
+    if section.quality:
+        size += pixels * len(quality_bands(model)) * np.dtype(DTYPE).itemsize
+    height, width = source.geobox.shape
+    check_room(
+        storage.scratch_dir,
+        size,
+        f"A map of {height} x {width} pixels, at least {duration_text(pixels)} of work,",
+        "map items of a smaller area, or train with a coarser [grid] resolution",
+    )
 
 
 def _other_resolution(model: LoadedModel, source: FeatureSource) -> str:

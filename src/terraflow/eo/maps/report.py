@@ -12,6 +12,7 @@ from rasterio.enums import Resampling
 from terraflow.console import say
 from terraflow.eo.config.record import Record
 from terraflow.eo.config.sections import Map
+from terraflow.eo.features.limits.size import check_memory
 from terraflow.eo.maps.map import find_map
 from terraflow.eo.maps.map_file import MapInfo, open_map, read_info
 from terraflow.eo.maps.validated import find_validation
@@ -25,6 +26,10 @@ from terraflow.storage import Storage
 from terraflow.tracking import runs
 
 __all__ = ["Reported", "report", "show", "step"]
+
+
+#: Of a map's first band as float32, and of as much for what is computed of it at a time.
+BYTES_A_PIXEL = 8
 
 
 class Reported(Record):
@@ -62,7 +67,8 @@ def report(
     Raises
     ------
     DataError
-        The file is no map, its CRS has no place on Earth, or it is of another target.
+        The file is no map, its CRS has no place on Earth, it is of another target, or memory does
+        not hold it.
     ConfigError, ServiceError
         Its run is not there, or MLflow does not answer.
     StorageError
@@ -74,6 +80,11 @@ def report(
             f"{map_uri} is a map of {info.origin.target}, and this project's target is "
             f"{target.name}; report it in the project that made it."
         )
+    check_memory(
+        math.prod(info.shape) * BYTES_A_PIXEL,
+        f"The report of a map of {info.shape[0]} x {info.shape[1]} pixels",
+        "report maps of parts of the area, made of items of a smaller [data] area",
+    )
     accuracy = accuracy or _accuracy(map_uri, info.origin.run_id, storage)
     with open_map(map_uri, storage) as file:
         values = file.read(1)

@@ -13,6 +13,8 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
+from terraflow.eo.config.labels import Labels
+from terraflow.eo.features.limits.size import check_memory
 from terraflow.eo.targets.parts import LabelSource
 
 __all__ = [
@@ -33,6 +35,8 @@ NOT_FEATURES = ["x", "y", "block", "polygon", "geometry"]
 POPULATION = 20_000
 #: Purposes of draws, for `pixel_numbers`.
 LABELLED, ANYWHERE = 0, 1
+#: Of a table that is joined, sorted and written: about three copies of float32.
+BYTES_A_VALUE = 12
 _PRIORITY, _STRATUM = "_priority", "_stratum"
 
 
@@ -58,10 +62,24 @@ class Draw:
         priority: npt.NDArray[np.float64],
         strata: npt.NDArray[np.object_] | str = "all",
     ) -> None:
-        """Take a window's rows, each with its random number and its stratum."""
+        """Take a window's rows, each with its random number and its stratum.
+
+        Raises
+        ------
+        DataError
+            All are kept, and memory does not hold them.
+        """
         self.kept.append(table.assign(**{_PRIORITY: priority, _STRATUM: strata}))
-        if self.limit is not None and sum(map(len, self.kept)) > 4 * self.limit:
+        rows = sum(map(len, self.kept))
+        if self.limit is not None and rows > 4 * self.limit:
             self.kept = [self._pruned()]
+        if self.limit is None:
+            check_memory(
+                rows * len(table.columns) * BYTES_A_VALUE,
+                f"A table of the {rows} labelled pixels found so far, of {len(table.columns)} "
+                "columns,",
+                f"set [labels] {Labels.MOST_OF_EACH}, or a coarser [grid] resolution",
+            )
 
     def result(self) -> pd.DataFrame:
         """Give the drawn rows, by row and column of the grid."""

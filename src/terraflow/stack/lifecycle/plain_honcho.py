@@ -11,6 +11,7 @@ import sys
 from typing import NoReturn
 
 from terraflow.console import command, report_errors, say
+from terraflow.disks.problems import disk_errors
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.process.supervise import STARTERS, lineage
 from terraflow.settings import load
@@ -63,5 +64,5 @@ def main(arguments: list[str]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    with report_errors():
+    with report_errors(), disk_errors(lambda: load(running=False, strict=False).folders):
         main(sys.argv[1:])

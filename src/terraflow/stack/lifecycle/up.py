@@ -12,6 +12,7 @@ import psutil
 
 from terraflow import config
 from terraflow.console import command, say, stop_on_sigterm
+from terraflow.disks.problems import disk_errors
 from terraflow.errors import ServiceError, TerraFlowError
 from terraflow.files import make_dir
 from terraflow.lock import Lock
@@ -147,9 +148,14 @@ def _watch_in_child(
         return
     code = 0
     try:
-        wait_until_ready(
-            settings, services, began, alive=lambda: os.getppid() == parent, when_ready=when_ready
-        )
+        with disk_errors(lambda: settings.folders):
+            wait_until_ready(
+                settings,
+                services,
+                began,
+                alive=lambda: os.getppid() == parent,
+                when_ready=when_ready,
+            )
         log_in = command("status", "--show-credentials")
         say(f"Press Ctrl+C to stop. `{log_in}` shows how to log in.")
     except TerraFlowError as error:

@@ -88,6 +88,15 @@ def test_feature_source_windows_of_a_coarse_grid_hold_no_more_of_the_images_own_
         assert own_px * 5 * 4 <= windows.WINDOW_BYTES
 
 
+def test_feature_source_windows_of_the_coarsest_grid_hold_a_pixel(
+    area: Area, storage: Storage
+) -> None:
+    area.add("2024-04-01", np.full((16, 16), 2000, "uint16"), ONES)
+    recipe = FeatureRecipe.of(make_project(grid={"resolution": 40_000}))
+    source = FeatureSource(area.items, recipe, storage)
+    assert [(window.width, window.height) for window in source.windows()] == [(1, 1)]
+
+
 @pytest.mark.parametrize(("configured", "used"), [(None, "synchronous"), ("threads", "threads")])
 def test_over_windows_dask_has_no_threads_of_its_own_unless_configured(
     configured: str | None, used: str, area: Area, storage: Storage

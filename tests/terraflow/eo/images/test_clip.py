@@ -9,8 +9,10 @@ import pystac
 import pytest
 import rasterio
 from odc.geo.geobox import GeoBox
+from rasterio.io import DatasetReader
 from rasterio.transform import Affine
 from rasterio.warp import transform_bounds
+from rasterio.windows import Window
 
 from area import CRS, TRANSFORM, Area, make_project, write_raster
 from terraflow.eo.config.addresses import without_query
@@ -18,8 +20,9 @@ from terraflow.eo.images.assets import Image, find_scaling
 from terraflow.eo.images.clip import describe, read_bounds, write_clip
 from terraflow.eo.images.collection import read_items
 from terraflow.eo.images.ingest import ingest
+from terraflow.eo.images.rasters.filling import Filling
 from terraflow.eo.images.sources.local_files import find_files
-from terraflow.errors import DataError
+from terraflow.errors import DataError, StorageError
 from terraflow.storage import Storage
 
 Pixels = npt.NDArray[np.generic]
@@ -152,6 +155,42 @@ def test_ingest_of_an_original_file_keeps_its_offset_for_find_scaling(
     project = make_project(data={"catalogue": str(area.save()), "bands": {"red": "B04"}})
     (item,) = read_items(ingest(project, storage).items, storage)
     assert find_scaling(item, "B04") == (0.0001, -0.1, 0)
+
+
+def test_write_clip_that_the_disk_does_not_hold_is_refused_before_it_is_read(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "huge.tif"
+    profile = {"driver": "GTiff", "crs": CRS, "transform": TRANSFORM, "count": 1}
+    huge = {"width": 2**21, "height": 2**21, "tiled": True, "sparse_ok": True, "bigtiff": "YES"}
+    with rasterio.open(path, "w", **profile, **huge, dtype="float32"):
+        pass  # without a block, its file is small
+    image = Image("huge", "B04", str(path))
+    told = r"B04 of item huge, 2097152 x 2097152 pixels, needs 17.6 TB, .* make .data. area"
+    with rasterio.open(path) as file, pytest.raises(StorageError, match=told):
+        write_clip(file, image, None, tmp_path / "cog.tif")
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".tif"] == ["huge.tif"]
+
+
+def test_write_clip_of_a_wide_image_reads_few_rows_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, read = tmp_path / "wide.tif", list[int]()
+    values = np.arange(40 * 64, dtype="uint16").reshape(40, 64) + 1
+    write_raster(path, values)
+    monkeypatch.setattr("terraflow.eo.images.clip.STRIP_BYTES", 64 * 2 * 7)
+    real = Filling.read
+
+    def note(filling: Filling, file: DatasetReader, part: Window) -> Pixels:
+        read.append(part.height)
+        return real(filling, file, part)
+
+    monkeypatch.setattr(Filling, "read", note)
+    with rasterio.open(path) as file:
+        write_clip(file, Image("wide", "B04", str(path)), None, tmp_path / "cog.tif")
+    assert read == [7, 7, 7, 7, 7, 5]
+    with rasterio.open(tmp_path / "cog.tif") as copy:
+        assert (copy.read(1) == values).all()
 
 
 def test_without_query_cuts_signatures_and_passwords() -> None:

@@ -17,6 +17,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from area import Area, make_project, write_raster
 from maps import CLASSES, DARK, FEATURES, files_below, known_classes, make_model, write_items
+from terraflow.disks.space import Disk
 from terraflow.eo.features import windows
 from terraflow.eo.hooks import Hooks
 from terraflow.eo.maps import map as map_step
@@ -183,6 +184,18 @@ def test_make_map_of_pixels_of_another_size_says_so(
     assert (sentence in capsys.readouterr().out) == told
     remark = pystac.Item.from_file(made.item).properties.get("terraflow:remark", "")
     assert (sentence in remark) == told
+
+
+def test_make_map_that_the_disk_does_not_hold_is_refused_before_work(
+    area: Area, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = write_items(area)
+    height, width = known_classes().shape
+    monkeypatch.setattr(Disk, "of", lambda path: Disk(Path("/small"), 2 * height * width, None))
+    told = rf"map of {height} x {width} pixels, .* some seconds of .* /small has 960 bytes free"
+    with pytest.raises(StorageError, match=told):
+        make_map(make_model(), items, storage)
+    assert not storage.scratch_dir.exists()
 
 
 def test_make_map_output_of_another_kind_is_refused(area: Area, storage: Storage) -> None:

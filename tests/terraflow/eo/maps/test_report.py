@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import geopandas as gpd
@@ -170,6 +171,17 @@ def test_report_of_a_map_of_another_target_is_refused(storage: Storage, tmp_path
 
 class Wetness(Classification):
     """A project's own target."""
+
+
+def test_report_that_memory_does_not_hold_is_refused(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = write_map(tmp_path / "maps", known_map())
+    memory = SimpleNamespace(total=10 * 12 * 4)
+    monkeypatch.setattr("terraflow.eo.features.limits.size.virtual_memory", lambda: memory)
+    told = r"report of a map of 10 x 12 pixels needs 960 bytes of memory, .* has 480 bytes; report"
+    with pytest.raises(DataError, match=told):
+        report(uri, TARGET, SECTION, storage, accuracy=Accuracy({}, None, ""))
 
 
 def test_report_of_a_map_of_the_projects_own_target_is_made(

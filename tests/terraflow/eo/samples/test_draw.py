@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from terraflow.eo.config.labels import Labels
 from terraflow.eo.samples.draw import Draw, block_numbers, pixel_numbers, pixel_table
 from terraflow.eo.targets.classes.labels.polygons import VectorLabels
 from terraflow.eo.targets.classes.labels.read import read_labels
+from terraflow.errors import DataError
 from terraflow.storage import Storage
 
 GRID = GeoBox((16, 16), TRANSFORM, "EPSG:32633")
@@ -77,6 +80,22 @@ def test_draw_of_other_complete_pixels_has_most_pixels_in_common() -> None:
         draw.add(rows(100, "a")[complete], numbers[complete])
         drawn.append(set(draw.result()["x"]))
     assert len(drawn[0] & drawn[1]) >= 14
+
+
+def test_draw_of_all_that_memory_does_not_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = SimpleNamespace(total=100 * 3 * 12)
+    monkeypatch.setattr("terraflow.eo.features.limits.size.virtual_memory", lambda: memory)
+    some, numbers = rows(60, "a"), np.zeros(60)
+    draw = Draw(None)
+    draw.add(some, numbers)
+    with pytest.raises(
+        DataError, match=r"120 labelled pixels .* 4.32 kB .* has 3.6 kB; set .labels"
+    ):
+        draw.add(some, numbers)
+    limited = Draw(10)
+    for _ in range(9):
+        limited.add(some, numbers)
+    assert len(limited.result()) == 10
 
 
 def test_draw_without_a_row_is_empty() -> None:
