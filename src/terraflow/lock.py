@@ -113,6 +113,9 @@ class Lock:
 
 def main(arguments: list[str]) -> int:
     """Run `FILE COMMAND...` while holding the lock: `make` installs under it."""
+    from terraflow.console import keep_streams  # noqa: PLC0415 - a supervisor needs it never
+
+    keep_streams()
     lock = Lock(Path(arguments[0]).absolute())
     if not lock.acquire():
         print(f"Waiting for process {lock.holder()}, which is installing", flush=True)  # noqa: T201

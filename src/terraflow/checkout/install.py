@@ -16,6 +16,7 @@ from pathlib import Path
 
 from terraflow.checkout.variables import shielded
 from terraflow.config import host_environment
+from terraflow.console import keep_streams
 from terraflow.errors import ServiceError, TerraFlowError
 
 __all__ = ["install", "leave_shared", "reason"]
@@ -28,6 +29,7 @@ LOCK = Path("requirements.lock")
 
 def main() -> None:
     """Install, and say why; an error is a sentence."""
+    keep_streams()
     try:
         leave_shared()
         why = reason()

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from terraflow.console import command
+from terraflow.console import command, keep_streams
 from terraflow.errors import ConfigError
 
 __all__ = ["check_source", "remedy", "unmet"]
@@ -76,6 +76,7 @@ def remedy() -> str:
 
 def main() -> None:
     """Tell what is missing: make asks once it has installed what requirements.lock names."""
+    keep_streams()
     if missing := unmet(Path.cwd()):
         sys.stdout.write(
             f"pyproject.toml asks for {', '.join(missing)}, and requirements.lock has it not. "

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from terraflow import config
+from terraflow.console import keep_streams
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.lock import Lock
 from terraflow.process.child_processes import die_with_parent
@@ -185,6 +186,7 @@ def _print(line: str) -> None:
 
 
 if __name__ == "__main__":
+    keep_streams()
     try:
         sys.exit(main(sys.argv[1:]))
     except (ConfigError, ServiceError) as problem:
