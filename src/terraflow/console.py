@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 __all__ = [
+    "ask",
     "command",
     "confirm",
     "is_read",
@@ -249,10 +250,17 @@ def confirm(loss: str, *, yes: bool) -> bool:
     say(loss)
     if yes:
         return True
-    if not sys.stdin.isatty():
+    if not sys.stdin or not sys.stdin.isatty():
         raise ConfigError("There is no terminal to ask; repeat with --yes to delete it.")
+    return ask("Delete it?")
+
+
+def ask(question: str) -> bool:
+    """Ask with a yes or no; where there is no terminal to ask it is no."""
+    if not sys.stdin or not sys.stdin.isatty():
+        return False
     try:
-        return input("Delete it? [y/N] ").strip().lower() in ("y", "yes")
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:  # Ctrl+D
         say()
         return False

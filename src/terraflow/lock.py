@@ -6,12 +6,18 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from terraflow.errors import ServiceError
 from terraflow.files import make_dir
 
 __all__ = ["Lock"]
+
+POLL_S = 0.1
+INSTALL_S = 3600.0
 
 
 class Lock:
@@ -57,17 +63,36 @@ class Lock:
         self._note(os.getpid())
         return True
 
-    def wait(self) -> None:
+    def wait(self, what: str, seconds: float, tell: Callable[[str], None] = lambda _: None) -> None:
         """Take the lock as soon as it is free.
+
+        Parameters
+        ----------
+        what : str
+            What its holder does, as "the setup".
+        seconds : float
+            For how long to wait at most.
+        tell : callable
+            Gets a sentence, where there is something to wait for.
 
         Raises
         ------
+        ServiceError
+            It was not free in time.
         StorageError
             Its folder can't be written.
         """
+        deadline, told = time.monotonic() + seconds, False
         while not self.acquire():
-            with self.path.open("r+") as file:
-                fcntl.flock(file, fcntl.LOCK_SH)
+            if time.monotonic() > deadline:
+                raise ServiceError(
+                    f"Process {self.holder()} has not ended {what} within {seconds:.0f} s; see "
+                    "whether it hangs, and end it if so, then repeat."
+                )
+            if not told:
+                told = True
+                tell(f"Waiting for {what} that process {self.holder()} is running")
+            time.sleep(POLL_S)
 
     def fileno(self) -> int:
         """Return the descriptor of the held lock, for a child that is to keep it."""
@@ -113,18 +138,20 @@ class Lock:
 
 def main(arguments: list[str]) -> int:
     """Run `FILE COMMAND...` while holding the lock: `make` installs under it."""
-    from terraflow.console import keep_streams  # noqa: PLC0415 - a supervisor needs it never
+    from terraflow.console import say  # noqa: PLC0415 - a supervisor needs it never
 
-    keep_streams()
     lock = Lock(Path(arguments[0]).absolute())
-    if not lock.acquire():
-        print(f"Waiting for process {lock.holder()}, which is installing", flush=True)  # noqa: T201
-        lock.wait()
     try:
+        lock.wait("the installation", INSTALL_S, say)
         return subprocess.call(arguments[1:])
+    except ServiceError as error:
+        sys.exit(str(error))
     except KeyboardInterrupt:
         return 130
 
 
 if __name__ == "__main__":
+    from terraflow.console import keep_streams
+
+    keep_streams()
     sys.exit(main(sys.argv[1:]))

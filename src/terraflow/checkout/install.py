@@ -29,7 +29,6 @@ LOCK = Path("requirements.lock")
 
 def main() -> None:
     """Install, and say why; an error is a sentence."""
-    keep_streams()
     try:
         leave_shared()
         why = reason()
@@ -156,4 +155,5 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    keep_streams()
     main()

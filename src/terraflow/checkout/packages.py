@@ -76,7 +76,6 @@ def remedy() -> str:
 
 def main() -> None:
     """Tell what is missing: make asks once it has installed what requirements.lock names."""
-    keep_streams()
     if missing := unmet(Path.cwd()):
         sys.stdout.write(
             f"pyproject.toml asks for {', '.join(missing)}, and requirements.lock has it not. "
@@ -85,4 +84,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_streams()
     main()

@@ -22,6 +22,9 @@ from terraflow.stack.environment import environment
 
 __all__ = ["check_assignments", "decide_store", "expected_store", "prepare", "set_up"]
 
+#: How long another process's setup may take, migrations of large databases included.
+SETUP_S = 2000.0
+
 
 def set_up(assignments: Iterable[str] = ()) -> Settings:
     """Do the first-time work without starting the stack.
@@ -89,9 +92,7 @@ def prepare(settings: Settings) -> None:
         make_dir(settings.artifacts)
         make_dir(Path(settings.data_uri))
     lock = Lock(settings.run_dir / "setup.lock")
-    if not lock.acquire():
-        say(f"Waiting for the setup that process {lock.holder()} is running")
-        lock.wait()
+    lock.wait("the setup", SETUP_S, say)
     try:
         _write_configuration(settings, read_secrets(settings))
         if settings.database.kind == "postgresql":

@@ -98,7 +98,10 @@ def up(
     except KeyboardInterrupt:
         say("Stopping what was started")
         honcho.terminate()
-        honcho.wait(STOP_S)
+        try:
+            honcho.wait(STOP_S)
+        except subprocess.TimeoutExpired:  # it hangs; supervisors end with it
+            honcho.kill()
         raise
     log_in = command("status", "--show-credentials")
     say(f"Stop it with `{command('down')}`; see credentials with `{log_in}`.")
