@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -33,13 +34,15 @@ class Lock:
         self.path = path
         self._file: IO[str] | None = None
 
-    def acquire(self, *, inherit: bool = False) -> bool:
+    def acquire(self, *, inherit: bool = False, shared: bool = False) -> bool:
         """Take the lock if it is free.
 
         Parameters
         ----------
         inherit : bool
             Keep it over exec.
+        shared : bool
+            Let others share it; it is free for them as long as nobody has it alone.
 
         Returns
         -------
@@ -54,8 +57,11 @@ class Lock:
         make_dir(self.path.parent)
         file = open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+")  # noqa: SIM115
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
+            file.close()
+            return False
+        if not self._is_there(file):  # deleted meanwhile: another process would lock a new file
             file.close()
             return False
         os.set_inheritable(file.fileno(), inherit)
@@ -63,7 +69,19 @@ class Lock:
         self._note(os.getpid())
         return True
 
-    def wait(self, what: str, seconds: float, tell: Callable[[str], None] = lambda _: None) -> None:
+    def _is_there(self, file: IO[str]) -> bool:
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
+        return False
+
+    def wait(
+        self,
+        what: str,
+        seconds: float,
+        tell: Callable[[str], None] = lambda _: None,
+        *,
+        shared: bool = False,
+    ) -> None:
         """Take the lock as soon as it is free.
 
         Parameters
@@ -74,6 +92,8 @@ class Lock:
             For how long to wait at most.
         tell : callable
             Gets a sentence, where there is something to wait for.
+        shared : bool
+            As of `acquire`.
 
         Raises
         ------
@@ -83,7 +103,7 @@ class Lock:
             Its folder can't be written.
         """
         deadline, told = time.monotonic() + seconds, False
-        while not self.acquire():
+        while not self.acquire(shared=shared):
             if time.monotonic() > deadline:
                 raise ServiceError(
                     f"Process {self.holder()} has not ended {what} within {seconds:.0f} s; see "
@@ -118,7 +138,7 @@ class Lock:
             self._file = None
 
     def is_held(self) -> bool:
-        """Tell whether any process holds the lock."""
+        """Tell whether any process holds the lock alone."""
         try:
             with self.path.open("r+") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -80,6 +82,35 @@ def test_wait_for_a_holder_that_hangs_ends_with_a_sentence(tmp_path: Path) -> No
     finally:
         process.kill()
         process.wait()
+
+
+def test_acquire_a_file_that_is_deleted_at_that_moment_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder would have a file that has no name, beside the holder of a new one."""
+    flock = fcntl.flock
+
+    def delete_first(file: IO[str], flags: int) -> None:
+        (tmp_path / "a.lock").unlink()
+        flock(file, flags)
+
+    monkeypatch.setattr(fcntl, "flock", delete_first)
+    assert not Lock(tmp_path / "a.lock").acquire()
+    monkeypatch.undo()
+    assert Lock(tmp_path / "a.lock").acquire()
+
+
+def test_shared_lock_is_of_several_and_of_none_alone(tmp_path: Path) -> None:
+    one, two, alone = (Lock(tmp_path / "a.lock") for _ in range(3))
+    assert one.acquire(shared=True)
+    assert two.acquire(shared=True)
+    assert not alone.acquire()
+    one.release()
+    assert not alone.acquire()
+    two.release()
+    assert alone.acquire()
+    assert not one.acquire(shared=True)
+    alone.release()
 
 
 def test_hand_over_leaves_it_to_a_child_that_has_the_descriptor(tmp_path: Path) -> None:
