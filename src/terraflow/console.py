@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import select
 import shlex
 import signal
 import sys
@@ -11,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from terraflow.config import host_environment
 from terraflow.errors import ConfigError, TerraFlowError
@@ -20,7 +22,73 @@ from terraflow.files import rotate
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["command", "confirm", "progress", "report_errors", "say", "stop_on_sigterm", "table"]
+__all__ = [
+    "ask",
+    "command",
+    "confirm",
+    "is_read",
+    "keep_streams",
+    "progress",
+    "report_errors",
+    "say",
+    "stop_on_hangup",
+    "stop_on_sigterm",
+    "table",
+]
+
+
+class _Lasting(io.FileIO):
+    """An output of this process that never fails: what nobody takes any more is lost."""
+
+    lost: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError as error:  # a closed pipe or terminal, a full disk
+            self.lost = error
+            return len(memoryview(data).cast("B"))
+
+
+_outputs: list[_Lasting] = []
+
+
+def keep_streams() -> None:
+    """Let nothing that this process or what it starts writes fail for want of a reader.
+
+    An output that is closed from the start leads nowhere: else the next file that is opened, as a
+    lock, would take its number, and what is printed.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number is free
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        before = getattr(sys, name)
+        if before:
+            with contextlib.suppress(OSError):
+                before.flush()
+        raw = _Lasting(number, "w", closefd=False)
+        _outputs.append(raw)
+        stream = io.TextIOWrapper(
+            io.BufferedWriter(raw),
+            encoding=before.encoding if before else "utf-8",
+            errors=before.errors if before else "backslashreplace",
+            line_buffering=number == 2 or raw.isatty(),
+        )
+        setattr(sys, name, stream)
+
+
+def is_read() -> bool:
+    """Tell whether anybody reads what is printed, as far as the system knows."""
+    poll = select.poll()
+    poll.register(1, 0)
+    gone = select.POLLERR | select.POLLHUP
+    return not any(output.lost for output in _outputs) and not any(
+        event & gone for _, event in poll.poll(0)
+    )
+
 
 #: Of errors.log and of the one before it.
 MAX_LOG_BYTES = 1_000_000
@@ -106,7 +174,9 @@ def report_errors(find_log_dir: Callable[[], Path] | None = None) -> Iterator[No
     """Turn an error into an exit code: the one boundary of every command.
 
     A `TerraFlowError` is printed as it is, exit code 1. Ctrl+C exits with 130. Anything else is
-    ours: its full traceback goes to errors.log, whose path is printed, exit code 2.
+    ours: its full traceback goes to errors.log, whose path is printed, exit code 2. Output that
+    was lost because its disk is full or its terminal is gone makes the exit code 1 at the end; a
+    reader of a pipe, as head, may have had enough.
 
     Parameters
     ----------
@@ -116,6 +186,7 @@ def report_errors(find_log_dir: Callable[[], Path] | None = None) -> Iterator[No
     """
     try:
         yield
+        _report_lost()
     except TerraFlowError as error:
         print(error, file=sys.stderr)
         sys.exit(1)
@@ -151,13 +222,33 @@ def _log_traceback(log: Path) -> None:
         file.write(traceback.format_exc())
 
 
+def _report_lost() -> None:
+    for output in _outputs:
+        if output.lost and not isinstance(output.lost, BrokenPipeError):
+            print(
+                f"What was printed could not be written: {output.lost.strerror}; all else was "
+                "done.",
+                file=sys.stderr,
+            )
+            sys.exit(1)
+
+
 def stop_on_sigterm() -> None:
     """Treat SIGTERM as Ctrl+C, so that what was begun is ended in order."""
+    _stop_on(signal.SIGTERM)
 
+
+def stop_on_hangup() -> None:
+    """Treat the end of the terminal as Ctrl+C, unless it is to be ignored, as nohup makes it."""
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        _stop_on(signal.SIGHUP)
+
+
+def _stop_on(number: signal.Signals) -> None:
     def stop(_signum: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(number, stop)
 
 
 def confirm(loss: str, *, yes: bool) -> bool:
@@ -171,10 +262,17 @@ def confirm(loss: str, *, yes: bool) -> bool:
     say(loss)
     if yes:
         return True
-    if not sys.stdin.isatty():
+    if not sys.stdin or not sys.stdin.isatty():
         raise ConfigError("There is no terminal to ask; repeat with --yes to delete it.")
+    return ask("Delete it?")
+
+
+def ask(question: str) -> bool:
+    """Ask with a yes or no; where there is no terminal to ask it is no."""
+    if not sys.stdin or not sys.stdin.isatty():
+        return False
     try:
-        return input("Delete it? [y/N] ").strip().lower() in ("y", "yes")
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:  # Ctrl+D
         say()
         return False

@@ -6,13 +6,19 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from terraflow.errors import ServiceError
 from terraflow.files import make_dir
 
 __all__ = ["Lock"]
+
+POLL_S = 0.1
+INSTALL_S = 3600.0
 
 
 class Lock:
@@ -28,13 +34,15 @@ class Lock:
         self.path = path
         self._file: IO[str] | None = None
 
-    def acquire(self, *, inherit: bool = False) -> bool:
+    def acquire(self, *, inherit: bool = False, shared: bool = False) -> bool:
         """Take the lock if it is free.
 
         Parameters
         ----------
         inherit : bool
             Keep it over exec.
+        shared : bool
+            Let others share it; it is free for them as long as nobody has it alone.
 
         Returns
         -------
@@ -51,13 +59,13 @@ class Lock:
         make_dir(self.path.parent)
         file = open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+")  # noqa: SIM115
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
             return False
-        if not self._is_at_path(file):  # whoever held it before has removed it
+        if not self._has_name(file):  # deleted meanwhile: another process would lock a new file
             file.close()
-            return self.acquire(inherit=inherit)
+            return False
         os.set_inheritable(file.fileno(), inherit)
         self._file = file
         try:
@@ -70,23 +78,50 @@ class Lock:
             raise
         return True
 
-    def _is_at_path(self, file: IO[str]) -> bool:
-        try:
+    def _has_name(self, file: IO[str]) -> bool:
+        with suppress(FileNotFoundError):
             return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
-        except FileNotFoundError:
-            return False
+        return False
 
-    def wait(self) -> None:
+    def wait(
+        self,
+        what: str,
+        seconds: float,
+        tell: Callable[[str], None] = lambda _: None,
+        *,
+        shared: bool = False,
+    ) -> None:
         """Take the lock as soon as it is free.
+
+        Parameters
+        ----------
+        what : str
+            What its holder does, as "the setup".
+        seconds : float
+            For how long to wait at most.
+        tell : callable
+            Gets a sentence, where there is something to wait for.
+        shared : bool
+            As of `acquire`.
 
         Raises
         ------
+        ServiceError
+            It was not free in time.
         StorageError
             Its folder can't be written.
         """
-        while not self.acquire():
-            with self.path.open("r+") as file:
-                fcntl.flock(file, fcntl.LOCK_SH)
+        deadline, told = time.monotonic() + seconds, False
+        while not self.acquire(shared=shared):
+            if time.monotonic() > deadline:
+                raise ServiceError(
+                    f"Process {self.holder()} has not ended {what} within {seconds:.0f} s; see "
+                    "whether it hangs, and end it if so, then repeat."
+                )
+            if not told:
+                told = True
+                tell(f"Waiting for {what} that process {self.holder()} is running")
+            time.sleep(POLL_S)
 
     def fileno(self) -> int:
         """Return the descriptor of the held lock, for a child that is to keep it."""
@@ -112,7 +147,7 @@ class Lock:
             self._file = None
 
     def is_held(self) -> bool:
-        """Tell whether any process holds the lock."""
+        """Tell whether any process holds the lock alone."""
         try:
             with self.path.open("r+") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -124,10 +159,8 @@ class Lock:
 
     def is_there(self) -> bool:
         """Tell whether the held lock still has its name, which goes with a deleted folder."""
-        try:
-            return os.path.samestat(os.fstat(self.fileno()), self.path.stat())
-        except FileNotFoundError:
-            return False
+        assert self._file, "the lock is not held"  # noqa: S101 - a mistake of ours
+        return self._has_name(self._file)
 
     def holder(self) -> int | None:
         """Process id written by the last holder."""
@@ -139,15 +172,20 @@ class Lock:
 
 def main(arguments: list[str]) -> int:
     """Run `FILE COMMAND...` while holding the lock: `make` installs under it."""
+    from terraflow.console import say  # noqa: PLC0415 - a supervisor needs it never
+
     lock = Lock(Path(arguments[0]).absolute())
-    if not lock.acquire():
-        print(f"Waiting for process {lock.holder()}, which is installing", flush=True)  # noqa: T201
-        lock.wait()
     try:
+        lock.wait("the installation", INSTALL_S, say)
         return subprocess.call(arguments[1:])
+    except ServiceError as error:
+        sys.exit(str(error))
     except KeyboardInterrupt:
         return 130
 
 
 if __name__ == "__main__":
+    from terraflow.console import keep_streams
+
+    keep_streams()
     sys.exit(main(sys.argv[1:]))

@@ -201,14 +201,21 @@ def load(assignments: Iterable[str] = (), *, running: bool = True, strict: bool 
             config.command_line_layer(assignments),
         ],
     )
-    if running and manager_pid(settings.run_dir):
-        saved = settings.run_dir / "settings.json"
-        stack = Settings.model_validate(json.loads(saved.read_text()))
+    if running and manager_pid(settings.run_dir) and (stack := _saved(settings)):
         return stack.model_copy(update={"serving": settings.serving})  # no part of the stack
     if not settings.store and settings.store_file.exists():
         chosen = settings.store_file.read_text().strip()
         return settings.model_copy(update={"store": chosen})
     return settings
+
+
+def _saved(settings: Settings) -> Settings | None:
+    """Read the settings of the running stack; None where it ends just now."""
+    try:
+        saved = (settings.run_dir / "settings.json").read_text()
+    except FileNotFoundError:
+        return None
+    return Settings.model_validate(json.loads(saved))
 
 
 def resolve_ports(settings: Settings) -> Settings:

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,67 @@ def test_confirm_end_of_input_is_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", end)
     assert not console.confirm("All is lost.", yes=False)
+
+
+PRINT = """
+import os, sys
+from terraflow.console import is_read, keep_streams, report_errors, say
+keep_streams()
+path = sys.argv[1]
+with report_errors(), open(path, "w") as file:
+    say("first")
+    print("beside", file=sys.stderr, flush=True)
+    say("x" * 100_000)
+    file.write(f"went on {file.fileno() > 2} {os.get_inheritable(1)} {is_read()}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "read"),
+    [
+        ("", 0, True),
+        ("| true", 0, False),
+        ("2>&1 | true", 0, False),
+        (">/dev/full", 1, False),
+        (">/dev/full 2>&1", 1, False),
+        (">&-", 0, True),
+        (">&- 2>&- <&-", 0, True),
+        ("2>&-", 0, True),
+    ],
+)
+def test_keep_streams_work_goes_on_without_a_reader(
+    redirection: str, code: int, read: bool, tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    script = f'{{ sleep 0.2; "$@"; echo " $?" >>"$0"; }} {redirection}'
+    words = [str(told), sys.executable, "-c", PRINT, str(told)]
+    done = subprocess.run(
+        ["bash", "-c", script, *words], capture_output=True, text=True, check=False
+    )
+    deadline = time.monotonic() + 20
+    while not (text := told.read_text() if told.exists() else "").endswith("\n"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert text == f"went on True True {read} {code}\n"
+    lost = "could not be written: No space left on device"
+    assert (lost in done.stderr) == (redirection == ">/dev/full")
+    assert "Traceback" not in done.stderr
+    assert ("beside" in done.stderr) == ("2>" not in redirection)
+
+
+def test_stop_on_hangup_ends_in_order_unless_it_is_ignored() -> None:
+    code = (
+        "import os, signal; from terraflow.console import report_errors, stop_on_hangup\n"
+        "stop_on_hangup()\n"
+        "with report_errors():\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    print('goes on')"
+    )
+    stopped, ignored = (
+        subprocess.run(
+            [*words, sys.executable, "-c", code], check=False, capture_output=True, text=True
+        )
+        for words in ([], ["nohup"])
+    )
+    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (130, "", "Stopped.\n")
+    assert (ignored.returncode, ignored.stdout) == (0, "goes on\n")

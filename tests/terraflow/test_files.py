@@ -131,6 +131,7 @@ def test_lock_that_was_removed_by_its_holder_is_not_held_twice(tmp_path: Path) -
     second = Lock(tmp_path / "lock")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "open", open_late)
-        assert second.acquire()
+        assert not second.acquire()
     assert opened
+    assert second.acquire()
     assert not Lock(tmp_path / "lock").acquire()

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from harness import wait_for
+from terraflow.errors import ServiceError
 from terraflow.lock import Lock, main
 
 HOLD = """
@@ -57,14 +61,56 @@ def test_lock_ends_with_a_killed_holder_whose_number_it_keeps(tmp_path: Path) ->
 def test_wait_takes_it_as_soon_as_it_is_free(tmp_path: Path) -> None:
     first, second = Lock(tmp_path / "a.lock"), Lock(tmp_path / "a.lock")
     assert first.acquire()
-    waiting = threading.Thread(target=second.wait)
+    told: list[str] = []
+    waiting = threading.Thread(target=second.wait, args=("the setup", 60.0, told.append))
     waiting.start()
-    time.sleep(0.2)
+    time.sleep(0.3)
     assert waiting.is_alive()
+    assert told == [f"Waiting for the setup that process {os.getpid()} is running"]
     first.release()
     waiting.join(5)
     assert not waiting.is_alive()
     second.release()
+
+
+def test_wait_for_a_holder_that_hangs_ends_with_a_sentence(tmp_path: Path) -> None:
+    process = hold(tmp_path / "a.lock")
+    try:
+        wanted = f"Process {process.pid} has not ended the setup within 0 s; see whether it hangs"
+        with pytest.raises(ServiceError, match=wanted):
+            Lock(tmp_path / "a.lock").wait("the setup", 0.3)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_acquire_a_file_that_is_deleted_at_that_moment_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder would have a file that has no name, beside the holder of a new one."""
+    flock = fcntl.flock
+
+    def delete_first(file: IO[str], flags: int) -> None:
+        (tmp_path / "a.lock").unlink()
+        flock(file, flags)
+
+    monkeypatch.setattr(fcntl, "flock", delete_first)
+    assert not Lock(tmp_path / "a.lock").acquire()
+    monkeypatch.undo()
+    assert Lock(tmp_path / "a.lock").acquire()
+
+
+def test_shared_lock_is_of_several_and_of_none_alone(tmp_path: Path) -> None:
+    one, two, alone = (Lock(tmp_path / "a.lock") for _ in range(3))
+    assert one.acquire(shared=True)
+    assert two.acquire(shared=True)
+    assert not alone.acquire()
+    one.release()
+    assert not alone.acquire()
+    two.release()
+    assert alone.acquire()
+    assert not one.acquire(shared=True)
+    alone.release()
 
 
 def test_hand_over_leaves_it_to_a_child_that_has_the_descriptor(tmp_path: Path) -> None:
@@ -101,4 +147,5 @@ def test_main_waits_and_says_for_whom(tmp_path: Path, capfd: pytest.CaptureFixtu
     threading.Timer(0.5, process.kill).start()
     assert main([str(tmp_path / "a.lock"), sys.executable, "-c", "pass"]) == 0
     process.wait()
-    assert f"Waiting for process {process.pid}, which is installing" in capfd.readouterr().out
+    wanted = f"Waiting for the installation that process {process.pid} is running"
+    assert wanted in capfd.readouterr().out

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from terraflow import settings
 from terraflow.config import Layer, validate
 from terraflow.errors import ConfigError
+from terraflow.lock import Lock
 from terraflow.settings import Settings, load, resolve_ports
+from terraflow.state import ServiceState
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -188,3 +191,16 @@ def test_shipped_file_states_every_setting_with_its_default(
     assert shipped.model_dump(exclude={"store"}) == bare.model_dump(exclude={"store"})
     text = (ROOT / "config" / "terraflow.toml").read_text()
     assert all(f"{key[-1]} = " in text for key in settings._keys(Settings))
+
+
+def test_load_of_a_stack_that_ends_just_now_takes_the_files() -> None:
+    """`down` removes the ports of the stack while its supervisors are still there."""
+    here, pid = load(), os.getpid()
+    lock = Lock(here.run_dir / "mlflow.lock")
+    assert lock.acquire()
+    ServiceState("mlflow", "running", pid, pid, pid).write(here.run_dir)
+    here.model_copy(update={"host": "localhost"}).save()
+    assert load().host == "localhost"
+    (here.run_dir / "settings.json").unlink()
+    assert load().host == "127.0.0.1"
+    lock.release()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from terraflow.checkout.variables import shielded
 from terraflow.config import host_environment
+from terraflow.console import keep_streams
 from terraflow.errors import ServiceError, TerraFlowError
 
 __all__ = ["install", "leave_shared", "reason"]
@@ -154,4 +155,5 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    keep_streams()
     main()

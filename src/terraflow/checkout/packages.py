@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from terraflow.console import command
+from terraflow.console import command, keep_streams
 from terraflow.errors import ConfigError
 
 __all__ = ["check_source", "remedy", "unmet"]
@@ -84,4 +84,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_streams()
     main()

@@ -7,6 +7,7 @@ ends it with a traceback, and what it has started goes on. So signals are held u
 from __future__ import annotations
 
 import os
+import select
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,35 @@ from terraflow.process.signals import let_pass
 __all__ = ["main"]
 
 KILL_AGAIN_S = 5.0
+#: How long a reader may take that had kept up, unlike a terminal at Ctrl+S: logs have all of it.
+PATIENCE_S = 1.0
+
+
+class _Terminal:
+    """Standard output, which neither fails nor holds honcho up when nobody reads it any more.
+
+    An error in honcho's own signal handler would leave its helpers, for which Python then waits for
+    ever; and it prints there, where a buffered stream may be in the midst of writing.
+    """
+
+    _patience_s = PATIENCE_S
+
+    def isatty(self) -> bool:
+        """Tell whether colours are of use."""
+        return os.isatty(1)
+
+    def write(self, text: str) -> None:
+        """Print, or leave it."""
+        data = text.encode(errors="replace")
+        try:
+            while data and select.select([], [1], [], self._patience_s)[1]:
+                data = data[os.write(1, data[: select.PIPE_BUF]) :]
+        except OSError:  # a closed pipe or terminal, a full disk
+            return
+        self._patience_s = 0.0 if data else PATIENCE_S  # once, not for each of many lines
+
+    def flush(self) -> None:
+        """Do nothing: nothing is kept back."""
 
 
 class _Manager(Manager):  # type: ignore[misc]  # honcho has no types
@@ -57,7 +87,7 @@ def main(procfile: Path, names: list[str]) -> int:
     The program that becomes this one has held the signals, see `signals.held`.
     """
     commands = parse_procfile(procfile.read_text(encoding="utf-8")).processes
-    manager = _Manager(Printer(sys.stdout))
+    manager = _Manager(Printer(_Terminal()))
     manager.log = Path(os.environ.get("TERRAFLOW_VAR", "var")) / "log" / "honcho.log"
     for name in names:
         manager.add_process(name, commands[name])

@@ -16,6 +16,7 @@ from terraflow.process.child_processes import die_with_parent
 __all__ = ["temporary_service"]
 
 START_S = 30.0
+STOP_S = 20.0
 
 
 @contextmanager
@@ -64,4 +65,8 @@ def temporary_service(
         yield
     finally:
         process.send_signal(stop)
-        process.wait()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:  # it hangs
+            process.kill()
+            process.wait()

@@ -32,6 +32,8 @@ __all__ = ["Environment", "differences", "find_environments", "make_environment"
 #: The newest that are kept; one that a server runs in is kept beside them.
 KEPT = 3
 MIN_PYTHON = (3, 11)
+#: How long another process may take to make the same environment.
+MAKE_S = 1800.0
 #: In an environment: touched when a server starts in it.
 USED = "used"
 
@@ -143,7 +145,7 @@ def make_environment(settings: Settings, model: Path, *, maps: bool = False) -> 
         digest = hashlib.sha256(lock.read_bytes() + wheel.read_bytes() + python.encode())
         folder = envs / digest.hexdigest()[:12]
         made = Lock(envs / f"{folder.name}.lock")
-        made.wait()
+        made.wait("the making of the model's environment", MAKE_S, say)
         try:
             if not folder.exists():
                 _fill(temporary / "env", python, lock, wheel)

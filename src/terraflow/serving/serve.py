@@ -28,6 +28,8 @@ __all__ = ["curl_line", "serve"]
 START_S = 120.0
 #: In which --plain --isolated makes the model's environment, each time.
 START_PLAIN_S = 600.0
+#: How long it may take to stop by itself.
+STOP_S = 10.0
 KEEPER = ["terraflow.serving.keeper.keeper"]
 
 
@@ -192,4 +194,8 @@ def _wait_until_it_answers(
 def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
-        process.wait()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:  # a supervisor that hangs; its service ends with it
+            process.kill()
+            process.wait()

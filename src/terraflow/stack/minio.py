@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from terraflow import config
+from terraflow.console import keep_streams
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.lock import Lock
 from terraflow.process.child_processes import die_with_parent
@@ -31,8 +32,8 @@ REMEDIES = (
     "install a `minio` server binary on PATH (pixi does so: `pixi run up`), or install Go 1.24 or "
     "newer, with which TerraFlow builds it"
 )
-#: Seconds between two lines about a build.
-TELL_S = 15.0
+#: Seconds between two lines about a build; how long another process's is waited for.
+TELL_S, BUILD_S = 15.0, 3600.0
 
 
 def cached() -> Path:
@@ -91,9 +92,7 @@ def ensure(say: Callable[[str], None], *, until: Callable[[], bool] = lambda: Fa
     target = cached()
     target.parent.mkdir(parents=True, exist_ok=True)
     lock = Lock(target.parent / "build.lock")
-    if not lock.acquire():
-        say(f"MinIO: waiting for the build that process {lock.holder()} is running")
-        lock.wait()
+    lock.wait("the build of MinIO", BUILD_S, say)
     try:
         return find() or _build(target, say, until)
     finally:
@@ -185,6 +184,7 @@ def _print(line: str) -> None:
 
 
 if __name__ == "__main__":
+    keep_streams()
     try:
         sys.exit(main(sys.argv[1:]))
     except (ConfigError, ServiceError) as problem:

@@ -23,6 +23,9 @@ from terraflow.state import read_state
 
 __all__ = ["check_assignments", "decide_store", "expected_store", "prepare", "set_up"]
 
+#: How long another process's setup may take, migrations of large databases included.
+SETUP_S = 2000.0
+
 
 def set_up(assignments: Iterable[str] = ()) -> Settings:
     """Do the first-time work without starting the stack.
@@ -91,9 +94,7 @@ def prepare(settings: Settings) -> None:
         make_dir(Path(settings.data_uri))
     _close_folders(settings)
     lock = Lock(settings.run_dir / "setup.lock")
-    if not lock.acquire():
-        say(f"Waiting for the setup that process {lock.holder()} is running")
-        lock.wait()
+    lock.wait("the setup", SETUP_S, say)
     try:
         _renew_keys(settings)
         _write_configuration(settings, read_secrets(settings))

@@ -14,7 +14,7 @@ from typing import IO
 
 import psutil
 
-from terraflow.console import command, say, table
+from terraflow.console import command, is_read, say, table
 from terraflow.credentials import ADMIN, read_mlflow_token, read_secrets
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.settings import Settings
@@ -181,7 +181,7 @@ def _credentials(settings: Settings) -> dict[str, str]:
 
 
 def print_logs(settings: Settings, service: str = "", *, follow: bool = False) -> None:
-    """Print the last lines of one log or of all, and what is added to them.
+    """Print the last lines of one log or of all, and what is added to them as long as it is read.
 
     Raises
     ------
@@ -203,7 +203,7 @@ def print_logs(settings: Settings, service: str = "", *, follow: bool = False) -
     for name, file in files.items():
         for line in file.readlines()[-40:]:
             say(f"{name:<22}| {line.rstrip()}")
-    while follow:
+    while follow and is_read():
         for name, path in wanted.items():
             replaced = _is_replaced(files[name], path)
             for line in files[name].readlines():

@@ -7,12 +7,15 @@ from types import ModuleType
 from invoke.collection import Collection
 
 from terraflow.checkout.start import is_task, shield
+from terraflow.console import keep_streams, stop_on_hangup
 from terraflow.tasks import dags, deploy, develop, new, serving, stack, validate
 from terraflow.tasks.steps import STEP_TASKS, step
 
 __all__ = ["namespace"]
 
 if is_task():  # before anything is imported that reads variables, as GDAL and MLflow do
+    keep_streams()
+    stop_on_hangup()
     shield()
 
 

@@ -86,7 +86,7 @@ def logs(c: Context, service: str | None = None, follow: bool = False) -> None:
 def reset(c: Context, yes: bool = False) -> None:
     """Delete all state, after asking."""
     from terraflow import settings
-    from terraflow.stack.lifecycle.down import reset
+    from terraflow.stack.lifecycle.reset import reset
 
     done = reset(settings.load(), lambda loss: confirm(loss, yes=yes))
     say("Deleted." if done else "Nothing was deleted.")

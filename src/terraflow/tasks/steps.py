@@ -13,6 +13,7 @@ from terraflow.eo import steps
 from terraflow.eo.step_table import STEPS, Step
 from terraflow.errors import ConfigError
 from terraflow.stack.lifecycle.readiness import wait_for, watched
+from terraflow.stack.lifecycle.work import working
 from terraflow.stack.services import SERVICES
 from terraflow.tasks.task import task
 
@@ -64,10 +65,11 @@ def _run(row: Step, given: dict[str, Any]) -> int:
         _check_for_dag(row, options)
     config, files = options.pop("config", None) or "", options.pop("files", None) or ""
     project = open_project(config, files=files)
-    wait_for(project.storage.settings, AIRFLOW if airflow else STORES)
+    settings = project.storage.settings
+    wait_for(settings, AIRFLOW if airflow else STORES)
     if airflow:
         return _run_dag(row, project, options, config)
-    with watched(project.storage.settings, STORES):
+    with working(settings), watched(settings, STORES):
         outputs = steps.run_up_to(row.name, project, options)
         code = steps.show(row.name, project, outputs)
     _announce(project, outputs)
@@ -129,5 +131,6 @@ def step(c: Context, name: str, config: str = "") -> int:
 
     project = open_project(config)
     wait_for(project.storage.settings, STORES)
-    with watched(project.storage.settings, STORES):
+    settings = project.storage.settings
+    with working(settings), watched(settings, STORES):
         return steps.show(name, project, steps.run_up_to(name, project, {}))

@@ -10,6 +10,7 @@ from terraflow.console import command, say, table
 from terraflow.eo.step_table import Option
 from terraflow.errors import ConfigError, did_you_mean
 from terraflow.stack.lifecycle.readiness import wait_for
+from terraflow.stack.lifecycle.work import working
 from terraflow.tasks.steps import CONFIG, STORES
 from terraflow.tasks.task import optional_argument, task
 
@@ -82,10 +83,11 @@ def validate(
     }
     opened = open_project(config)
     wait_for(opened.storage.settings, STORES)
-    if action == "draw":
-        _draw(opened, options, allocation, strata, output, chips=not no_chips)
-    else:
-        _read(opened, [file or "", *also], options["map"], drop_missing=drop_missing)
+    with working(opened.storage.settings):
+        if action == "draw":
+            _draw(opened, options, allocation, strata, output, chips=not no_chips)
+        else:
+            _read(opened, [file or "", *also], options["map"], drop_missing=drop_missing)
 
 
 def _check(action: str, given: dict[str, Any]) -> str:

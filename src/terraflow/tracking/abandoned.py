@@ -19,6 +19,8 @@ __all__ = ["end_abandoned_runs", "own_tags"]
 
 HOST, PID, STARTED = "terraflow.host", "terraflow.pid", "terraflow.started"
 TIMEOUT_S = 10.0
+#: Rows of one answer, of which MLflow gives up to 50 000.
+PAGE = 1000
 
 
 def own_tags() -> dict[str, str]:
@@ -47,14 +49,26 @@ def end_abandoned_runs(settings: Settings) -> list[str]:
 
 
 def _abandoned(settings: Settings) -> Iterator[str]:
-    found = _post(settings, "experiments/search", {"max_results": 1000, "view_type": "ACTIVE_ONLY"})
-    experiments = [each["experiment_id"] for each in found.get("experiments", [])]
-    query = {"experiment_ids": experiments, "filter": "attributes.status = 'RUNNING'"}
-    for run in _post(settings, "runs/search", query | {"max_results": 1000}).get("runs", []):
+    found = _rows(settings, "experiments", {"view_type": "ACTIVE_ONLY"})
+    query: dict[str, Any] = {"filter": "attributes.status = 'RUNNING'"}
+    query["experiment_ids"] = [each["experiment_id"] for each in found]
+    for run in _rows(settings, "runs", query):
         tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
         here = tags.get(HOST) == socket.gethostname()
         if here and not is_same(int(tags.get(PID, 0)), float(tags.get(STARTED, 0))):
             yield run["info"]["run_id"]
+
+
+def _rows(settings: Settings, kind: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give all that a search finds, page by page."""
+    token = ""
+    while True:
+        page = {"max_results": PAGE} | ({"page_token": token} if token else {})
+        found = _post(settings, f"{kind}/search", {**query, **page})
+        yield from found.get(kind, [])
+        token = found.get("next_page_token", "")
+        if not token:
+            return
 
 
 def _post(settings: Settings, what: str, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from requests.exceptions import RequestException
 
-from terraflow.console import command
+from terraflow.console import command, say
 from terraflow.errors import StorageError, first_line
 from terraflow.lock import Lock
 from terraflow.settings import Settings
@@ -26,6 +26,8 @@ __all__ = [
     "write_tags",
 ]
 
+#: How long another process may take to compare a model and to move an alias.
+COMPARE_S = 1800.0
 _NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -58,11 +60,11 @@ def exclusive(settings: Settings) -> Iterator[None]:
     Raises
     ------
     ServiceError, StorageError
-        MLflow does not answer, or fails on the way.
+        MLflow does not answer, or fails on the way, or another process does not come to an end.
     """
     with connected(settings):
         lock = Lock(settings.run_dir / "registry.lock")
-        lock.wait()
+        lock.wait("the comparison with the champion", COMPARE_S, say)
         try:
             yield
         finally:

@@ -269,7 +269,7 @@ def find_run(settings: Settings, run_id: str) -> Run:
 
 def _search(query: str, limit: int) -> list[Any]:
     client = mlflow.MlflowClient()
-    ids = [e.experiment_id for e in client.search_experiments(view_type=ViewType.ACTIVE_ONLY)]
+    ids = [e.experiment_id for e in mlflow.search_experiments(view_type=ViewType.ACTIVE_ONLY)]
     return list(
         client.search_runs(ids, query, max_results=limit, order_by=["attributes.start_time DESC"])
     )

@@ -102,3 +102,35 @@ def test_log_of_honcho_is_bounded(tmp_path: Path) -> None:
     sizes = {path.name: path.stat().st_size for path in log.parent.iterdir()}
     assert set(sizes) == {"honcho.log", "honcho.log.1"}
     assert max(sizes.values()) < 40_000
+
+
+@pytest.mark.parametrize("reader", ["is gone", "reads nothing"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stop_ends_all_where_nobody_reads(
+    number: signal.Signals, reader: str, tmp_path: Path
+) -> None:
+    """honcho's own error in its signal handler kept its helpers, for which it waited for ever."""
+    procfile = tmp_path / "Procfile"
+    script = tmp_path / "line.py"
+    script.write_text(
+        "import time\nfrom terraflow.process.signals import let_pass\nlet_pass()\n"
+        "while True:\n    print('x' * 1000, flush=True)\n    time.sleep(0.001)\n"
+    )
+    procfile.write_text(f"one: exec {sys.executable} {script}\n")
+    mark = {"TEST_HONCHO_START": str(tmp_path)}
+    with held():
+        honcho = subprocess.Popen(
+            [sys.executable, "-m", honcho_start.__name__, str(procfile), "one"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=os.environ | mark,
+        )
+    assert honcho.stdout
+    honcho.stdout.readline()
+    if reader == "is gone":
+        honcho.stdout.close()
+    time.sleep(2)  # the pipe is full by now
+    os.killpg(honcho.pid, number) if number == signal.SIGINT else honcho.send_signal(number)
+    assert honcho.wait(20) in (130, 143)
+    assert not [p.pid for p in psutil.process_iter() if _has(p, mark)]

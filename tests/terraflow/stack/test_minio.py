@@ -142,7 +142,7 @@ def test_ensure_while_another_builds_waits_and_takes_its_binary(program: Program
     waiting = threading.Thread(target=lambda: found.append(ensure(said.append)))
     waiting.start()
     wait_for(lambda: said, 10)
-    assert said == [f"MinIO: waiting for the build that process {os.getpid()} is running"]
+    assert said == [f"Waiting for the build of MinIO that process {os.getpid()} is running"]
     cached().write_text("")
     lock.release()
     waiting.join(10)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import mlflow
@@ -8,6 +9,7 @@ import pytest
 from odd_shell import NONSENSE
 from terraflow.checkout.git import git
 from terraflow.settings import Settings
+from terraflow.tracking import abandoned
 from terraflow.tracking import runs as tracking
 
 NAMES = ["Grass & shrub", "water (50 %)", "a/b", "a//b", "a/", "a:b", "a\\b", "Wälder", "plain_1.5"]
@@ -51,6 +53,21 @@ def test_start_run_goes_to_the_stacks_server_whatever_the_shell_names(
     assert run.info.run_id != NONSENSE["MLflow"]["MLFLOW_RUN_ID"]
     assert mlflow.get_tracking_uri() == mlflow.get_registry_uri() == tracked_settings.mlflow_url
     assert mlflow.get_run(run.info.run_id).data.tags["mlflow.runName"] == "own"
+
+
+def test_end_abandoned_runs_are_found_on_every_page(
+    tracked_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(abandoned, "PAGE", 1)
+    client = mlflow.MlflowClient(tracked_settings.mlflow_url)
+    gone = {abandoned.HOST: socket.gethostname(), abandoned.PID: str(2**22 - 1)}
+    left = set()
+    for number in range(2):
+        experiment = client.create_experiment(f"abandoned-{number}")
+        runs = [client.create_run(experiment, tags=gone) for _ in range(2)]
+        left |= {run.info.run_id for run in runs}
+    assert left <= set(abandoned.end_abandoned_runs(tracked_settings))
+    assert {client.get_run(run).info.status for run in left} == {"KILLED"}
 
 
 def make_project(folder: Path) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pystac
 
@@ -19,6 +20,7 @@ from terraflow.storage import Storage, join
 __all__ = [
     "DIGEST",
     "Images",
+    "content",
     "extent",
     "of_month",
     "read_digest",
@@ -93,7 +95,8 @@ def write_collection(
     Returns
     -------
     uri, digest : str
-        Of the collection, and of all its images; both are the same for the same images.
+        Of the collection, and of all its images. The digest is the same for the same pixels; the
+        URI for the same `content` of all items, in any order and wherever their copies lie.
 
     Raises
     ------
@@ -116,13 +119,28 @@ def write_collection(
         ),
         extra_fields={DIGEST: digest},
     )
+    contents = sorted(json.dumps(content(item), sort_keys=True) for item in items.values())
     for uri in items:
         collection.add_link(pystac.Link("item", uri, media_type="application/geo+json"))
     document = json.dumps(
         collection.to_dict(include_self_link=False, transform_hrefs=False), sort_keys=True
     ).encode()
-    uri = join(root, f"collection-{hashlib.sha256(document).hexdigest()[:12]}.json")
-    return storage.write(uri, document), digest
+    named = hashlib.sha256("\n".join([name, *contents]).encode()).hexdigest()[:12]
+    return storage.write(join(root, f"collection-{named}.json"), document), digest
+
+
+def content(item: pystac.Item) -> dict[str, Any]:
+    """Give what an item says, without where its copies lie: two copies of one source have it alike.
+
+    Left out are the addresses of assets that have a checksum, and links but those to the source.
+    """
+    document = item.to_dict(include_self_link=False, transform_hrefs=False)
+    links = [link for link in document["links"] if link["rel"] == "derived_from"]
+    assets = {
+        key: {k: v for k, v in asset.items() if k != "href" or "file:checksum" not in asset}
+        for key, asset in document["assets"].items()
+    }
+    return document | {"links": links, "assets": assets}
 
 
 def of_month(items_uri: str, month: str, root: str, storage: Storage) -> tuple[str, str]:

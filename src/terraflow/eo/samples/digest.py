@@ -15,6 +15,7 @@ from terraflow import config as settings_files
 from terraflow.eo.config.digests import code_digest
 from terraflow.eo.config.project_file import ProjectConfig
 from terraflow.eo.hooks import Hooks, hooks_digest
+from terraflow.eo.images.collection import content
 from terraflow.storage import Storage
 
 __all__ = ["CODE", "samples_digest"]
@@ -62,7 +63,7 @@ def samples_digest(
     """
     digest = hashlib.sha256()
     for item in items:
-        digest.update(json.dumps(item.to_dict(include_self_link=False), sort_keys=True).encode())
+        digest.update(json.dumps(content(item), sort_keys=True).encode())
     for uri in (labels, *(layer.path for layer in config.features.layers.values())):
         digest.update(_file_digest(uri, storage).encode())
     digest.update(config.model_dump_json(include=cast("Any", SECTIONS)).encode())

@@ -157,7 +157,9 @@ class AirflowApi:
             page = list(found[key])
             yield from page
             offset += len(page)
-            if not page or offset >= found.get("total_entries", 0):
+            total = found.get("total_entries")
+            last = len(page) < params.get("limit", PAGE) if total is None else offset >= total
+            if not page or last:
                 return
 
     def _log_in(self) -> None:

@@ -16,6 +16,7 @@ from terraflow.errors import ConfigError, ServiceError
 from terraflow.orchestration.rest import dag_runs
 from terraflow.orchestration.rest.api import AirflowApi, path_of
 from terraflow.orchestration.rest.dags import find_dag
+from terraflow.orchestration.rest.pauses import check_not_paused
 from terraflow.orchestration.rest.scheduler import SchedulerWatch
 from terraflow.orchestration.rest.task_logs import skip_reason
 
@@ -80,7 +81,7 @@ def backfill(
             f"{dag_id} has no schedule by date, so that it can't be backfilled; start it with "
             f"`{command('dags', 'trigger', dag_id)}`."
         )
-    dag_runs.check_not_paused(dag)
+    check_not_paused(api, dag)
     first, last = days
     end = min(datetime.combine(last, clock.max, UTC), datetime.now(UTC))
     period = {"logical_date_gte": f"{first}T00:00:00Z", "logical_date_lte": end.isoformat()}

@@ -12,6 +12,7 @@ from typing import Any
 from terraflow.console import command, say
 from terraflow.errors import ConfigError, ServiceError, did_you_mean
 from terraflow.orchestration.rest.api import AirflowApi, RefusedError, path_of
+from terraflow.orchestration.rest.pauses import check_not_paused
 from terraflow.orchestration.rest.scheduler import SchedulerWatch
 from terraflow.orchestration.rest.task_logs import log_end
 from terraflow.settings import Settings
@@ -19,7 +20,6 @@ from terraflow.settings import Settings
 __all__ = [
     "await_dag",
     "check_conf",
-    "check_not_paused",
     "follow",
     "instance_name",
     "results",
@@ -55,7 +55,7 @@ def run_dag(
         Airflow does not answer, does not know the DAG or has paused it, or the DAG run failed.
     """
     with AirflowApi(settings) as api:
-        check_not_paused(await_dag(api, dag_id))
+        check_not_paused(api, await_dag(api, dag_id))
         run_id = trigger(api, dag_id, conf)
         tasks = follow(api, dag_id, run_id)
         return results(api, dag_id, run_id, tasks, result_tasks)
@@ -71,27 +71,11 @@ def start(api: AirflowApi, dag_id: str, conf: Mapping[str, Any], *, wait: bool) 
     ServiceError
         The DAG is paused, or the run that is followed failed.
     """
-    check_not_paused(api.call("GET", path_of(dag_id)))
+    check_not_paused(api, api.call("GET", path_of(dag_id)))
     check_conf(api, dag_id, conf)
     run_id = trigger(api, dag_id, conf)
     if wait:
         follow(api, dag_id, run_id)
-
-
-def check_not_paused(dag: Mapping[str, Any]) -> None:
-    """See that runs of a DAG start.
-
-    Raises
-    ------
-    ServiceError
-        It is paused.
-    """
-    if dag["is_paused"]:
-        dag_id = dag["dag_id"]
-        raise ServiceError(
-            f"The DAG {dag_id} is paused, so that no run of it would start; run "
-            f"`{command('dags', 'unpause', dag_id)}`, then repeat."
-        )
 
 
 def await_dag(api: AirflowApi, dag_id: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from terraflow.console import command, say, table
 from terraflow.errors import ConfigError, nearest
 from terraflow.orchestration.rest.api import AirflowApi, RefusedError, path_of
 from terraflow.orchestration.rest.dag_runs import instance_name
+from terraflow.orchestration.rest.pauses import write_paused
 from terraflow.orchestration.rest.task_logs import log_end
 
 __all__ = ["find_dag", "find_run", "print_dags", "print_task_logs", "read_conf", "set_paused"]
@@ -155,9 +156,7 @@ def _runs(api: AirflowApi, dag_id: str, count: int) -> list[dict[str, Any]]:
 def set_paused(api: AirflowApi, dag_id: str, *, paused: bool) -> None:
     """Pause a DAG, or let it run again."""
     find_dag(api, dag_id)
-    params = {"update_mask": "is_paused"}
-    api.call("PATCH", path_of(dag_id), again=True, params=params, json={"is_paused": paused})
-    say(f"{dag_id} is paused." if paused else f"{dag_id} is not paused any more.")
+    write_paused(api, dag_id, paused=paused)
 
 
 def find_run(api: AirflowApi, dag_id: str, run_id: str = "") -> dict[str, Any]:

@@ -25,6 +25,8 @@ from terraflow.stack.databases.addresses import PACKAGES
 
 __all__ = ["Database", "copy_database", "migrate", "run_migrations"]
 
+MIGRATE_S = 1800.0
+
 
 class Database(Protocol):
     """One database on its way to the installed version."""
@@ -137,7 +139,7 @@ def run_migrations(
             say(f"{PACKAGES[name]}: preparing its database (about 10 seconds)")
             started[name] = _start(name, draft, logs[name], variables)
         for name, process in started.items():
-            if code := process.wait():
+            if code := _wait(process, name, logs[name]):
                 last = " | ".join(logs[name].read_text().strip().splitlines()[-3:])
                 raise ServiceError(
                     f"Preparing {name}'s database failed with code {code}: {last}; see "
@@ -148,6 +150,16 @@ def run_migrations(
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], name: str, log: Path) -> int:
+    try:
+        return process.wait(MIGRATE_S)
+    except subprocess.TimeoutExpired as error:
+        raise ServiceError(
+            f"Preparing {name}'s database took more than {MIGRATE_S:.0f} s, and was stopped; the "
+            f"database is as it was. See {log}, and repeat."
+        ) from error
 
 
 def _start(

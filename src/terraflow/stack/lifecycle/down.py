@@ -1,25 +1,22 @@
-"""Stop the stack, and delete its state."""
+"""Stop the stack."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
 import psutil
 
-from terraflow.console import command, say
-from terraflow.errors import ServiceError, StorageError
+from terraflow.console import say
+from terraflow.errors import ServiceError
 from terraflow.lock import Lock
 from terraflow.settings import Settings
-from terraflow.stack.databases.addresses import socket_folder
 from terraflow.state import ServiceState, end_leftovers, is_same, read_all, started_at
 
-__all__ = ["down", "reset"]
+__all__ = ["down"]
 
 #: How long what runs may take to stop by itself, and after it was killed.
 STOP_S, KILL_S = 10.0, 10.0
@@ -45,15 +42,16 @@ def down(settings: Settings) -> bool:
     """
     lock = Lock(settings.run_dir / "up.lock")
     before = _running(settings)
-    holder = lock.holder() if lock.is_held() else None  # still in its setup, or honcho
-    managers = _managers(before) | ({holder: started_at(holder)} if holder else {})
-    supervisors = {s.supervisor_pid: s.supervisor_started for s in before}
+    managers, supervisors = _processes(before, lock)
     helpers = _helpers(managers)
     _signal(managers or supervisors, signal.SIGTERM)
     _signal(managers | helpers | supervisors, signal.SIGCONT)  # which Ctrl+Z suspended
     if not _wait(settings, lock, STOP_S, alone_s=ALONE_S if before else STOP_S):
         say("It does not stop by itself, and is killed.")
-        _signal(managers | helpers, signal.SIGKILL)
+        # what was in its setup at the first look may have started services since
+        later, more = _processes(_running(settings), lock)
+        managers, supervisors = managers | later, supervisors | more
+        _signal(managers | helpers | _helpers(later), signal.SIGKILL)
         # supervisors end their services when their manager is gone, unless they hang as well
         _signal(supervisors, signal.SIGCONT)
         if not _wait(settings, lock, KILL_S / 2):
@@ -61,8 +59,26 @@ def down(settings: Settings) -> bool:
             if not _wait(settings, lock, KILL_S / 2):
                 raise ServiceError(_left(settings, lock))
     end_leftovers(settings.var)
-    (settings.run_dir / "settings.json").unlink(missing_ok=True)
+    _forget_settings(settings, lock)
     return bool(managers or supervisors)
+
+
+def _forget_settings(settings: Settings, lock: Lock) -> None:
+    """Remove the ports of the stack that ended, unless it has been started again meanwhile."""
+    saved = settings.run_dir / "settings.json"
+    if saved.exists() and lock.acquire():
+        saved.unlink(missing_ok=True)
+        lock.release()
+
+
+def _processes(
+    states: Iterable[ServiceState], lock: Lock
+) -> tuple[dict[int, float], dict[int, float]]:
+    """Process ids and starts of managers, and of supervisors."""
+    states = list(states)
+    holder = lock.holder() if lock.is_held() else None  # still in its setup, or honcho
+    managers = _managers(states) | ({holder: started_at(holder)} if holder else {})
+    return managers, {s.supervisor_pid: s.supervisor_started for s in states}
 
 
 def _running(settings: Settings) -> list[ServiceState]:
@@ -111,52 +127,3 @@ def _left(settings: Settings, lock: Lock) -> str:
     names = ", ".join(s.service for s in running) or "The setup"
     pids = ", ".join(str(s.supervisor_pid) for s in running) or str(lock.holder())
     return f"{names} did not end, though killed; end process {pids} as its owner, or as root."
-
-
-def reset(settings: Settings, confirm: Callable[[str], bool]) -> bool:
-    """Delete all state, after asking.
-
-    Parameters
-    ----------
-    confirm : callable
-        Gets what will be lost; returns whether to go on.
-
-    Raises
-    ------
-    ServiceError
-        The stack runs.
-    StorageError
-        The folder can't be deleted.
-    """
-    running = [s.service for s in read_all(settings.run_dir).values() if s.phase != "stopped"]
-    locks = [Lock(settings.run_dir / name) for name in ("up.lock", "setup.lock")]
-    if busy := running or [f"process {lock.holder()}" for lock in locks if lock.is_held()]:
-        raise ServiceError(
-            f"TerraFlow runs here ({', '.join(busy)}); stop it with `{command('down')}` first."
-        )
-    folders = [path for path in (settings.var, settings.artifacts) if path.exists()]
-    if not folders:
-        say("Nothing to delete.")
-        return False
-    far = ", and what lies in the S3 store" if settings.store == "s3" else ""
-    sizes = ", ".join(f"{path} ({_size_mb(path):.0f} MB)" for path in folders)
-    if not confirm(
-        f"This deletes {sizes}: all runs and models, the data in the store, DAG runs, logs and "
-        f"generated secrets. Configuration, code and notebooks stay{far}."
-    ):
-        return False
-    try:
-        for folder in folders:
-            if folder.exists():  # it may lie in the one before
-                shutil.rmtree(target := folder.resolve())
-                if folder.is_symlink():  # to a larger disk: the link stays
-                    target.mkdir(mode=0o700)
-        shutil.rmtree(socket_folder(settings), ignore_errors=True)
-    except OSError as error:
-        why = f"{error.filename} can't be deleted: {error.strerror}"
-        raise StorageError(f"{why}; delete it yourself.") from error
-    return True
-
-
-def _size_mb(folder: Path) -> float:
-    return sum(p.lstat().st_size for p in folder.rglob("*") if p.is_file()) / 2**20

@@ -81,29 +81,38 @@ def up(
         _watch_in_child(settings, services, began, when_ready)
         with held():
             os.execve(sys.executable, honcho_command, variables)  # the lock stays with honcho
-    with (settings.log_dir / "honcho.log").open("w") as log, held():
-        honcho = subprocess.Popen(
-            honcho_command,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            pass_fds=[lock.fileno()],
-        )
-    lock.hand_over(honcho.pid)
+    honcho = None
     try:
+        with (settings.log_dir / "honcho.log").open("w") as log, held():
+            honcho = subprocess.Popen(
+                honcho_command,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=[lock.fileno()],
+            )
+            lock.hand_over(honcho.pid)
         wait_until_ready(
             settings, services, began, alive=lambda: honcho.poll() is None, when_ready=when_ready
         )
     except KeyboardInterrupt:
-        say("Stopping what was started")
-        honcho.terminate()
-        honcho.wait(STOP_S)
+        if honcho:
+            _stop(honcho)
         raise
     log_in = command("status", "--show-credentials")
     say(f"Stop it with `{command('down')}`; see credentials with `{log_in}`.")
     return 0
+
+
+def _stop(honcho: subprocess.Popen[bytes]) -> None:
+    say("Stopping what was started")
+    honcho.terminate()
+    try:
+        honcho.wait(STOP_S)
+    except subprocess.TimeoutExpired:  # it hangs; supervisors end with it
+        honcho.kill()
 
 
 def claim(settings: Settings) -> Lock:

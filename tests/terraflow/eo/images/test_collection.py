@@ -79,6 +79,30 @@ def test_write_collection_of_the_same_items_has_the_same_uri_and_of_others_anoth
     assert storage.exists(first)  # what an older run used stays
 
 
+def test_write_collection_is_named_by_what_its_items_say_not_by_where_copies_lie_or_by_order(
+    storage: Storage,
+) -> None:
+    root = join(storage.settings.data_uri, "area")
+
+    def named(*items: pystac.Item, folder: str = "items") -> str:
+        return write_collection(
+            "area", root, {join(root, folder, f"{i.id}.json"): i for i in items}, storage
+        )[0]
+
+    first = named(item("a", 1), item("b", 2))
+    assert named(item("b", 2), item("a", 1)) == first
+    assert named(item("a", 1), item("b", 2), folder="copied-again") == first
+    moved, scaled, unchecked = item("a", 1), item("a", 1), item("a", 1)
+    moved.assets["red"].href = "/images/red-2.tif"
+    assert named(moved, item("b", 2)) == first
+    scaled.assets["red"].extra_fields["raster:bands"] = [{"scale": 2}]
+    assert named(scaled, item("b", 2)) != first
+    del unchecked.assets["red"].extra_fields["file:checksum"]
+    told = named(unchecked)
+    unchecked.assets["red"].href = "/images/red-2.tif"  # nothing else tells what it is
+    assert named(unchecked) != told
+
+
 def test_read_digest_of_another_catalogue_is_empty(tmp_path: Path, storage: Storage) -> None:
     path = tmp_path / "catalog.json"
     path.write_text('{"type": "Catalog"}')

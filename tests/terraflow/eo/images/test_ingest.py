@@ -167,6 +167,38 @@ def test_ingest_file_replaced_under_its_name_is_copied_anew(area: Area, storage:
         assert np.unique(file.read(1)).tolist() == [7]
 
 
+def test_ingest_file_written_again_alike_gives_the_same_collection(
+    area: Area, storage: Storage
+) -> None:
+    add_days(area, DAYS[:2])
+    project = project_of(area.save())
+    first = ingest(project, storage)
+    path = area.folder / DAYS[0] / "red.tif"
+    os.utime(path, ns=(1, 1))
+    assert ingest(project, storage) == first
+    assert len(read_items(first.items, storage)) == 2
+
+
+def test_ingest_many_at_once_end_as_one(tmp_path: Path, storage: Storage) -> None:
+    config = tmp_path / "simulated.toml"
+    config.write_text('[data]\ncatalogue = "simulated"\nbands = { red = "B04" }\n')
+    code = (
+        "from terraflow.eo.project import open_project\n"
+        "from terraflow.eo.steps import run_step\n"
+        f"print(run_step('ingest', open_project({str(config)!r}), {{}})['items'])"
+    )
+    ingests = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    said = {ingest.communicate(timeout=200)[0].splitlines()[-1] for ingest in ingests}
+    assert [ingest.returncode for ingest in ingests] == [0, 0, 0]
+    found = list(Path(storage.settings.data_uri).rglob("collection-*"))
+    assert said == {str(path) for path in found}
+    assert len(found) == 1
+    assert len(read_items(str(found[0]), storage)) == 6
+
+
 def test_ingest_second_run_requests_no_image(
     area: Area, server: HttpServer, storage: Storage
 ) -> None:

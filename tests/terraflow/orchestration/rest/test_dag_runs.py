@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,7 +15,7 @@ import pytest
 
 from terraflow.credentials import read_secrets
 from terraflow.errors import ServiceError
-from terraflow.orchestration.rest import api, dag_runs, scheduler, task_logs
+from terraflow.orchestration.rest import api, dag_runs, pauses, scheduler, task_logs
 from terraflow.orchestration.rest.dag_runs import run_dag
 from terraflow.settings import Settings
 
@@ -34,6 +35,10 @@ class Airflow:
             [task("ingest", "success"), task("train", "success")],
         ]
         self.log: list[Any] = []
+        self.more_log: list[Any] = []  # what the second part of it has
+        self.event_logs: list[dict[str, Any]] = []
+        self.scheduler_log: Path | None = None
+        self.other_runs: list[str] = []
         self.import_errors: list[dict[str, str]] = []
         self.lose = self.lose_posts = 0  # connections to be cut
         self.conf: Any = None
@@ -49,9 +54,15 @@ class Airflow:
         if path == "/auth/token":
             right = body == {"username": "admin", "password": self.password}
             return (201, {"access_token": "t0ken"}) if right else (401, {"detail": "no"})
+        if method == "PATCH":
+            self.paused = self.paused_later = body["is_paused"]
+            return 200, {}
         if method == "POST":
             self.conf = body["conf"]
-            self.started.append(body["dag_run_id"])
+            self.started.append(run := body["dag_run_id"])
+            if self.scheduler_log:
+                self.scheduler_log.parent.mkdir(parents=True, exist_ok=True)
+                self.scheduler_log.write_text(f"[error] {run} ingest: no memory\n[info] {run} x\n")
             return 409 if len(set(self.started)) < len(self.started) else 200, {}
         if self.started:
             path = unquote(path).replace(self.started[-1], "manual__1")
@@ -72,7 +83,15 @@ class Airflow:
                 f"{RUN}/taskInstances/{name}/xcomEntries/return_value": {"value": value}
                 for name, value in self.returned.items()
             },
-            f"{RUN}/taskInstances/ingest/logs/1": {"content": self.log},
+            f"{RUN}/taskInstances/ingest/logs/1": {
+                "content": self.log,
+                "continuation_token": "t" if self.more_log else None,
+            },
+            f"{RUN}/taskInstances/ingest/logs/1?token=t": {"content": self.more_log},
+            "/api/v2/eventLogs": {"event_logs": self.event_logs},
+            "/api/v2/dags/training/dagRuns": {
+                "dag_runs": [{"dag_run_id": name} for name in self.other_runs]
+            },
         }
         return (200, documents[path]) if path in documents else (404, {"detail": "Not found"})
 
@@ -101,6 +120,9 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Airflow, int]]:
         def do_POST(self) -> None:
             self.reply("POST")
 
+        def do_PATCH(self) -> None:
+            self.reply("PATCH")
+
         def reply(self, method: str) -> None:
             size = int(self.headers.get("Content-Length", 0))
             body = json.loads(self.rfile.read(size)) if size else None
@@ -118,6 +140,7 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Airflow, int]]:
                 return
             if path != "/auth/token":
                 assert self.headers["Authorization"] == "Bearer t0ken"
+            path += "?token=t" if "token=t" in self.path else ""
             status, document = known.answer(method, path, body)
             data = json.dumps(document).encode()
             self.send_response(status)
@@ -211,6 +234,44 @@ def test_run_dag_failed_task_gives_the_end_of_its_log(
     assert len(said) == 1 + task_logs.LOG_LINES
 
 
+def test_run_dag_failed_task_gives_the_end_of_a_log_that_comes_in_parts(
+    airflow: tuple[Airflow, int], stack: Settings
+) -> None:
+    known = airflow[0]
+    known.states, known.tasks = ["failed"], [[task("ingest", "failed", 2.0)]]
+    known.log, known.more_log = [{"event": "first part"}], [{"event": "the reason"}]
+    with pytest.raises(ServiceError, match=r"first part\n    the reason$"):
+        run_dag(stack, "training", {}, result_tasks=["train"])
+
+
+@pytest.mark.parametrize("known_by", ["its notes", "its log", "nothing"])
+def test_run_dag_failed_task_without_a_log_gives_what_the_scheduler_says(
+    known_by: str, airflow: tuple[Airflow, int], stack: Settings
+) -> None:
+    known = airflow[0]
+    known.states, known.tasks = ["failed"], [[task("ingest", "failed", 2.0)]]
+    known.log = [{"event": "::group::Log message source details"}, {"event": "::endgroup::"}]
+    if known_by == "its notes":
+        known.event_logs = [
+            {"event": "running", "extra": "not the scheduler's", "map_index": -1},
+            {"event": "heartbeat timeout", "extra": "no heartbeat", "map_index": -1},
+            {"event": "heartbeat timeout", "extra": "of another instance", "map_index": 3},
+        ]
+    if known_by == "its log":
+        known.scheduler_log = stack.log_dir / "airflow-scheduler.log"
+    with pytest.raises(ServiceError) as caught:
+        run_dag(stack, "training", {}, result_tasks=["train"])
+    head, *told = str(caught.value).splitlines()
+    assert head == "Task ingest failed; the end of its log:"
+    [line] = told
+    wanted = {
+        "its notes": "    Airflow's scheduler: heartbeat timeout: no heartbeat",
+        "its log": f"    [error] {known.started[0]} ingest: no memory",
+        "nothing": "    Its log is empty; see `invoke logs airflow-scheduler`.",
+    }
+    assert line == wanted[known_by]
+
+
 def test_run_dag_that_fails_before_any_task_names_the_scheduler(
     airflow: tuple[Airflow, int], stack: Settings
 ) -> None:
@@ -267,6 +328,58 @@ def test_run_dag_paused_dag_names_the_command(
     with pytest.raises(ServiceError, match=r"is paused.*`invoke dags unpause training`"):
         run_dag(stack, "training", {}, result_tasks=["train"])
     assert not airflow[0].started
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, *, yes: bool) -> list[str]:
+    """Answer as somebody at the terminal; the questions."""
+    asked: list[str] = []
+
+    def ask(question: str) -> bool:
+        asked.append(question)
+        return yes
+
+    monkeypatch.setattr(pauses, "ask", ask)
+    return asked
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_run_dag_paused_dag_goes_on_if_somebody_at_the_terminal_wants_that(
+    when: str,
+    airflow: tuple[Airflow, int],
+    stack: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    known = airflow[0]
+    known.paused, known.paused_later = when == "before", when == "meanwhile"
+    monkeypatch.setattr(scheduler, "HEALTH_S", 0)
+    asked = answer(monkeypatch, yes=True)
+    run_dag(stack, "training", {}, result_tasks=["train"])
+    [question] = asked
+    assert question.startswith("The DAG training " + ("is" if when == "before" else "was"))
+    assert question.endswith("Unpause it and go on?")
+    assert "training is not paused any more." in capsys.readouterr().out
+    assert not known.paused
+    known.paused = True
+    answer(monkeypatch, yes=False)
+    with pytest.raises(ServiceError, match=r"is paused.*`invoke dags unpause training`"):
+        run_dag(stack, "training", {}, result_tasks=["train"])
+
+
+def test_run_dag_behind_another_run_says_what_it_waits_for(
+    airflow: tuple[Airflow, int],
+    stack: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    known = airflow[0]
+    known.states, known.tasks = ["queued"] * 6 + ["success"], [[]]
+    known.other_runs = ["manual__0"]
+    monkeypatch.setattr(scheduler, "HEALTH_S", 0)
+    monkeypatch.setattr(scheduler, "QUIET_S", 0)
+    run_dag(stack, "training", {}, result_tasks=["train"])
+    said = capsys.readouterr().out
+    assert said.count("Nothing has happened for 0 s: run manual__0 of training goes before") == 1
 
 
 def test_run_dag_merges_in_order_and_leaves_out_skipped_and_empty(

@@ -1,4 +1,4 @@
-"""Stop and reset a checkout: with real processes and locks."""
+"""Stop a stack: with real processes and locks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from terraflow.errors import ServiceError, StorageError
 from terraflow.lock import Lock
 from terraflow.settings import Settings
 from terraflow.stack.lifecycle import down as down_module
-from terraflow.stack.lifecycle.down import down, reset
+from terraflow.stack.lifecycle.down import down
+from terraflow.stack.lifecycle.reset import reset
 from terraflow.state import read_state
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -29,9 +30,6 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for no end longer than a moment."""
     monkeypatch.setattr(down_module, "STOP_S", 0.3)
     monkeypatch.setattr(down_module, "KILL_S", 4)
-
-
-# down
 
 
 def test_down_with_nothing_running_says_so(settings: Settings) -> None:
@@ -161,89 +159,36 @@ def test_down_never_ends_a_process_that_got_the_id_of_a_manager(
         stranger.kill()
 
 
-# reset
-
-
-def refuse(_loss: str) -> bool:
-    pytest.fail("asked")
-
-
-def agree(_loss: str) -> bool:
-    return True
-
-
-@pytest.fixture
-def kept(settings: Settings) -> Settings:
-    """Settings of a checkout that has 2 MB of state and 1 MB of artifacts."""
-    for folder, size in ((settings.var, 2), (settings.artifacts, 1)):
-        (folder / "deep").mkdir(parents=True)
-        (folder / "deep" / "file").write_bytes(bytes(size << 20))
-    return settings
-
-
-def test_reset_with_no_state_asks_nothing(settings: Settings, capsys: Captured) -> None:
-    assert not reset(settings, refuse)
-    assert capsys.readouterr().out == "Nothing to delete.\n"
-
-
-def test_reset_says_what_is_lost_and_deletes(kept: Settings) -> None:
-    asked: list[str] = []
-    assert reset(kept, lambda loss: not asked.append(loss))  # type: ignore[func-returns-value]
-    assert asked[0].startswith(
-        f"This deletes {kept.var} (2 MB), {kept.artifacts} (1 MB): all runs and models"
-    )
-    assert asked[0].endswith("notebooks stay.")
-    assert not kept.var.exists()
-    assert not kept.artifacts.exists()
-
-
-def test_reset_that_is_declined_deletes_nothing(kept: Settings) -> None:
-    assert not reset(kept, lambda _loss: False)
-    assert (kept.var / "deep" / "file").exists()
-
-
-def test_reset_says_that_an_s3_store_stays(kept: Settings) -> None:
-    asked: list[str] = []
-    s3 = kept.model_copy(update={"store": "s3"})
-    assert not reset(s3, lambda loss: bool(asked.append(loss)))  # type: ignore[func-returns-value]
-    assert asked[0].endswith("stay, and what lies in the S3 store.")
-
-
-def test_reset_while_services_run_is_refused(kept: Settings, start: Start) -> None:
-    start("mlflow")
-    with pytest.raises(ServiceError, match=r"runs here \(mlflow\); stop it with `invoke down`"):
-        reset(kept, refuse)
-
-
-@pytest.mark.parametrize("lock", ["up", "setup"])
-def test_reset_during_a_setup_is_refused(lock: str, kept: Settings, start: Start) -> None:
-    setup = start(lock, manager="")
-    with pytest.raises(ServiceError, match=f"runs here \\(process {setup.pid}\\)"):
-        reset(kept, refuse)
-
-
-def test_reset_folder_that_can_not_be_deleted_is_a_sentence(settings: Settings) -> None:
-    settings.artifacts.write_text("a file")
-    with pytest.raises(
-        StorageError, match=r"artifacts can't be deleted: Not a directory; delete it yourself\."
-    ):
-        reset(settings, agree)
-
-
-def test_reset_artifacts_inside_the_state_go_with_it(kept: Settings) -> None:
-    inside = kept.model_copy(update={"artifacts": kept.var / "deep"})
-    assert reset(inside, agree)
-    assert not kept.var.exists()
-
-
-def test_reset_link_to_another_disk_stays_and_its_content_goes(
-    settings: Settings, tmp_path: Path
+def test_down_leaves_the_settings_of_a_stack_that_was_started_meanwhile(
+    settings: Settings, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    (disk / "file").write_text("")
-    settings.var.symlink_to(disk)
-    assert reset(settings, agree)
-    assert settings.var.is_symlink()
-    assert list(disk.iterdir()) == []
-    assert disk.stat().st_mode & 0o777 == 0o700
+    """Without them no command finds the ports of the new one."""
+    start("mlflow")
+    started: list[Lock] = []
+
+    def start_again(var: Path) -> None:
+        started.append(Lock(settings.run_dir / "up.lock"))
+        assert started[0].acquire()
+        settings.save()
+
+    monkeypatch.setattr(down_module, "end_leftovers", start_again)
+    assert down(settings)
+    assert (settings.run_dir / "settings.json").exists()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_down_kills_services_that_a_setup_has_started_meanwhile(
+    settings: Settings, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = start("up", manager="", stubborn="yes")
+    service: list[subprocess.Popen[str]] = []
+    wait = down_module._wait
+
+    def start_one(*words: Any, **more: Any) -> bool:
+        if not service:
+            service.append(start("mlflow", manager=str(setup.pid), stubborn="yes"))
+        return wait(*words, **more)
+
+    monkeypatch.setattr(down_module, "_wait", start_one)
+    assert down(settings)
+    assert (setup.wait(10), service[0].wait(10)) == (-9, -9)

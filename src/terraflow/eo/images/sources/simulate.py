@@ -13,6 +13,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
+import pyogrio
 import pystac
 import rasterio
 from rasterio.features import shapes
@@ -145,7 +146,12 @@ def _write_labels(
     ]
     frame = gpd.GeoDataFrame(rows, crs=CRS)
     frame["geometry"] = frame.buffer(-15)
-    frame[~frame.is_empty].to_file(path, driver="GPKG", layer="labels")
+    # GDAL writes the time of the change into the file, unless it is given: same seed, same bytes
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": f"{DATES[-1]:%Y-%m-%dT%H:%M:%S.000Z}"})
+    try:
+        frame[~frame.is_empty].to_file(path, driver="GPKG", layer="labels")
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
 
 
 def _write_scene(

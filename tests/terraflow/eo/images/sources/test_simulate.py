@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import geopandas as gpd
@@ -29,6 +30,15 @@ def files(catalogue: str) -> dict[str, bytes]:
     folder = Path(catalogue).parent
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*.tif")}
     return {name: path.read_bytes() for name, path in sorted(found.items())}
+
+
+def test_make_area_again_gives_the_same_files_whenever(
+    made: tuple[str, str], storage: Storage, tmp_path: Path
+) -> None:
+    time.sleep(1.1)  # GeoPackage writes the time, in milliseconds
+    again = make_area(storage, str(tmp_path / "again"), seed=1)
+    assert files(again[0]) == files(made[0])
+    assert Path(again[1]).read_bytes() == Path(made[1]).read_bytes()
 
 
 def read(item: pystac.Item, key: str) -> np.ndarray:
