@@ -10,7 +10,7 @@ from typing import Any
 
 from terraflow.errors import ConfigError, StorageError
 
-__all__ = ["make_dir", "read_toml", "rotate", "write_private"]
+__all__ = ["is_there", "make_dir", "read_toml", "rotate", "write_private"]
 
 
 def make_dir(path: Path) -> Path:
@@ -59,6 +59,17 @@ def write_private(path: Path, text: str) -> None:
         ) from error
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether there is a file, also one that can't be looked at: whoever reads it says why."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
+
+
 def rotate(log: Path, most: int) -> None:
     """Give a log of more bytes the name NAME.1, in place of the one before: it begins anew."""
     with suppress(FileNotFoundError):
@@ -86,4 +97,6 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}; correct that line.") from error
     except OSError as error:
-        raise ConfigError(f"{path} can't be read: {error.strerror}; check its mode.") from error
+        raise ConfigError(
+            f"{path} can't be read: {error.strerror}; put a file there that you may read."
+        ) from error
