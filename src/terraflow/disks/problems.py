@@ -90,8 +90,9 @@ def disk_problem(error: BaseException, folders: Mapping[str, Path]) -> str | Non
 
 def _by_number(chain: list[BaseException], places: Mapping[str, Path]) -> str | None:
     """Tell what the system's numbers of the errors say; of the last one whatever it is."""
+    path = next(filter(None, map(_path_of, chain)), None)
     for cause in chain:
-        number, path = _number_of(cause), _path_of(cause)
+        number = _number_of(cause)
         if number in (errno.ENOSPC, errno.EDQUOT):
             return _full_text(cause, path, places)
         if number == errno.EROFS and (text := _read_only_text(path, places)):

@@ -24,6 +24,8 @@ from terraflow.errors import (
     ServiceError,
     StorageError,
 )
+from terraflow.settings import Settings
+from terraflow.storage import Storage
 
 
 @pytest.fixture
@@ -183,6 +185,15 @@ def test_cause_is_found_behind_other_errors(full: Path) -> None:
         disk_errors(lambda: {"TERRAFLOW_VAR": full}),
     ):
         read()
+
+
+def test_file_that_a_user_named_is_told_by_its_own_disk(full: Path, tmp_path: Path) -> None:
+    with (
+        pytest.raises(DiskError, match=f"at {full} is full .*, on which {full}/map.tif lies"),
+        disk_errors(lambda: {"TERRAFLOW_VAR": tmp_path}),
+    ):
+        Storage(Settings()).write(str(full / "map.tif"), bytes(10**6))
+    assert list(full.iterdir()) == []
 
 
 def test_folder_of_another_user_is_told(full: Path) -> None:
