@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from terraflow.errors import ConfigError, did_you_mean
-from terraflow.files import expand_home, read_toml
+from terraflow.files import expand_home, is_there, read_toml
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -161,7 +161,7 @@ def file_layers(name: str) -> list[Layer]:
     """
     folder = config_dir()
     paths = [folder / name, folder / "local" / name]
-    return [Layer(str(path), read_toml(path), {}) for path in paths if path.exists()]
+    return [Layer(str(path), read_toml(path), {}) for path in paths if is_there(path)]
 
 
 def shell_layer(keys: Iterable[tuple[str, ...]], *, strict: bool = True) -> Layer:

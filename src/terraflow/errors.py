@@ -33,7 +33,15 @@ class ServiceError(TerraFlowError):
 
 
 class StorageError(TerraFlowError):
-    """An object or a file can't be read or written."""
+    """An object or a file can't be read or written.
+
+    Attributes
+    ----------
+    filename : str or None
+        The file, where it is a local one.
+    """
+
+    filename: str | None = None
 
 
 class DiskError(StorageError):

@@ -14,6 +14,7 @@ __all__ = [
     "close_folder",
     "expand_home",
     "give_users_mode",
+    "is_there",
     "keep_private",
     "make_dir",
     "read_toml",
@@ -99,6 +100,17 @@ def write_private(path: Path, text: str) -> None:
         ) from error
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether there is a file, also one that can't be looked at: whoever reads it says why."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
+
+
 def rotate(log: Path, most: int) -> None:
     """Give a log of more bytes the name NAME.1, in place of the one before: it begins anew."""
     with suppress(FileNotFoundError):
@@ -126,7 +138,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}; correct that line.") from error
     except OSError as error:
-        raise ConfigError(f"{path} can't be read: {error.strerror}; check its mode.") from error
+        raise ConfigError(
+            f"{path} can't be read: {error.strerror}; put a file there that you may read."
+        ) from error
 
 
 def expand_home(path: str | Path) -> Path:

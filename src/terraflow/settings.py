@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, field_validator, model_validator
 
 from terraflow import config
+from terraflow.errors import ConfigError
 from terraflow.files import expand_home, write_private
 from terraflow.sections import (
     S3,
@@ -191,7 +192,7 @@ def load(assignments: Iterable[str] = (), *, running: bool = True, strict: bool 
     Raises
     ------
     ConfigError
-        One line for every bad key or variable.
+        One line for every bad key or variable; or the file that remembers the store is damaged.
     """
     settings = config.validate(
         Settings,
@@ -204,8 +205,7 @@ def load(assignments: Iterable[str] = (), *, running: bool = True, strict: bool 
     if running and manager_pid(settings.run_dir) and (stack := _saved(settings)):
         return stack.model_copy(update={"serving": settings.serving})  # no part of the stack
     if not settings.store and settings.store_file.exists():
-        chosen = settings.store_file.read_text().strip()
-        return settings.model_copy(update={"store": chosen})
+        return settings.model_copy(update={"store": _read_store(settings.store_file)})
     return settings
 
 
@@ -216,6 +216,16 @@ def _saved(settings: Settings) -> Settings | None:
     except FileNotFoundError:
         return None
     return Settings.model_validate(json.loads(saved))
+
+
+def _read_store(path: Path) -> str:
+    chosen = path.read_bytes().decode(errors="replace").strip()
+    if chosen not in ("minio", "local", "s3"):
+        raise ConfigError(
+            f"{path} names the store {chosen[:20]!r}, which is none; write minio, local or s3 into "
+            "it, where data and artifacts lie."
+        )
+    return chosen
 
 
 def resolve_ports(settings: Settings) -> Settings:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from small_disks import as_another_user
 from terraflow import settings
 from terraflow.config import Layer, validate
 from terraflow.errors import ConfigError
@@ -204,3 +205,37 @@ def test_load_of_a_stack_that_ends_just_now_takes_the_files() -> None:
     (here.run_dir / "settings.json").unlink()
     assert load().host == "127.0.0.1"
     lock.release()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"elsewhere", b"mini"])
+def test_damaged_file_of_the_store_is_a_sentence(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TERRAFLOW_STORE", raising=False)
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / "store").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"var/store names the store .*; write minio, "):
+        load()
+
+
+@pytest.mark.parametrize("what", ["config", "config/local", "config/terraflow.toml"])
+def test_configuration_of_another_user_is_a_sentence(what: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    for above in (tmp_path.parent, tmp_path.parent.parent):
+        above.chmod(above.stat().st_mode | 0o011)
+    (tmp_path / "config" / "local").mkdir()
+    (tmp_path / "config" / "terraflow.toml").touch()
+    (tmp_path / what).chmod(0)
+    with as_another_user(), pytest.raises(ConfigError, match="can't be read: Permission denied"):
+        load()
+
+
+def test_configuration_that_is_a_folder_or_no_text_is_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "config" / "terraflow.toml"
+    file.mkdir()
+    with pytest.raises(ConfigError, match="can't be read: Is a directory; put a file there"):
+        load()
+    file.rmdir()
+    file.write_bytes(b"\xff\xfeh\0o\0s\0t\0")
+    with pytest.raises(ConfigError, match=r"terraflow\.toml is not valid TOML: 'utf-8'"):
+        load()

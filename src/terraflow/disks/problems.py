@@ -90,8 +90,9 @@ def disk_problem(error: BaseException, folders: Mapping[str, Path]) -> str | Non
 
 def _by_number(chain: list[BaseException], places: Mapping[str, Path]) -> str | None:
     """Tell what the system's numbers of the errors say; of the last one whatever it is."""
+    path = next(filter(None, map(_path_of, chain)), None)
     for cause in chain:
-        number, path = _number_of(cause), _path_of(cause)
+        number = _number_of(cause)
         if number in (errno.ENOSPC, errno.EDQUOT):
             return _full_text(cause, path, places)
         if number == errno.EROFS and (text := _read_only_text(path, places)):
@@ -99,8 +100,11 @@ def _by_number(chain: list[BaseException], places: Mapping[str, Path]) -> str | 
     number, path, error = _number_of(chain[0]), _path_of(chain[0]), chain[0]
     if not isinstance(error, OSError) or number not in UNFIT:
         return None
-    what = f"{path} can't be used: {error.strerror}" if path else first_line(error)
-    return f"{what}{_owner_text(path) if path else ''}; {UNFIT[number]}."
+    if path is None:
+        return f"{first_line(error)}; {UNFIT[number]}."
+    name = _variable_of(path, places)
+    elsewhere = f", or set {name} to a folder of yours" if name else ""
+    return f"{path} can't be used: {error.strerror}{_owner_text(path)}; {UNFIT[number]}{elsewhere}."
 
 
 def _by_looking(
@@ -123,16 +127,25 @@ def _by_looking(
         note = f"{error} The file system at {disk.mount} has only {disk.room_text}: make room."
     if isinstance(error, ServiceError):  # of which the disk need not be the cause
         return note
-    var = places["TERRAFLOW_VAR"]
+    unfit = _unfit_text(places["TERRAFLOW_VAR"], places)
+    return unfit or (_full_text(error, None, places) if room < FULL_BYTES else note)
+
+
+def _unfit_text(var: Path, places: Mapping[str, Path]) -> str | None:
+    """Tell why nothing can be written to the folder of all state, whatever room there is."""
     if Disk.of(var).read_only:
         return _read_only_text(var, places)
+    if not var.exists():
+        return None
+    if not var.is_dir():
+        return f"{var} is no folder; move it away, or set TERRAFLOW_VAR to another."
     effective = os.access in os.supports_effective_ids
-    if var.exists() and not os.access(var, os.W_OK | os.X_OK, effective_ids=effective):
-        return (
-            f"{var} can't be written{_owner_text(var)}; change its owner or mode, or set "
-            "TERRAFLOW_VAR to a folder you may write to."
-        )
-    return _full_text(error, None, places) if room < FULL_BYTES else note
+    if os.access(var, os.W_OK | os.X_OK, effective_ids=effective):
+        return None
+    return (
+        f"{var} can't be written{_owner_text(var)}; change its owner or mode, or set TERRAFLOW_VAR "
+        "to a folder you may write to."
+    )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

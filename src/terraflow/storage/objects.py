@@ -274,4 +274,6 @@ def _failed(what: str, uri: str, error: Exception) -> StorageError:
         text, remedy = os.strerror(error.errno), "check the path and its mode"
     if any(sign in str(error) for sign in full):
         text, remedy = "the disk is full", "free space and run it again"
-    return StorageError(f"{uri} can't be {what}: {text}; {remedy}.")
+    failed = StorageError(f"{uri} can't be {what}: {text}; {remedy}.")
+    failed.filename = None if "://" in uri else uri
+    return failed

@@ -24,6 +24,8 @@ from terraflow.errors import (
     ServiceError,
     StorageError,
 )
+from terraflow.settings import Settings
+from terraflow.storage import Storage
 
 
 @pytest.fixture
@@ -152,7 +154,7 @@ def test_error_of_a_service_keeps_its_text_beside_a_full_disk(full: Path) -> Non
     ):
         raise ServiceError("TerraFlow already runs here.")
     assert str(caught.value) == (
-        f"TerraFlow already runs here. The file system at {full} has only 262 kB free: free some."
+        f"TerraFlow already runs here. The file system at {full} has only 262 kB free: make room."
     )
 
 
@@ -185,6 +187,15 @@ def test_cause_is_found_behind_other_errors(full: Path) -> None:
         read()
 
 
+def test_file_that_a_user_named_is_told_by_its_own_disk(full: Path, tmp_path: Path) -> None:
+    with (
+        pytest.raises(DiskError, match=f"at {full} is full .*, on which {full}/map.tif lies"),
+        disk_errors(lambda: {"TERRAFLOW_VAR": tmp_path}),
+    ):
+        Storage(Settings()).write(str(full / "map.tif"), bytes(10**6))
+    assert list(full.iterdir()) == []
+
+
 def test_folder_of_another_user_is_told(full: Path) -> None:
     var = full / "var"
     var.mkdir(mode=0o700)
@@ -196,7 +207,7 @@ def test_folder_of_another_user_is_told(full: Path) -> None:
         (var / "file").read_text()
     assert str(caught.value) == (
         f"{var}/file can't be used: Permission denied, {var} belongs to root; change its owner or "
-        "mode."
+        "mode, or set TERRAFLOW_VAR to a folder of yours."
     )
 
 
@@ -226,6 +237,13 @@ def test_path_of_another_kind_is_told(
     (tmp_path / "file").touch()
     with pytest.raises(DiskError, match=told), disk_errors(lambda: {"TERRAFLOW_VAR": tmp_path}):
         act(tmp_path)
+
+
+def test_var_that_is_a_file_is_told(tmp_path: Path) -> None:
+    var = tmp_path / "var"
+    var.touch()
+    told = str(disk_problem(StorageError("A copy can't be written."), {"TERRAFLOW_VAR": var}))
+    assert told == f"{var} is no folder; move it away, or set TERRAFLOW_VAR to another."
 
 
 def test_errors_of_other_kinds_pass(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import mlflow
 from mlflow.exceptions import MlflowException
 
 from terraflow.console import say
+from terraflow.disks.problems import disk_errors
 from terraflow.eo.images.collection import read_items
 from terraflow.eo.maps.map_file import MapInfo, read_info
 from terraflow.eo.project import OpenProject
@@ -75,13 +77,18 @@ def draw(
         strata_by=strata_by,
         seed=opened.config.seed if seed is None else seed,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "points.json").write_text(json.dumps(sample.to_dict(), indent=1), "utf-8")
-    (folder / "points.qgs").write_bytes(project(sample, POINTS))
-    (folder / "points.qml").write_bytes(points_style(sample))
-    write_points(sample, folder / POINTS)
-    if chips:
-        _write_chips(opened, sample, info, folder)
+    try:
+        with disk_errors(lambda: {**storage.settings.folders, "--output": folder}):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "points.json").write_text(json.dumps(sample.to_dict(), indent=1), "utf-8")
+            (folder / "points.qgs").write_bytes(project(sample, POINTS))
+            (folder / "points.qml").write_bytes(points_style(sample))
+            write_points(sample, folder / POINTS)
+            if chips:
+                _write_chips(opened, sample, info, folder)
+    except BaseException:  # a part of it would look like a sample, and be in the way of the next
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return sample
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from area import Area, make_project
 from maps import BRIGHT, DARK, known_classes, make_model, write_items
+from small_disks import make_room, small_disk
 from terraflow.eo.maps import origin
 from terraflow.eo.maps.map import make_map as make_real_map
 from terraflow.eo.maps.map_file import read_info
@@ -25,7 +26,7 @@ from terraflow.eo.validation.chips import write_chips
 from terraflow.eo.validation.draw import draw
 from terraflow.eo.validation.read import estimate, interpret, record
 from terraflow.eo.validation.sample import read_sample
-from terraflow.errors import ConfigError, DataError
+from terraflow.errors import ConfigError, DataError, DiskError
 from terraflow.settings import Settings
 from terraflow.storage import Storage
 from terraflow.tracking import runs
@@ -84,6 +85,18 @@ def test_draw_writes_what_qgis_needs(case: Case) -> None:
     assert sample.run_id == case.run_id
     assert sample.seed == case.project.config.seed
     with pytest.raises(ConfigError, match=r"sample is not empty.*name a new one by --output"):
+        case.draw()
+
+
+@pytest.mark.parametrize("size", ["8k", "60k", "200k"])
+def test_draw_on_a_full_disk_leaves_nothing_and_can_be_repeated(case: Case, size: str) -> None:
+    with small_disk(size) as disk:
+        case.folder = disk / "sample"
+        told = f"at {disk} is full .*, or set --output to a folder on another"
+        with pytest.raises(DiskError, match=told):
+            case.draw()
+        assert list(disk.iterdir()) == []
+        make_room(disk)
         case.draw()
 
 
