@@ -194,16 +194,19 @@ def test_shipped_file_states_every_setting_with_its_default(
     assert all(f"{key[-1]} = " in text for key in settings._keys(Settings))
 
 
-def test_load_of_a_stack_that_ends_just_now_takes_the_files() -> None:
+def test_load_of_a_stack_that_ends_just_now_takes_the_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """`down` removes the ports of the stack while its supervisors are still there."""
+    monkeypatch.setenv("TERRAFLOW_STORE", "local")
     here, pid = load(), os.getpid()
     lock = Lock(here.run_dir / "mlflow.lock")
     assert lock.acquire()
     ServiceState("mlflow", "running", pid, pid, pid).write(here.run_dir)
-    here.model_copy(update={"host": "localhost"}).save()
-    assert load().host == "localhost"
+    here.model_copy(update={"artifacts": Path("/of/the/stack")}).save()
+    assert load().artifacts == Path("/of/the/stack")
     (here.run_dir / "settings.json").unlink()
-    assert load().host == "127.0.0.1"
+    assert load().artifacts == here.artifacts
     lock.release()
 
 

@@ -6,6 +6,8 @@ images to a served model runs on a machine without any data.
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,6 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
-import pyogrio
 import pystac
 import rasterio
 from rasterio.features import shapes
@@ -146,12 +147,10 @@ def _write_labels(
     ]
     frame = gpd.GeoDataFrame(rows, crs=CRS)
     frame["geometry"] = frame.buffer(-15)
-    # GDAL writes the time of the change into the file, unless it is given: same seed, same bytes
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": f"{DATES[-1]:%Y-%m-%dT%H:%M:%S.000Z}"})
-    try:
-        frame[~frame.is_empty].to_file(path, driver="GPKG", layer="labels")
-    finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+    frame[~frame.is_empty].to_file(path, driver="GPKG", layer="labels")
+    with closing(sqlite3.connect(path)) as database, database:
+        # GDAL writes the time of the change: same seed, same bytes
+        database.execute("UPDATE gpkg_contents SET last_change = ?", (f"{DATES[-1]:%FT%T.000Z}",))
 
 
 def _write_scene(
