@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from terraflow.config import host_environment
 from terraflow.disks.space import Disk
 from terraflow.errors import (
     DiskError,
@@ -82,7 +83,7 @@ def disk_problem(error: BaseException, folders: Mapping[str, Path]) -> str | Non
         A sentence for the user; None where nothing is wrong with a disk, or where the error's own
         sentence says it.
     """
-    places = {**folders, "TMPDIR": Path(os.environ.get("TMPDIR") or "/tmp")}  # noqa: S108
+    places = {**folders, "TMPDIR": Path(host_environment().get("TMPDIR") or "/tmp")}  # noqa: S108
     chain = list(_causes(error))
     by_words = _says(chain, READ_ONLY) and _read_only_text(None, places)
     return _by_number(chain, places) or by_words or _by_looking(error, chain, places)

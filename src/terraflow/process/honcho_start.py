@@ -16,6 +16,7 @@ from honcho.environ import parse_procfile
 from honcho.manager import Manager
 from honcho.printer import Printer
 
+from terraflow.config import host_environment
 from terraflow.process.output import bound_output
 from terraflow.process.signals import let_pass
 
@@ -88,7 +89,7 @@ def main(procfile: Path, names: list[str]) -> int:
     """
     commands = parse_procfile(procfile.read_text(encoding="utf-8")).processes
     manager = _Manager(Printer(_Terminal()))
-    manager.log = Path(os.environ.get("TERRAFLOW_VAR", "var")) / "log" / "honcho.log"
+    manager.log = Path(host_environment().get("TERRAFLOW_VAR", "var")) / "log" / "honcho.log"
     for name in names:
         manager.add_process(name, commands[name])
     manager.loop()
