@@ -185,11 +185,16 @@ def _variable_of(path: Path, places: Mapping[str, Path]) -> str:
 
 
 def _full_text(error: BaseException, path: Path | None, places: Mapping[str, Path]) -> str:
-    path = path or _fullest(places)
+    why = getattr(error, "strerror", None) or first_line(error).partition(";")[0].strip(": ")
+    known, path = path is not None, path or _fullest(places)
+    if not known and Disk.of(path).room > NEARLY_FULL_BYTES:
+        return (
+            f"A file system is full, and it is none of those of {', '.join(places)}: {why}; free "
+            "space where this command writes, and repeat it."
+        )
     disk, name = Disk.of(path), _variable_of(path, places)
     remedy = "delete files there" if disk.free_files == 0 else "free space there"
     elsewhere = f", or set {name} to a folder on another" if name else ""
-    why = getattr(error, "strerror", None) or first_line(error).partition(";")[0].strip(": ")
     return (
         f"The file system at {disk.mount} is full ({disk.room_text}), on which {path} lies: {why}; "
         f"{remedy}{elsewhere}, and repeat the command."

@@ -187,6 +187,18 @@ def test_cause_is_found_behind_other_errors(full: Path) -> None:
         read()
 
 
+def test_full_disk_that_is_not_known_is_not_taken_for_another(
+    full: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_disk("3g") as large:
+        monkeypatch.setenv("TMPDIR", str(large))
+        with (
+            pytest.raises(DiskError, match="none of those of TERRAFLOW_VAR, TMPDIR: No space left"),
+            disk_errors(lambda: {"TERRAFLOW_VAR": large}),
+        ):
+            by_file_without_a_name(full)
+
+
 def test_file_that_a_user_named_is_told_by_its_own_disk(full: Path, tmp_path: Path) -> None:
     with (
         pytest.raises(DiskError, match=f"at {full} is full .*, on which {full}/map.tif lies"),

@@ -16,11 +16,13 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
 )
 
+from small_disks import small_disk
 from terraflow.eo import steps
 from terraflow.eo.promotion.promote import Promoted
 from terraflow.errors import (
     ConfigError,
     DataError,
+    DiskError,
     NothingToDoError,
     ServiceError,
     StorageError,
@@ -33,6 +35,7 @@ from terraflow.orchestration.operators import (
     StepOperator,
     open_with,
     plain,
+    told_to_airflow,
 )
 from terraflow.orchestration.reasons import event_inputs, result_link
 from terraflow.settings import Settings
@@ -266,3 +269,10 @@ def test_open_with_wrong_dates_is_a_sentence(
     monkeypatch.setenv("TERRAFLOW_STORE", "local")
     with pytest.raises(ConfigError, match=told):
         open_with(params)
+
+
+def test_full_disk_is_told_to_airflow_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with small_disk("64k") as disk:
+        monkeypatch.setenv("TERRAFLOW_VAR", str(disk))
+        with pytest.raises(DiskError, match=f"at {disk} is full"), told_to_airflow():
+            (disk / "file").write_bytes(bytes(10**6))

@@ -137,6 +137,32 @@ def test_service_with_much_output_keeps_two_logs_of_bounded_size(
     assert max(sizes.values()) < 11_000_000
 
 
+@pytest.mark.parametrize(("days", "kept"), [("90", False), ("0", True)])
+def test_old_logs_of_airflow_go_while_its_scheduler_runs(
+    days: str, kept: bool, tmp_path: Path
+) -> None:
+    old = tmp_path / "airflow" / "logs" / "dag_id=a" / "attempt=1.log"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    os.utime(old, (0, 0))
+    process = subprocess.Popen(
+        [*SUPERVISE, "airflow-scheduler", sys.executable, "-c", "import time; time.sleep(60)"],
+        env=os.environ
+        | {"TERRAFLOW_RESOLVED": "1", "TERRAFLOW_VAR": str(tmp_path)}
+        | {"TERRAFLOW_AIRFLOW_KEEP_LOGS_DAYS": days},
+    )
+    try:
+        wait_for(lambda: read_state(tmp_path / "run", "airflow-scheduler") or None)
+        if kept:
+            time.sleep(2)
+        else:
+            wait_for(lambda: not old.exists())
+        assert old.exists() == kept
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
 def test_service_that_dies_tells_how_and_its_last_lines(
     supervise: Callable[..., Supervised],
 ) -> None:
