@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -34,6 +35,8 @@ __all__ = [
 
 #: Clocks may be set while a process runs; so soon no process id is given to another one.
 TOLERANCE_S = 2.0
+#: Of the start in /proc/PID/stat behind the name: the 22nd of all (proc(5)).
+_START_FIELD = 19
 #: Variable with process id and start of the supervisor that a process belongs to.
 MARK = "TERRAFLOW_SUPERVISOR"
 KILLED_S = 3.0
@@ -43,11 +46,23 @@ Phase = Literal["waiting", "running", "restarting", "failed", "stopped"]
 
 
 def started_at(pid: int) -> float:
-    """Tell when a process was started, in seconds since the epoch; 0 where there is none."""
-    with suppress(psutil.Error, ValueError):  # of a negative number
+    """Tell when a process was started; 0 where there is none.
+
+    Returns
+    -------
+    float
+        On Linux in seconds since the machine was started, elsewhere since the epoch. psutil adds
+        the time of the machine's start, which moves when the clock is set: then each process would
+        seem to be another one.
+    """
+    with suppress(psutil.Error, OSError, ValueError):  # of a negative number
         process = psutil.Process(pid)
-        if process.status() != psutil.STATUS_ZOMBIE:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return 0.0
+        if sys.platform != "linux":
             return float(process.create_time())
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[_START_FIELD]
+        return int(ticks) / os.sysconf("SC_CLK_TCK")
     return 0.0
 
 
@@ -71,7 +86,7 @@ class ServiceState:
     supervisor_pid, manager_pid : int
         Process that restarts the service; process that started all supervisors (honcho).
     supervisor_started, manager_started : float
-        When these were started, in seconds since the epoch: a process id may be given again.
+        When these were started, as `started_at` tells: a process id may be given again.
     restarts : int
         Since the stack was started.
     started_at : float

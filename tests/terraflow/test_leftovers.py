@@ -69,3 +69,15 @@ def test_is_same_process() -> None:
     assert is_same(os.getpid(), started_at(os.getpid()))
     assert is_same(os.getpid(), 0.0)
     assert not is_same(os.getpid(), time.time() - 3600)
+
+
+def test_process_stays_the_same_when_the_clock_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells a start that does not go by the clock")
+    started = started_at(os.getpid())
+    with Path("/proc/stat").open() as file:
+        booted = next(float(line.split()[1]) for line in file if line.startswith("btime"))
+    monkeypatch.setattr(psutil, "boot_time", lambda: booted + 3600)
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: booted + 3600)
+    assert abs(psutil.Process(os.getpid()).create_time() - booted - 3600 - started) < 1
+    assert is_same(os.getpid(), started)
