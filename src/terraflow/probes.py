@@ -103,7 +103,8 @@ class Health:
     Attributes
     ----------
     silent_since : float or None
-        Seconds since the epoch at which the first question was asked that it has not answered;
+        Seconds of `time.monotonic`, which goes on when the clock is set and rests while the
+        machine sleeps, at which the first question was asked that it has not answered;
         None while it answers, or has not answered yet since its start.
     """
 
@@ -117,11 +118,11 @@ class Health:
         self._close()
         self.silent_since: float | None = None
         self._answered = False
-        self._next = time.time() + PAUSE_S
+        self._next = time.monotonic() + PAUSE_S
 
     def step(self) -> None:
         """Ask, or see whether there is an answer."""
-        now = time.time()
+        now = time.monotonic()
         if not self.parts.hostname or (not self._socket and now < self._next):
             return
         try:

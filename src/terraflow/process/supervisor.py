@@ -181,10 +181,11 @@ class Supervisor:
         before = self.health.silent_since
         self.health.step()
         since = self.health.silent_since
+        silent_s = time.monotonic() - since if since else 0.0
         if since != before:
-            told = time.strftime("%H:%M:%S", time.localtime(since)) if since else ""
+            told = time.strftime("%H:%M:%S", time.localtime(time.time() - silent_s))
             self._say("running", f"{SILENT} since {told}" if since else "")
-        return bool(since and self.hung_s and time.time() - since > self.hung_s)
+        return bool(self.hung_s and silent_s > self.hung_s)
 
     def _terminate(self, child: Child) -> Iterator[float]:
         for number in self.stop:
@@ -223,9 +224,7 @@ class Supervisor:
         self.ends.append(time.monotonic())
         how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
         if self.health.silent_since:
-            how = (
-                f"did not answer for {time.time() - self.health.silent_since:.0f} s, and was ended"
-            )
+            how = f"did not answer for {time.monotonic() - self.health.silent_since:.0f} s, and was ended"
         last = " | ".join(self.output.last_lines)
         pause = pause_before_restart(self.ends, self.ends[-1])
         if pause is None:
