@@ -223,8 +223,8 @@ class Supervisor:
     def _after_end(self, code: int) -> Iterator[float]:
         self.ends.append(time.monotonic())
         how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
-        if self.health.silent_since:
-            how = f"did not answer for {time.monotonic() - self.health.silent_since:.0f} s, and was ended"
+        if since := self.health.silent_since:
+            how = f"did not answer for {time.monotonic() - since:.0f} s, and was ended"
         last = " | ".join(self.output.last_lines)
         pause = pause_before_restart(self.ends, self.ends[-1])
         if pause is None:
