@@ -44,7 +44,9 @@ class _Lasting(io.FileIO):
 
     def write(self, data: Any) -> int:
         try:
-            return super().write(data) or 0
+            while (written := super().write(data)) is None:  # another program let it not block
+                select.select([], [self], [])
+            return written
         except OSError as error:  # a closed pipe or terminal, a full disk
             self.lost = error
             return len(memoryview(data).cast("B"))

@@ -216,6 +216,19 @@ def test_keep_streams_work_goes_on_without_a_reader(
     assert ("beside" in done.stderr) == ("2>" not in redirection)
 
 
+def test_keep_streams_output_that_does_not_block_is_waited_for() -> None:
+    """As other programs, ssh among them, leave a terminal."""
+    code = (
+        "import os; from terraflow.console import keep_streams, say\n"
+        "os.set_blocking(1, False); keep_streams(); say('x' * 1_000_000)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        time.sleep(0.5)
+        assert len(process.stdout.read()) == 1_000_001
+    assert process.returncode == 0
+
+
 def test_stop_on_hangup_ends_in_order_unless_it_is_ignored() -> None:
     code = (
         "import os, signal; from terraflow.console import report_errors, stop_on_hangup\n"
