@@ -72,6 +72,7 @@ await take("airflow_grid", `${url["airflow-api"]}/dags/land_cover_mapping`, { wa
 await take("airflow_assets", `${url["airflow-api"]}/assets`, { wait: 4000 });
 
 // MLflow
+await page.goto(secret.mlflow, { waitUntil: "load" }); // by the link that logs in
 const experiment = (await json(`${url.mlflow}/api/2.0/mlflow/experiments/get-by-name?experiment_name=${project}`)).experiment;
 const body = { experiment_ids: [experiment.experiment_id], max_results: 1, order_by: ["attributes.start_time DESC"] };
 const run = (await json(`${url.mlflow}/api/2.0/mlflow/runs/search`, { method: "POST", data: body })).runs[0];
