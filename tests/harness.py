@@ -179,6 +179,7 @@ class Stack:
             with suppress(psutil.NoSuchProcess):  # which the one before may have ended
                 if {"terraflow.process.supervise", "model-server"} <= set(process.cmdline()):
                     process.terminate()
+                    process.resume()  # which a test may have suspended
                     process.wait(10)
 
     def wait_until_gone(self, seconds: float) -> None:
