@@ -42,7 +42,7 @@ class Option:
         Raises
         ------
         ConfigError
-            It is no number of 0 or more, holds credentials, or is empty though required.
+            It is no number, holds credentials, or is empty though required.
         """
         if self.required and text == "":
             raise ConfigError(f"{self.name} is empty; name {self.help}.")
@@ -54,13 +54,13 @@ class Option:
             return checked_uri(text if "://" in text else str(user_path(text)))
         if self.kind not in ("number", "count"):
             return text  # of a flag: True
-        number: float = -1
+        number = float("nan")
         with suppress(ValueError):
             number = int(text) if self.kind == "count" else float(text)
-        if not 0 <= number < float("inf"):
+        if not abs(number) < float("inf"):
             dashes = "--" if len(self.name) > 1 else "-"
             option = f"{dashes}{self.name.replace('_', '-')}"
-            raise ConfigError(f"{option} {text!r} is no number of 0 or more; correct it.")
+            raise ConfigError(f"{option} {text!r} is no number; correct it.")
         return number
 
 
