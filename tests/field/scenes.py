@@ -110,7 +110,7 @@ def write_scene(
             valid = ~hidden if hidden is not None else np.ones(values.shape[1:], bool)
             file.write_mask(valid[::-1] if south_up else valid)
         if scale is not None or offset is not None:
-            file.scales, file.offsets = [scale or 1] * count, [offset or 0] * count
+            file.scales, file.offsets = [scale or 1] * file.count, [offset or 0] * file.count
 
 
 def write_catalogue(

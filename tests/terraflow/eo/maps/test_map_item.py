@@ -15,6 +15,7 @@ from shapely.geometry import shape
 
 from area import Area
 from maps import FEATURES, make_model, write_items
+from terraflow.credentials import read_mlflow_token
 from terraflow.eo.hooks import Hooks
 from terraflow.eo.maps.map import make_map
 from terraflow.eo.maps.map_item import map_item
@@ -184,7 +185,8 @@ def test_map_item_run_link_answers(area: Area, tracked_settings: Settings) -> No
         run_id = run.info.run_id
     grid = GeoBox((4, 4), Affine(10, 0, 0, 0, -10, 0), 32633)
     item = item_of(make_model(run_id=run_id), area, tracked_settings, grid)
-    answer = httpx.get(item.get_single_link("via").href)
+    login = {"Authorization": f"Bearer {read_mlflow_token(tracked_settings)}"}
+    answer = httpx.get(item.get_single_link("via").href, headers=login)
     assert answer.json()["run"]["info"]["run_id"] == run_id
 
 

@@ -85,4 +85,5 @@ def test_start_without_systemd_leaves_the_shell(tmp_path: Path) -> None:
         timeout=15,
     )
     assert done.stdout == ""
-    wait_for(lambda: (tmp_path / "var" / "deploy.log").read_text() == "started\n", 10)
+    log = tmp_path / "var" / "deploy.log"
+    wait_for(lambda: log.exists() and log.read_text() == "started\n", 10)
