@@ -195,9 +195,6 @@ def report_errors(find_log_dir: Callable[[], Path] | None = None) -> Iterator[No
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # the reader of a pipe, as head, had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except Exception as error:
         if find_log_dir is None:
             raise

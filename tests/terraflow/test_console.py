@@ -96,7 +96,7 @@ def test_report_errors_ours_leaves_its_traceback_in_the_log(
     assert str(tmp_path / "log" / "errors.log") in said
     log = (tmp_path / "log" / "errors.log").read_text()
     assert "Traceback (most recent call last)" in log
-    ended(ValueError("again"), tmp_path / "log")
+    assert ended(BrokenPipeError("of a process that died"), tmp_path / "log") == 2
     assert (tmp_path / "log" / "errors.log").read_text().count("Traceback") == 2
 
 

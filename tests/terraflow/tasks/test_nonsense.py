@@ -37,7 +37,7 @@ WORDS = {
 }
 
 
-def told(tmp_path: Path, *words: str, **variables: str) -> str:
+def told(*words: str, **variables: str) -> str:
     """Run a task on a project of its own, where it must fail; return its sentence."""
     done = subprocess.run(
         [sys.executable, "-m", "invoke", *words],
@@ -61,16 +61,16 @@ def arguments(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_words_and_options_that_there_are_not(name: str, tmp_path: Path) -> None:
+def test_words_and_options_that_there_are_not(name: str) -> None:
     for words in (["--nonsense"], ["-Z"], ["1", "2", "3", "🌍"]):
-        said = told(tmp_path, *arguments(name), *words)
+        said = told(*arguments(name), *words)
         assert "No idea what" in said or words[-1] in said, said
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_folder_that_is_no_project(name: str, tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "nowhere"):
-        said = told(tmp_path, *arguments(name), TERRAFLOW_ROOT=str(place))
+        said = told(*arguments(name), TERRAFLOW_ROOT=str(place))
         assert f"TERRAFLOW_ROOT is {place}, where there is no Procfile" in said
 
 
@@ -84,9 +84,9 @@ def values_of(name: str) -> list[tuple[str, str]]:
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", [name for name in NAMES if values_of(name) and name != "test"])
-def test_values_that_an_option_can_not_have(name: str, tmp_path: Path) -> None:
+def test_values_that_an_option_can_not_have(name: str) -> None:
     for flag, value in values_of(name):
-        told(tmp_path, *arguments(name), f"{flag}={value}")
+        told(*arguments(name), f"{flag}={value}")
 
 
 @pytest.mark.exhaustive
@@ -95,17 +95,17 @@ def test_settings_that_are_wrong(name: str, tmp_path: Path) -> None:
     path = tmp_path / "config" / "terraflow.toml"
     for content in (b"[mlflow\nport", bytes(range(128, 256)), b"[mlflow]\nprot = 1\n"):
         path.write_bytes(content)
-        assert "terraflow.toml" in told(tmp_path, *arguments(name))
+        assert "terraflow.toml" in told(*arguments(name))
     path.unlink()
-    assert "TERRAFLOW_MLFLOW_PORT" in told(tmp_path, *arguments(name), TERRAFLOW_MLFLOW_PORT="x")
-    said = told(tmp_path, *arguments(name), TERRAFLOW_CONFIG_DIR="/nowhere")
+    assert "TERRAFLOW_MLFLOW_PORT" in told(*arguments(name), TERRAFLOW_MLFLOW_PORT="x")
+    said = told(*arguments(name), TERRAFLOW_CONFIG_DIR="/nowhere")
     assert "TERRAFLOW_CONFIG_DIR is /nowhere, no folder" in said
 
 
 @pytest.mark.parametrize("name", ["database", "env", "logs", "reset", "setup", "status", "up"])
 def test_state_folder_that_is_a_file(name: str, tmp_path: Path) -> None:
     (file := tmp_path / "file").write_text("")
-    assert str(file) in told(tmp_path, *arguments(name), TERRAFLOW_VAR=str(file))
+    assert str(file) in told(*arguments(name), TERRAFLOW_VAR=str(file))
 
 
 @pytest.mark.exhaustive
@@ -114,4 +114,4 @@ def test_project_file_that_is_wrong(name: str, tmp_path: Path) -> None:
     path = tmp_path / "config" / "land_cover.toml"
     for content in (b"[data\n", bytes(range(128, 256)), b"", b"[grid]\nresolutoin = 3\n"):
         path.write_bytes(content)
-        assert "land_cover.toml" in told(tmp_path, *arguments(name))
+        assert "land_cover.toml" in told(*arguments(name))

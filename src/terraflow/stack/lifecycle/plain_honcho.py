@@ -10,7 +10,7 @@ import os
 import sys
 from typing import NoReturn
 
-from terraflow.console import command, report_errors, say
+from terraflow.console import command, keep_streams, report_errors, say
 from terraflow.disks.problems import disk_errors
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.process.supervise import STARTERS, lineage
@@ -64,5 +64,6 @@ def main(arguments: list[str]) -> NoReturn:
 
 
 if __name__ == "__main__":
+    keep_streams()
     with report_errors(), disk_errors(lambda: load(running=False, strict=False).folders):
         main(sys.argv[1:])
