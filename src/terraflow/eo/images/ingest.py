@@ -259,15 +259,19 @@ def _simulate(config: ProjectConfig, storage: Storage) -> tuple[str, str]:
 def _copy(tasks: Iterable[_Task], downloader: Downloader) -> int:
     """Copy what is not there, and write each item when its images are; count the images."""
     storage = downloader.storage
-    waiting = [task for task in tasks if not storage.exists(task.uri)]
-    owners = {uri: task for task in waiting for uri in task.images}
+    waiting = {task.uri: task for task in tasks if not storage.exists(task.uri)}
+    owners: dict[str, list[_Task]] = {}  # one image may be of several items
+    for task in waiting.values():
+        for uri in task.images:
+            owners.setdefault(uri, []).append(task)
     if not owners:
         return 0
     copies: dict[str, Copy] = {}
-    for uri, copy in downloader.copy_all({u: task.images[u] for u, task in owners.items()}):
+    for uri, copy in downloader.copy_all({u: of[0].images[u] for u, of in owners.items()}):
         copies[uri] = copy
-        if all(other in copies for other in owners[uri].images):
-            storage.write(owners[uri].uri, owners[uri].document(copies))
+        for task in owners[uri]:
+            if task.images.keys() <= copies.keys():
+                storage.write(task.uri, task.document(copies))
     return len(copies)
 
 

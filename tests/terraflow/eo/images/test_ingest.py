@@ -462,15 +462,17 @@ def test_ingest_annual_item_in_part_of_its_year(
     assert told == [["2024-01-01T00:00:00Z", "2024-12-31T23:59:59Z"]]
 
 
+@pytest.mark.parametrize("order", ["AB", "BA", "ABA", "BAB", "AAB"])
 def test_ingest_items_of_one_id_in_two_collections_and_twice_the_same(
-    area: Area, storage: Storage
+    order: str, area: Area, storage: Storage
 ) -> None:
     add_days(area, DAYS[:1])
     one = area.items[0]
-    other = one.clone()
+    other = one.clone()  # its mask is the same file, so that one copy is of both items
     one.collection_id, other.collection_id = "l2a", "c1-l2a"
     other.assets["B04"].extra_fields = {"raster:bands": [{"scale": 0.001, "offset": 0.0}]}
-    path = write_items(area.folder / "items.json", [one, other, one.clone()])
+    named = {"A": one, "B": other}
+    path = write_items(area.folder / "items.json", [named[name].clone() for name in order])
     items = read_items(ingest(project_of(path), storage).items, storage)
     scales = [item.assets["B04"].extra_fields["raster:bands"][0]["scale"] for item in items]
     assert sorted(scales) == [0.0001, 0.001]
