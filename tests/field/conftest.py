@@ -13,6 +13,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.services)
+            if item.path.stem != "test_bed":
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -138,6 +138,7 @@ def test_crop_yield_from_ingest_to_monitor(
     assert "RMSE" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_crop_yield_gate_knows_that_a_smaller_error_is_better(enter: Place) -> None:
     folder = enter("crop_yield")
     simulate(folder / "data")

@@ -14,6 +14,7 @@ from lent import make_environment, run
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.services
 @pytest.mark.parametrize(
     ("task", "store"),

@@ -135,6 +135,7 @@ def test_every_combination_is_sound(task: str, store: str, dags: str, render: Re
         run_python(folder, "ruff", *words, "--no-cache")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "store", "dags"),
     [

@@ -151,6 +151,7 @@ def test_update_takes_over_what_is_new_and_keeps_what_is_own(
     assert "Nothing is newer" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_update_whose_tests_fail_is_taken_back(
     project: Path, newer: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,6 +182,7 @@ def test_update_lists_conflicts_and_says_what_to_do(
     assert "## How to start" in text
 
 
+@pytest.mark.slow
 def test_update_lists_a_conflict_in_the_metadata(
     project: Path, template: Path, newer: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,6 +215,7 @@ def test_update_of_damaged_answers_is_a_sentence(text: str, project: Path) -> No
         update(project)
 
 
+@pytest.mark.slow
 def test_update_stopped_by_ctrl_c_is_taken_back(
     project: Path, newer: Callable[..., None], tmp_path: Path
 ) -> None:
@@ -229,6 +232,7 @@ def test_update_stopped_by_ctrl_c_is_taken_back(
     assert git(project, "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_update_with_packages_of_its_own_locks_anew_or_is_taken_back(
     project: Path, newer: Callable[..., None]
 ) -> None:

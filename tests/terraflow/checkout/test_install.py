@@ -176,6 +176,7 @@ def test_environment_that_is_fresh_is_left_alone(checkout: Checkout) -> None:
     assert checkout.status() == ""
 
 
+@pytest.mark.slow
 def test_checkout_that_was_copied_says_so_and_makes_an_environment_of_its_own(
     checkout: Checkout, tmp_path: Path
 ) -> None:

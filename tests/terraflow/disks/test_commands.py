@@ -25,6 +25,7 @@ def left_over(folder: Path) -> list[Path]:
     return empty + [path for path in files if "tmp" in path.relative_to(folder).parts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "files"),
     # in the simulated area, in copies of images, in their item, in the samples; folders, files

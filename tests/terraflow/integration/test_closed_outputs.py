@@ -15,6 +15,7 @@ import pytest
 from harness import ROOT, Stack, interrupt, wait_for
 
 NewStack = Callable[..., Stack]
+pytestmark = pytest.mark.slow
 UP = [sys.executable, "-m", "invoke", "up", "--only", "mlflow"]
 
 

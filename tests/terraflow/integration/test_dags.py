@@ -66,6 +66,7 @@ def test_training_runs_each_step_and_announces_the_first_champion(
     assert link == {"Result": result["url"]}
 
 
+@pytest.mark.slow
 def test_new_champion_maps_every_scene_and_reports(
     trained: str, airflow: Airflow, dag_stack: Stack
 ) -> None:
@@ -95,6 +96,7 @@ def test_new_champion_maps_every_scene_and_reports(
         assert "forest" in json.dumps(areas)
 
 
+@pytest.mark.slow
 def test_ingest_in_the_shell_is_all_that_a_new_map_needs(
     trained: str, airflow: Airflow, dag_stack: Stack
 ) -> None:
@@ -126,6 +128,7 @@ def drifted_catalogue(stack: Stack, folder: Path) -> Path:
     return folder / "catalog.json"
 
 
+@pytest.mark.slow
 def test_drift_retrains_asks_a_person_and_maps_with_the_new_champion(
     trained: str, airflow: Airflow, dag_stack: Stack, tmp_path: Path
 ) -> None:

@@ -92,6 +92,7 @@ def test_dags_pause_holds_a_run_back_and_unpause_lets_it_go(stack: Stack, maps: 
     assert "has no task 'even'" in stack.fails("dags", "logs", maps, "--task", "even")
 
 
+@pytest.mark.slow
 def test_dags_backfill_follows_each_run_and_leaves_what_is_there(stack: Stack, maps: str) -> None:
     words = ("dags", "backfill", maps, "--from", "2024-01-01", "--to", "2024-02-28")
     said = stack.ok(*words)
@@ -114,6 +115,7 @@ def waits(stack: Stack, dag_id: str, run: str) -> bool:
     return "ask: awaiting_input" in stack.ok("dags", "logs", dag_id, "--run", run)
 
 
+@pytest.mark.slow
 def test_dags_approve_answers_the_run_that_is_named(stack: Stack, asks: str) -> None:
     runs = []
     for _ in range(2):

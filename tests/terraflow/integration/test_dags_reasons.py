@@ -49,6 +49,7 @@ def test_backfill_gives_one_drift_figure_for_each_month(
     assert len({mlflow.get_run(each["run_id"]).info.run_id for each in found}) == 3
 
 
+@pytest.mark.slow
 def test_schedule_starts_a_run_when_its_time_has_come(
     trained: str, airflow: Airflow, dag_stack: Stack
 ) -> None:

@@ -77,6 +77,7 @@ def test_store_minio_without_a_way_to_a_binary_gives_both_remedies(
     assert not stack.processes()
 
 
+@pytest.mark.slow
 def test_store_unset_without_a_way_to_a_binary_falls_back_to_local_and_says_so(
     new_stack: NewStack, tmp_path: Path
 ) -> None:
@@ -96,6 +97,7 @@ def test_store_unset_without_a_way_to_a_binary_falls_back_to_local_and_says_so(
     assert read_note(run) == "local"
 
 
+@pytest.mark.slow
 def test_store_s3_takes_any_endpoint(stack: Stack, new_stack: NewStack) -> None:
     shown = stack.credentials()
     client = new_stack(
@@ -165,6 +167,7 @@ def test_up_in_the_foreground_ctrl_c_stops_all_within_10_s(
     assert {row["state"] for row in stack.services().values()} == {"stopped"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "delay_s",
     [
@@ -188,6 +191,7 @@ def test_up_ctrl_c_during_setup_stops_all_and_the_next_start_is_sound(
     assert read_note(log_run(stack, "sound")) == "sound"
 
 
+@pytest.mark.slow
 def test_up_killed_during_setup_leaves_no_half_database(
     new_stack: NewStack, tmp_path: Path
 ) -> None:
@@ -306,6 +310,7 @@ def test_honcho_start_beside_a_running_stack_changes_nothing(stack: Stack, tmp_p
     assert {row["state"] for row in stack.services().values()} == {"ready"}
 
 
+@pytest.mark.slow
 def test_down_ends_a_foreground_serve_but_no_shell(new_stack: NewStack, tmp_path: Path) -> None:
     stack = new_stack(TERRAFLOW_STORE="local")
     stack.ok("up", "--detach", "--only", "mlflow")

@@ -29,7 +29,7 @@ def open_to_others(*folders: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("store", ["minio", "local"])
+@pytest.mark.parametrize("store", [pytest.param("minio", marks=pytest.mark.slow), "local"])
 def test_nothing_of_a_stack_is_open_to_others_with_umask_000(
     store: str,
     minio_binary: Path,

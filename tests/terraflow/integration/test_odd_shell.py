@@ -18,6 +18,7 @@ from harness import ROOT, Stack
 from odd_shell import KEPT, NONSENSE
 from terraflow.config import cache_dir
 
+pytestmark = pytest.mark.slow
 ODD = {name: value for family in NONSENSE.values() for name, value in family.items()}
 #: Of proxies, which are dead here, each process has the user's.
 FOREIGN = {name: value for name, value in ODD.items() if name not in KEPT}

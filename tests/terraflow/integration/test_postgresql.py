@@ -123,6 +123,7 @@ def kill_a_copy(stack: Stack) -> None:
     copy.wait()
 
 
+@pytest.mark.slow
 def test_moved_stack_has_its_run_its_model_and_its_dag_run(moved: Moved) -> None:
     assert (moved.stack.var / "mlflow" / "mlflow.db").exists()
     run = mlflow.get_run(moved.run)

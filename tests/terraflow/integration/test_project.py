@@ -64,6 +64,7 @@ def test_map_and_report_in_the_store(stack: Stack, trained: str) -> None:
     assert f"model             {model_of(trained)}" in stack.ok("origin", uri[1])
 
 
+@pytest.mark.slow
 def test_report_without_a_map_takes_the_champions(stack: Stack, trained: str) -> None:
     stack.ok("promote", "--run-id", run_id(trained))
     stack.ok("map")
@@ -78,6 +79,7 @@ def test_origin_and_reproduce_a_map(stack: Stack, trained: str, mapped: Path) ->
     assert "all 262144 pixels come out equal" in stack.ok("reproduce", str(mapped))
 
 
+@pytest.mark.slow
 def test_train_twice_gives_the_same_map_byte_for_byte(
     stack: Stack, trained: str, mapped: Path, tmp_path: Path
 ) -> None:
@@ -114,6 +116,7 @@ def test_monitor_of_the_training_images_is_stable(stack: Stack, trained: str) ->
     assert "Stable." in said
 
 
+@pytest.mark.slow
 def test_promote_by_hand_says_so(stack: Stack, trained: str) -> None:
     said = stack.ok("train")
     assert "by hand" in stack.ok("promote", "--run-id", run_id(said))

@@ -313,6 +313,7 @@ def all_runs() -> list[Run]:
     return list(mlflow.search_runs(search_all_experiments=True, output_format="list"))
 
 
+@pytest.mark.slow
 def test_train_through_airflow_gives_the_same_result(stack: Stack) -> None:
     stack.train_quickly()
     said = stack.ok("train", "--airflow", timeout=500)
@@ -328,6 +329,7 @@ def test_train_through_airflow_gives_the_same_result(stack: Stack) -> None:
     assert direct.data.metrics == run.data.metrics
 
 
+@pytest.mark.slow
 def test_train_through_airflow_that_fails_exits_with_its_error(stack: Stack) -> None:
     wrong = stack.config / "wrong.toml"
     text = (stack.config / "land_cover.toml").read_text()

@@ -244,6 +244,7 @@ def ask(url: str) -> list[str]:
     return list(answer.json()["predictions"])
 
 
+@pytest.mark.slow
 def test_model_of_an_older_scikit_learn_is_served_by_it(
     tracked: Callable[..., str], older_lock: str, tmp_path: Path, capsys: Captured
 ) -> None:
@@ -311,6 +312,7 @@ def test_model_of_this_environment_is_served_here_unless_asked(
     assert f"Made it: {environment.packages} packages in " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isolated", [False, pytest.param(True, marks=pytest.mark.exhaustive)])
 def test_plain_server_is_mlflows_own(
     isolated: bool, tracked: Callable[..., str], older_lock: str, capsys: Captured
@@ -327,6 +329,7 @@ def test_plain_server_is_mlflows_own(
     assert down(settings)
 
 
+@pytest.mark.slow
 def test_mlflow_models_serve_typed_by_hand_works(
     tracked_settings: Settings, free_tcp_port: int, older_lock: str
 ) -> None:

@@ -60,6 +60,7 @@ def arguments(name: str) -> list[str]:
     return [name, *WORDS.get(name, [])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_words_and_options_that_there_are_not(name: str) -> None:
     for words in (["--nonsense"], ["-Z"], ["1", "2", "3", "🌍"]):
@@ -67,6 +68,7 @@ def test_words_and_options_that_there_are_not(name: str) -> None:
         assert "No idea what" in said or words[-1] in said, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_folder_that_is_no_project(name: str, tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "nowhere"):

@@ -83,6 +83,7 @@ def check_stable(world: World, months: Sequence[str]) -> None:
     assert max(found.psi.values()) < 0.1
 
 
+@pytest.mark.slow
 def test_the_trainings_own_months_have_not_drifted(world: World) -> None:
     for months in FEW:
         check_stable(world, months)
@@ -105,6 +106,7 @@ def dated(item: pystac.Item, month: int) -> pystac.Item:
     return copy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("later", [-1, 1])
 def test_each_scene_that_is_a_month_out_of_season_has_drifted(later: int, world: World) -> None:
     for item in world.items:
@@ -119,6 +121,7 @@ def test_each_scene_that_is_a_month_out_of_season_has_drifted(later: int, world:
         assert told in found.to_dict()["why"]
 
 
+@pytest.mark.slow
 def test_scene_of_another_land_cover_has_drifted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

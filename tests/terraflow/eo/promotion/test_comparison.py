@@ -232,6 +232,7 @@ def share_promoted(case: str, times: int) -> float:
     return sum(compare_for(pixels, Numbers()).better for pixels in numbers) / times
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*EQUAL, *EQUAL_NUMBERS])
 def test_compare_equal_models_are_seldom_promoted(case: str) -> None:
     assert share_promoted(case, 200) <= 0.05

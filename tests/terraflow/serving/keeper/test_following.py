@@ -180,6 +180,7 @@ def test_alias_that_moves_under_load_loses_no_request(
         )
 
 
+@pytest.mark.slow
 def test_version_that_is_broken_is_refused_and_the_old_one_goes_on(registry: Settings) -> None:
     good, other = register(1), register(2)
     liar = register(3, metadata={"example_predictions": [7.0, 8.0]})
@@ -202,6 +203,7 @@ def test_version_that_is_broken_is_refused_and_the_old_one_goes_on(registry: Set
         assert set(clients.answers) == {good, other}
 
 
+@pytest.mark.slow
 def test_version_that_runs_code_is_refused(registry: Settings) -> None:
     good = register(1)
     table = pd.DataFrame({"x": [0.0, 1.0]})
@@ -220,6 +222,7 @@ def test_version_that_runs_code_is_refused(registry: Settings) -> None:
         wait_for(lambda: "runs code" in served(registry).refused.get(version, ""), 60)
 
 
+@pytest.mark.slow
 def test_process_that_is_killed_comes_back_and_waiting_requests_are_answered(
     registry: Settings,
 ) -> None:
@@ -234,6 +237,7 @@ def test_process_that_is_killed_comes_back_and_waiting_requests_are_answered(
         assert clients.errors == []  # they waited in the socket, which the parent holds
 
 
+@pytest.mark.slow
 def test_keeper_that_is_killed_comes_back_with_the_version_it_had(registry: Settings) -> None:
     first, second = register(1), register(2)
     point(first)
@@ -263,6 +267,7 @@ def code(tmp_path: Path) -> list[str]:
     return [str(folder)]
 
 
+@pytest.mark.slow
 def test_version_with_code_of_its_own_gets_a_process_of_its_own(
     registry: Settings, code: list[str]
 ) -> None:
@@ -282,6 +287,7 @@ def test_version_with_code_of_its_own_gets_a_process_of_its_own(
         assert set(clients.answers) == set(values)
 
 
+@pytest.mark.slow
 def test_connection_that_waits_is_answered_once_more_after_the_move(
     registry: Settings, code: list[str]
 ) -> None:
@@ -310,6 +316,7 @@ def receive(connection: socket.socket) -> bytes:
     return found
 
 
+@pytest.mark.slow
 def test_follow_goes_on_while_the_registry_is_away_or_the_alias_is_gone(
     registry: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +330,7 @@ def test_follow_goes_on_while_the_registry_is_away_or_the_alias_is_gone(
         wait_for(lambda: answers_by(url, second), 60)
 
 
+@pytest.mark.slow
 def test_down_ends_all_processes_in_the_midst_of_a_move(
     registry: Settings, code: list[str]
 ) -> None:
