@@ -118,13 +118,19 @@ class ServiceState:
 
 
 def read_state(run_dir: Path, service: str) -> ServiceState | None:
-    """Read the state of a service; "stopped" where its supervisor is gone; None where none was."""
+    """Read the state of a service; None where none was.
+
+    It is "stopped" where its supervisor is gone, and "restarting" where it has ended itself.
+    """
     try:
         state = ServiceState(**json.loads((run_dir / f"{service}.json").read_text()))
     except (OSError, ValueError, TypeError):
         return None
     if state.phase != "stopped" and not Lock(run_dir / f"{service}.lock").is_held():
         return replace(state, phase="stopped", pid=None, reason="its supervisor is gone")
+    if state.pid and not psutil.pid_exists(state.pid):  # which on a full disk nobody could write
+        reason = f"its process {state.pid} has ended, and its supervisor has not said why yet"
+        return replace(state, phase="restarting", pid=None, reason=reason)
     return state
 
 

@@ -20,7 +20,7 @@ PLATFORM = {
     "base": set(),
     "disks": {"base"},
     "checkout": {"base"},
-    "process": {"base"},
+    "process": {"disks", "base"},
     "projects": {"checkout", "base"},
     "stack": {"checkout", "process", "disks", "base"},
     "tracking": {"checkout", "base"},

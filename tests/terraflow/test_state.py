@@ -33,6 +33,17 @@ def test_read_state_without_a_supervisor_is_stopped(tmp_path: Path) -> None:
         assert manager_pid(tmp_path) is None
 
 
+def test_read_state_of_a_service_that_has_ended_is_restarting(tmp_path: Path) -> None:
+    """Its supervisor may not be able to write so, as on a full disk."""
+    with supervised(tmp_path, "mlflow") as process:
+        state = ServiceState("mlflow", "running", 2**22 - 1, process.pid, process.pid)
+        state.write(tmp_path)
+        told = read_state(tmp_path, "mlflow")
+        assert told
+        assert (told.phase, told.pid) == ("restarting", None)
+        assert told.reason.startswith("its process 4194303 has ended")
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"service": "mlflow"}', '{"later": 1}'])
 def test_read_state_damaged_file_is_nothing(content: str, tmp_path: Path) -> None:
     (tmp_path / "mlflow.json").write_text(content)

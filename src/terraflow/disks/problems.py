@@ -20,7 +20,7 @@ from terraflow.errors import (
     first_line,
 )
 
-__all__ = ["disk_errors", "disk_problem"]
+__all__ = ["disk_errors", "disk_problem", "little_room"]
 
 #: How GDAL, SQLite, obstore, MinIO and tempfile say in words what they give no number for.
 FULL = (
@@ -30,10 +30,9 @@ FULL = (
 READ_ONLY = ("read-only file system", "readonly database")
 #: How Python, pyarrow and libraries in Rust write the system's number of an error.
 NUMBER = re.compile(r"\[errno (\d+)\]|\(os error (\d+)\)", re.IGNORECASE)
-#: With less a disk counts as full where an error does not say what is wrong, as GDAL's "Write
-#: error"; it is worth a word where a service or the store fails; and where an error says so in
-#: words, MinIO has left some per cent free.
-FULL_BYTES, LITTLE_BYTES, NEARLY_FULL_BYTES = 1_000_000, 50_000_000, 2_000_000_000
+#: With less a disk is worth a word where a service or the store fails; and where an error says in
+#: words that it is full, of which MinIO has left some per cent free.
+LITTLE_BYTES, NEARLY_FULL_BYTES = 50_000_000, 2_000_000_000
 #: What else is wrong with a path, and what to do.
 UNFIT = {
     errno.EACCES: "change its owner or mode",
@@ -89,6 +88,14 @@ def disk_problem(error: BaseException, folders: Mapping[str, Path]) -> str | Non
     return _by_number(chain, places) or by_words or _by_looking(error, chain, places)
 
 
+def little_room(folders: Mapping[str, Path]) -> str | None:
+    """Tell of the fullest of the folders' file systems, in a sentence, if little is free there."""
+    disk = Disk.of(_fullest(folders))
+    if disk.room >= LITTLE_BYTES:
+        return None
+    return f"The file system at {disk.mount} has only {disk.room_text}: make room."
+
+
 def _by_number(chain: list[BaseException], places: Mapping[str, Path]) -> str | None:
     """Tell what the system's numbers of the errors say; of the last one whatever it is."""
     path = next(filter(None, map(_path_of, chain)), None)
@@ -112,9 +119,9 @@ def _by_looking(
     error: BaseException, chain: list[BaseException], places: Mapping[str, Path]
 ) -> str | None:
     """Tell what is wrong with a disk where the error does not say so, or in words only."""
-    room = Disk.of(_fullest(places)).room
+    disk = Disk.of(_fullest(places))
     if _says(chain, FULL):
-        return _full_text(error, None, places) if room < NEARLY_FULL_BYTES else None
+        return _full_text(error, None, places) if disk.room < NEARLY_FULL_BYTES else None
     told = isinstance(error, ServiceError | StorageError)
     if isinstance(error, OSError):
         known = bool(error.errno)
@@ -122,14 +129,12 @@ def _by_looking(
         known = isinstance(error, TerraFlowError) or type(error).__module__ == "builtins"
     if known and not told:  # mistakes of the configuration, of data or of ours come from no disk
         return None
-    note = None
-    if told and room < LITTLE_BYTES:
-        disk = Disk.of(_fullest(places))
-        note = f"{error} The file system at {disk.mount} has only {disk.room_text}: make room."
+    little = little_room(places) if told else None
+    note = f"{error} {little}" if little else None
     if isinstance(error, ServiceError):  # of which the disk need not be the cause
         return note
     unfit = _unfit_text(places["TERRAFLOW_VAR"], places)
-    return unfit or (_full_text(error, None, places) if room < FULL_BYTES else note)
+    return unfit or (_full_text(error, None, places) if disk.is_full else note)
 
 
 def _unfit_text(var: Path, places: Mapping[str, Path]) -> str | None:

@@ -10,6 +10,9 @@ from terraflow.errors import DiskError
 
 __all__ = ["Disk", "check_room", "size_text"]
 
+#: With less a disk counts as full.
+FULL_BYTES = 1_000_000
+
 
 @dataclass(frozen=True)
 class Disk:
@@ -51,6 +54,11 @@ class Disk:
     def room(self) -> int:
         """Bytes that may still be written; 0 where no file may be made."""
         return 0 if self.free_files == 0 else self.free
+
+    @property
+    def is_full(self) -> bool:
+        """Whether next to nothing can be written any more."""
+        return self.room < FULL_BYTES
 
     @property
     def room_text(self) -> str:

@@ -205,6 +205,8 @@ def _run(
             for supervisor in turns:
                 supervisor.stopping, supervisor.deleted = True, gone
         daily()
+        for supervisor in turns:
+            supervisor.write_state()
         pauses = {supervisor: next(turn, None) for supervisor, turn in turns.items()}
         turns = {s: turn for s, turn in turns.items() if pauses[s] is not None}
         pause = max(0.0, min((p for p in pauses.values() if p is not None), default=0.0))

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from terraflow.disks.space import Disk
+from terraflow.errors import StorageError
 from terraflow.files import make_dir
 from terraflow.probes import Health, answers
 from terraflow.process.child_processes import Child, Start
@@ -106,6 +108,7 @@ class Supervisor:
         self.manager_pid, self.selector = manager_pid, selector
         self._started = started_at(os.getpid()), started_at(manager_pid)
         self._phase: tuple[Phase, float] | None = None
+        self._unwritten: ServiceState | None = None
         self.stopping = self.deleted = False
         self.restarts = 0
         self.ends: deque[float] = deque()
@@ -221,11 +224,18 @@ class Supervisor:
         return adopted + below
 
     def _after_end(self, code: int) -> Iterator[float]:
-        self.ends.append(time.monotonic())
         how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
         if since := self.health.silent_since:
             how = f"did not answer for {time.monotonic() - since:.0f} s, and was ended"
         last = " | ".join(self.output.last_lines)
+        if (disk := Disk.of(self.run_dir)).is_full:  # each start would end so, until it is given up
+            room = f"the file system at {disk.mount} has only {disk.room_text}: make room"
+            self._say("restarting", f"{how}; {room}, and it starts again; last lines: {last}")
+            while not self.stopping and Disk.of(self.run_dir).is_full:
+                yield TICK_S
+            self.restarts += 1
+            return
+        self.ends.append(time.monotonic())
         pause = pause_before_restart(self.ends, self.ends[-1])
         if pause is None:
             reason = (
@@ -262,7 +272,7 @@ class Supervisor:
         pid = self.child.pid if self.child and phase == "running" else None
         if not self._phase or self._phase[0] != phase:
             self._phase = phase, time.time()
-        state = ServiceState(
+        self._unwritten = ServiceState(
             self.name,
             phase,
             pid,
@@ -273,10 +283,17 @@ class Supervisor:
             reason,
             *self._started,
         )
-        try:
-            if not self.deleted:
-                state.write(self.run_dir)
-        except Exception as error:
+        if error := self.write_state():
             self.output.print(f"{error}\n".encode())
         if phase in ("restarting", "failed"):
             self.output.print(f"{self.name} {reason}\n".encode())
+
+    def write_state(self) -> StorageError | None:
+        """Write the state file, unless it is written; return why that fails, as on a full disk."""
+        if self._unwritten and not self.deleted:
+            try:
+                self._unwritten.write(self.run_dir)
+            except StorageError as error:
+                return error
+            self._unwritten = None
+        return None

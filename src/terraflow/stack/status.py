@@ -16,6 +16,7 @@ import psutil
 
 from terraflow.console import command, is_read, say, table
 from terraflow.credentials import ADMIN, read_mlflow_token, read_secrets
+from terraflow.disks.problems import little_room
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.settings import Settings
 from terraflow.stack import minio
@@ -162,6 +163,8 @@ def print_status(settings: Settings, *, as_json: bool, credentials: bool) -> Non
     for row in rows:
         if row.reason and row.state != "waiting":
             say(f"{row.service}: {row.reason}")
+    if little := little_room(settings.folders):
+        say(little)
     for name, value in secret.items():
         say(f"{name}: {value}")
 

@@ -155,8 +155,9 @@ def test_forked_service_that_ends_tells_how(
     pair: Callable[..., Pair], word: str, code: int, printed: str
 ) -> None:
     both = pair(word)
-    wait_for(lambda: (s := read_state(both.var / "run", "one")) and s.phase == "restarting")
-    assert f"exited with code {code}" in both.state("one").reason
+    told = f"exited with code {code}"
+    wait_for(lambda: (s := read_state(both.var / "run", "one")) and told in s.reason)
+    assert both.state("one").phase == "restarting"
     assert printed in both.state("one").reason
     assert both.state("two").phase == "running"
 
@@ -198,8 +199,9 @@ def test_services_whose_import_fails_tell_it_in_their_own_logs(pair: Callable[..
     both = pair(script="raise ValueError('no configuration')")
     for name in ("one", "two"):
         wait_for(
-            lambda name=name: (s := read_state(both.var / "run", name)) and s.phase == "restarting"
+            lambda name=name: (s := read_state(both.var / "run", name)) and "ValueError" in s.reason
         )
+        assert both.state(name).phase == "restarting"
         assert "ValueError: no configuration" in both.state(name).reason
         assert "Traceback" in both.log(name)
 

@@ -15,6 +15,8 @@ import psutil
 import pytest
 
 from harness import wait_for
+from small_disks import make_room, small_disk
+from terraflow.disks.space import Disk
 from terraflow.process.supervisor import pause_before_restart
 from terraflow.state import SILENT, ServiceState, read_state
 
@@ -167,9 +169,9 @@ def test_service_that_dies_tells_how_and_its_last_lines(
     supervise: Callable[..., Supervised],
 ) -> None:
     one = supervise("import sys; print('no luck', flush=True); sys.exit(3)")
-    wait_for(lambda: one.state and one.state.phase == "restarting")
+    wait_for(lambda: one.state and "exited with code 3" in one.state.reason)
     assert one.state
-    assert "exited with code 3" in one.state.reason
+    assert one.state.phase == "restarting"
     assert "no luck" in one.state.reason
 
 
@@ -309,8 +311,8 @@ def test_service_that_hangs_is_told_and_started_again(
     wait_for(lambda: one.state and one.state.reason.startswith(SILENT))
     assert (one.state.phase, one.state.pid) == ("running", first)
     assert one.state.started_at == since
-    wait_for(lambda: one.state and one.state.phase == "restarting")
-    assert "did not answer for" in one.state.reason
+    wait_for(lambda: one.state and "did not answer for" in one.state.reason)
+    assert one.state.phase == "restarting"
     wait_for(lambda: one.pid() != first)
     assert one.state.restarts == 1
 
@@ -350,3 +352,43 @@ def test_killed_supervisor_of_several_leaves_nothing_after_the_next(tmp_path: Pa
     with subprocess.Popen(command, env=variables) as supervisor:
         wait_for(lambda: not any(p.is_running() for p in left))
         supervisor.terminate()
+
+
+def test_service_that_a_full_disk_ends_starts_again_once_there_is_room() -> None:
+    code = "import os, time; open(os.environ['FILE'], 'wb').write(bytes(3_000_000)); time.sleep(60)"
+    with small_disk("2m") as folder:
+        one = Supervised(folder / "var", code, FILE=str(folder / "file"))
+        try:
+            wait_for(lambda: one.state and one.state.phase == "restarting")
+            time.sleep(8)  # by then it would have been started anew, and soon been given up
+            assert one.state
+            assert (one.state.phase, one.state.pid) == ("restarting", None)
+            assert psutil.Process(one.process.pid).children() == []
+            make_room(folder)
+            wait_for(lambda: one.state and one.state.phase == "running" and one.state.restarts == 1)
+        finally:
+            one.process.terminate()
+            one.process.wait(10)
+
+
+def test_state_that_could_not_be_written_is_written_once_there_is_room() -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/"
+    with small_disk() as folder:
+        one = Supervised(folder / "var", SERVER, PORT=str(port), TERRAFLOW_PROBE_SAMPLE=url)
+        try:
+            assert one.pid()
+            wait_for(lambda: "GET" in one.log)
+            (folder / "file").write_bytes(bytes(Disk.of(folder).free))
+            os.kill(one.pid(), signal.SIGSTOP)
+            said = one.process.stdout
+            assert said
+            wait_for(lambda: "can't be written" in said.readline())
+            assert one.state
+            assert not one.state.reason
+            (folder / "file").unlink()
+            wait_for(lambda: one.state and one.state.reason.startswith(SILENT), 10)
+        finally:
+            os.kill(one.pid(), signal.SIGCONT)
+            one.process.terminate()
+            one.process.wait(10)

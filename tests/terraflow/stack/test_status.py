@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 from harness import wait_for
 from services import supervised
+from small_disks import small_disk
 from terraflow.credentials import read_secrets
 from terraflow.errors import ConfigError, ServiceError
 from terraflow.settings import Settings, load
@@ -127,6 +129,18 @@ def test_print_status_table_says_why_a_service_is_not_well(
     assert said.splitlines()[0].split() == ["service", "state", "pid", "MB", "restarts", "URL"]
     assert "mlflow: exited with code 3" in said
     assert "password" not in said
+
+
+def test_print_status_tells_of_a_disk_with_little_room(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with small_disk() as folder:
+        print_status(settings.model_copy(update={"var": folder}), as_json=False, credentials=False)
+    assert re.search(
+        rf"^The file system at {folder} has only \S+ \S+ free: make room\.$",
+        capsys.readouterr().out,
+        re.MULTILINE,
+    )
 
 
 def test_print_status_credentials_are_shown_when_asked_for_only(

@@ -182,4 +182,9 @@ def _is_building(missing: list[str]) -> bool:
 
 
 def _progress(settings: Settings, missing: list[str]) -> str:
-    return f" ({minio.last_word(settings.log_dir)})" if _is_building(missing) else ""
+    """Tell what keeps the services, where something tells."""
+    if _is_building(missing):
+        return f" ({minio.last_word(settings.log_dir)})"
+    states = [read_state(settings.run_dir, name) for name in missing]
+    told = [f"{s.service} {s.reason}" for s in states if s and s.reason and s.phase != "waiting"]
+    return f" ({'; '.join(told)})" if told else ""
