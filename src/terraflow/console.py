@@ -175,10 +175,10 @@ def command(task: str, *words: str) -> str:
 def report_errors(find_log_dir: Callable[[], Path] | None = None) -> Iterator[None]:
     """Turn an error into an exit code: the one boundary of every command.
 
-    A `TerraFlowError` is printed as it is, exit code 1. Ctrl+C exits with 130. Anything else is
-    ours: its full traceback goes to errors.log, whose path is printed, exit code 2. Output that
-    was lost because its disk is full or its terminal is gone makes the exit code 1 at the end; a
-    reader of a pipe, as head, may have had enough.
+    A `TerraFlowError` is printed as it is, exit code 1; so is a lack of memory. Ctrl+C exits with
+    130. Anything else is ours: its full traceback goes to errors.log, whose path is printed, exit
+    code 2. Output that was lost because its disk is full or its terminal is gone makes the exit
+    code 1 at the end; a reader of a pipe, as head, may have had enough.
 
     Parameters
     ----------
@@ -195,6 +195,13 @@ def report_errors(find_log_dir: Callable[[], Path] | None = None) -> Iterator[No
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         sys.exit(130)
+    except MemoryError as error:
+        print(
+            f"This machine's memory does not suffice{f' ({error})' if str(error) else ''}; end "
+            "other programs, or take a smaller area, fewer samples or a smaller model.",
+            file=sys.stderr,
+        )
+        sys.exit(1)
     except Exception as error:
         if find_log_dir is None:
             raise

@@ -87,6 +87,15 @@ def test_report_errors_ctrl_c_ends_with_130(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err == "Stopped.\n"
 
 
+@pytest.mark.parametrize(("error", "why"), [("no 5 TiB", " (no 5 TiB)"), ("", "")])
+def test_report_errors_lack_of_memory_is_one_sentence(
+    error: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(MemoryError(error)) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"This machine's memory does not suffice{why}; end other programs, or")
+
+
 def test_report_errors_ours_leaves_its_traceback_in_the_log(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,7 +40,7 @@ class ProjectConfig(Section):
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    seed: int = 42
+    seed: int = Field(42, ge=0, le=2**32 - 1)
     data: Data
     grid: Grid = Grid()
     cloud_mask: CloudMask | None = None

@@ -36,6 +36,8 @@ def _colour(text: str) -> str:
 
 
 #: Shares of strata, which need not add up to 1.
+#: Of numbers of pixels: rows and columns are counted in 32 bits.
+MOST_PX = 2**31 - 1
 Priors = Literal["labels", "equal"] | dict[str, Annotated[float, Field(gt=0)]]
 
 
@@ -64,8 +66,8 @@ class Features(Section):
         Name of a feature to a raster that does not change in time, as elevation: its address, or a
         table of path, resampling, bands, scale, offset and nodata.
     neighbourhood : list of int
-        Sides in pixels (odd) of squares over which mean and standard deviation are added, of
-        every composite and statistic and of the layers.
+        Sides in pixels (odd, at most 1001) of squares over which mean and standard deviation are
+        added, of every composite and statistic and of the layers.
     """
 
     #: What a record means that lacks a key.
@@ -81,7 +83,7 @@ class Features(Section):
     indices: list[str] = []
     constants: dict[str, float] = {}
     layers: dict[str, StaticLayer] = {}
-    neighbourhood: list[Annotated[int, Field(ge=3)]] = []
+    neighbourhood: list[Annotated[int, Field(ge=3, le=1001)]] = []
 
     @property
     def gap_text(self) -> str:
@@ -139,11 +141,11 @@ class Validation(Section):
         Of blocks, to correct the best score of a search for the choice.
     """
 
-    block_size_px: int = Field(17, ge=1)
+    block_size_px: int = Field(17, ge=1, le=MOST_PX)
     folds: int = Field(5, ge=2)
     whole_polygons: bool = True
-    gap_px: int = Field(0, ge=0)
-    resamples: int = Field(1000, ge=100)
+    gap_px: int = Field(0, ge=0, le=MOST_PX)
+    resamples: int = Field(1000, ge=100, le=1_000_000)
 
 
 class Map(Section):
@@ -174,7 +176,7 @@ class Map(Section):
         Name of a value to "#rrggbb"; others come from a palette.
     """
 
-    minimum_mapping_unit_px: int = Field(4, ge=1)
+    minimum_mapping_unit_px: int = Field(4, ge=1, le=MOST_PX)
     areas: Address = ""
     areas_field: str = ""
     areas_layer: str = ""

@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from terraflow.eo.config.sections import Model
 from terraflow.eo.hooks import ModelFactory
 from terraflow.eo.models.estimators import CLASSIFIERS, REGRESSORS, Kind, Parameters
+from terraflow.eo.models.size import check_size
 from terraflow.errors import ConfigError, error_place, first_line, nearest
 
 __all__ = ["ModelChoice", "choose_model", "fit", "one_thread", "takes_weights", "unconverged"]
@@ -107,6 +108,8 @@ def choose_model(
     ConfigError
         There is no such model, or it has no such parameter; the nearest names are told. Or an own
         model has the name of a built-in one, or is of the wrong sort.
+    DataError
+        No model of such parameters fits into this machine's memory.
     """
     built_in = CLASSIFIERS if probabilities else REGRESSORS
     if twice := sorted(set(own) & set(built_in)):
@@ -117,6 +120,7 @@ def choose_model(
     kind = _find(model.name, built_in, own)
     _check_parameters(model, kind)
     choice = ModelChoice(model.name, kind, dict(model.parameters), seed)
+    check_size(choice.parameters)
     _check_sort(choice, probabilities=probabilities)
     return choice
 

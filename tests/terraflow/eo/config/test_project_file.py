@@ -86,6 +86,9 @@ elevation = "../dem.tif"
         ("name_pattern = '(?P<date>.)'\ndate_format = '%d%m'", "'%d%m' has no year; write one as"),
         ("name_pattern = '(?P<date>.)'\ndate_format = '%Q'", "'%Q' is no format of strptime ("),
         ("[cloud_mask]\nasset = 'scl'", "exactly one of clear, cloudy_bits and above is expected"),
+        (f"[features]\nneighbourhood = [{10**30 + 1}]", "should be less than or equal to 1001"),
+        (f"[validation]\nblock_size_px = {10**30}", "should be less than or equal to 2147483647"),
+        ("[validation]\nresamples = 10000000", "should be less than or equal to 1000000"),
         ("[features]\nneighbourhood = [4]", "side 4 is even; a pixel in the middle needs an odd"),
         (
             "[features]\nstatistics = ['median']",
