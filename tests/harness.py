@@ -41,6 +41,11 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
     return value
 
 
+def hear_ctrl_c() -> None:
+    """Let a new process hear Ctrl+C, which what runs in the background ignores."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def holders(folder: Path, *values: str) -> set[Path]:
     """Return the files in a folder that hold one of the values."""
     found = set()
@@ -111,8 +116,7 @@ class Stack:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                # where the tests themselves run in the background, Ctrl+C is ignored: not here
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+                preexec_fn=hear_ctrl_c,
             )
 
     def ok(self, *words: str, timeout: float = 300, **more: str) -> str:

@@ -20,7 +20,7 @@ import copier
 import pytest
 import yaml
 
-from harness import wait_for
+from harness import hear_ctrl_c, wait_for
 from lent import run
 from terraflow.checkout.git import git
 from terraflow.errors import ConfigError, TerraFlowError
@@ -343,6 +343,7 @@ def test_new_stopped_by_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_ctrl_c,
     )
     wait_for((target / "vendor").exists)  # the wheel is being built
     os.killpg(process.pid, signal.SIGINT)

@@ -193,7 +193,9 @@ def prune(
 def _fill(folder: Path, python: str, lock: Path, wheel: Path) -> None:
     began = time.monotonic()
     say(f"Making the model's environment, with Python {python}")
-    done = run_uv("venv", "--relocatable", "--no-python-downloads", "--python", python, str(folder))
+    # uv may look for this very interpreter in vain, where no PATH names it
+    which = sys.executable if python == _here() else python
+    done = run_uv("venv", "--relocatable", "--no-python-downloads", "--python", which, str(folder))
     if done.returncode:
         raise ConfigError(
             f"The model was logged with Python {python}, which is not here; install it, or serve "

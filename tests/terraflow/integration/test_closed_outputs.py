@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import ROOT, Stack, interrupt, wait_for
+from harness import ROOT, Stack, hear_ctrl_c, interrupt, wait_for
 
 NewStack = Callable[..., Stack]
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ def in_shell(stack: Stack, redirection: str) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=hear_ctrl_c,
     )
 
 

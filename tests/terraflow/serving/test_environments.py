@@ -139,8 +139,8 @@ pandas>=1
 
 
 def test_differences_name_another_python(tmp_path: Path) -> None:
-    assert differences(logged_with(tmp_path / "m", python_env__yaml="python: 3.12.4\n")) == [
-        f"Python 3.12, here {HERE}"
+    assert differences(logged_with(tmp_path / "m", python_env__yaml="python: 3.10.4\n")) == [
+        f"Python 3.10, here {HERE}"
     ]
     same = logged_with(tmp_path / "n", python_env__yaml=f"python: {HERE}.1\ndependencies: []\n")
     assert differences(same) == []

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness import wait_for
+from harness import hear_ctrl_c, wait_for
 from terraflow.errors import ServiceError
 from terraflow.lock import Lock
 from terraflow.settings import load
@@ -176,7 +176,7 @@ def start() -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=hear_ctrl_c,
     )
 
 

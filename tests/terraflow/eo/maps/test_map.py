@@ -16,6 +16,7 @@ import rasterio
 from sklearn.ensemble import RandomForestClassifier
 
 from area import Area, make_project, write_raster
+from harness import hear_ctrl_c
 from maps import CLASSES, DARK, FEATURES, files_below, known_classes, make_model, write_items
 from terraflow.disks.space import Disk
 from terraflow.eo.features import windows
@@ -324,7 +325,7 @@ def test_make_map_killed_leaves_no_file_under_the_final_name(
 ) -> None:
     folder, output = tmp_path / "area", tmp_path / "out" / "map.tif"
     words = [sys.executable, "-c", SLOW, str(folder), str(output)]
-    process = subprocess.Popen(words, cwd=Path(__file__).parents[3])
+    process = subprocess.Popen(words, cwd=Path(__file__).parents[3], preexec_fn=hear_ctrl_c)
     try:
         deadline = time.monotonic() + 60
         while not (folder / "began").exists():
