@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -34,7 +35,9 @@ SEED = int(os.environ.get("TERRAFLOW_CHAOS_SEED", "1"))
 #: Within so many seconds all services answer again, by themselves or after one `up`.
 RECOVERY_S = 60.0
 #: What runs while something is killed.
-WORK = ("nothing", "train", "train --airflow", "map", "serve")
+WORK = ("nothing", "train", "train --airflow", "map", "map --airflow", "serve", "up --detach")
+#: What Airflow calls the process of a task, and the one that watches it.
+TASK = re.compile("airflow (supervisor: |worker -- [0-9a-f]{8}-)")
 #: Kind of victim to how often it is one, among those that are there.
 WEIGHTS = {
     "service": 4,
@@ -42,6 +45,7 @@ WEIGHTS = {
     "honcho": 2,
     "helper": 2,
     "worker": 4,
+    "task": 8,
     "command": 2,
     "model server": 2,
 }
@@ -72,6 +76,8 @@ class Chaos:
         if work == "serve":
             self.stack.run("serve", "--model", "models:/land-cover@champion", "--detach")
         elif work != "nothing":
+            if work.startswith("up"):
+                self.stack.ok("down")
             log = self.stack.var / f"work-{len(self.rounds)}.log"
             more = ("--output", str(self.stack.var / "chaos.tif")) if work == "map" else ()
             self.commands.append(self.stack.start(*work.split(), *more, log=log))
@@ -88,20 +94,18 @@ class Chaos:
 
     def _kind(self, process: psutil.Process, services: set[int]) -> str:
         words = " ".join(process.cmdline())
-        above = {parent.pid for parent in process.parents()}
+        parents = process.parents()
         if process.pid in services:
             return "service"
-        if "terraflow.process.supervise" in words:
-            return "model server" if "model-server" in words else "supervisor"
         if "honcho_start" in words:
-            parent = process.parent()
-            ours = parent and "honcho_start" in " ".join(parent.cmdline())
-            return "helper" if ours else "honcho"
-        if above & services:
-            return "worker"
-        if "serving" in words:
+            return "helper" if "honcho_start" in " ".join(parents[0].cmdline()) else "honcho"
+        if "serving" in words or "model-server" in words:
             return "model server"
-        return "command"
+        if "terraflow.process.supervise" in words:
+            return "supervisor"
+        if TASK.search(words):
+            return "task"
+        return "worker" if {parent.pid for parent in parents} & services else "command"
 
     def kill(self, work: str) -> Round:
         """Kill one process, and everything that depends on it as its end does."""
@@ -109,8 +113,9 @@ class Chaos:
         kind = self.random.choices(list(kinds), [WEIGHTS[kind] for kind in kinds])[0]
         victim = self.random.choice(kinds[kind])
         told = Round(work, kind, " ".join(victim.cmdline())[:100])
-        with suppress(psutil.NoSuchProcess):
-            victim.send_signal(self.random.choice([signal.SIGKILL] * 4 + [signal.SIGSTOP]))
+        number = self.random.choice([signal.SIGKILL] * 4 + [signal.SIGSTOP])
+        with suppress(psutil.NoSuchProcess):  # a suspended task would run into its time limit, of hours
+            victim.send_signal(signal.SIGKILL if kind == "task" else number)
         self.rounds.append(told)
         return told
 
@@ -135,6 +140,8 @@ class Chaos:
     def end_work(self) -> None:
         """Let commands end: by themselves, or by Ctrl+C."""
         for command in self.commands:
+            with suppress(ProcessLookupError):
+                os.killpg(command.pid, signal.SIGCONT)  # it may be the one that was suspended
             with suppress(subprocess.TimeoutExpired):
                 command.wait(200)
             if command.poll() is None:
