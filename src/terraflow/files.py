@@ -16,6 +16,7 @@ __all__ = [
     "give_users_mode",
     "is_there",
     "keep_private",
+    "list_dir",
     "make_dir",
     "read_toml",
     "rotate",
@@ -47,6 +48,20 @@ def make_dir(path: Path) -> Path:
             "TERRAFLOW_VAR to a folder you may write to."
         ) from error
     return path
+
+
+def list_dir(path: Path) -> list[Path]:
+    """List a folder by name; empty where there is none.
+
+    Raises
+    ------
+    PermissionError
+        It may not be read, for which `Path.glob` gives nothing.
+    """
+    try:
+        return sorted(path.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def keep_private() -> None:

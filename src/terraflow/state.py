@@ -18,7 +18,7 @@ from typing import Literal
 
 import psutil
 
-from terraflow.files import write_private
+from terraflow.files import list_dir, write_private
 from terraflow.lock import Lock
 
 __all__ = [
@@ -135,8 +135,14 @@ def read_state(run_dir: Path, service: str) -> ServiceState | None:
 
 
 def read_all(run_dir: Path) -> dict[str, ServiceState]:
-    """Read the states of all services that were ever started here."""
-    names = sorted(path.stem for path in run_dir.glob("*.lock"))
+    """Read the states of all services that were ever started here.
+
+    Raises
+    ------
+    PermissionError
+        The folder is another user's.
+    """
+    names = [path.stem for path in list_dir(run_dir) if path.suffix == ".lock"]
     states = {name: read_state(run_dir, name) for name in names}
     return {name: state for name, state in states.items() if state}
 

@@ -114,7 +114,9 @@ class Chaos:
         victim = self.random.choice(kinds[kind])
         told = Round(work, kind, " ".join(victim.cmdline())[:100])
         number = self.random.choice([signal.SIGKILL] * 4 + [signal.SIGSTOP])
-        with suppress(psutil.NoSuchProcess):  # a suspended task would run into its time limit, of hours
+        with suppress(
+            psutil.NoSuchProcess
+        ):  # a suspended task would run into its time limit, of hours
             victim.send_signal(signal.SIGKILL if kind == "task" else number)
         self.rounds.append(told)
         return told

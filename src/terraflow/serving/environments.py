@@ -19,7 +19,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from terraflow.console import command, say
 from terraflow.errors import ConfigError, ServiceError
-from terraflow.files import make_dir
+from terraflow.files import list_dir, make_dir
 from terraflow.lock import Lock
 from terraflow.settings import Settings
 from terraflow.stack.model_server import ServedModel, recorded_model_server
@@ -161,7 +161,9 @@ def find_environments(settings: Settings) -> list[Environment]:
     """List the environments that are here, the last used first."""
     served = ServedModel.read(settings) if recorded_model_server(settings) else None
     found = []
-    for folder in (settings.var / "envs").glob("[!.]*/"):
+    for folder in list_dir(settings.var / "envs"):
+        if folder.name.startswith(".") or not folder.is_dir():
+            continue
         used = folder / USED
         used_at = used.stat().st_mtime if used.exists() else 0.0
         in_use = bool(served and served.environment == folder.name)

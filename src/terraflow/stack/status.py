@@ -18,6 +18,7 @@ from terraflow.console import command, is_read, say, table
 from terraflow.credentials import ADMIN, read_mlflow_token, read_secrets
 from terraflow.disks.problems import little_room
 from terraflow.errors import ConfigError, ServiceError
+from terraflow.files import list_dir
 from terraflow.settings import Settings
 from terraflow.stack import minio
 from terraflow.stack.model_server import MODEL_SERVER, ServedModel, model_server_url
@@ -191,7 +192,7 @@ def print_logs(settings: Settings, service: str = "", *, follow: bool = False) -
     ServiceError
         There is no log of that name.
     """
-    found = {path.stem: path for path in sorted(settings.log_dir.glob("*.log"))}
+    found = {path.stem: path for path in list_dir(settings.log_dir) if path.suffix == ".log"}
     wanted = {
         name: path
         for name, path in found.items()

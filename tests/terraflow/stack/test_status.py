@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -15,9 +15,12 @@ import pytest
 
 from harness import wait_for
 from services import supervised
-from small_disks import small_disk
+from small_disks import as_another_user, small_disk
 from terraflow.credentials import read_secrets
-from terraflow.errors import ConfigError, ServiceError
+from terraflow.disks.problems import disk_errors
+from terraflow.errors import ConfigError, DiskError, ServiceError
+from terraflow.files import make_dir
+from terraflow.serving.environments import find_environments
 from terraflow.settings import Settings, load
 from terraflow.stack.status import memory_mb, print_logs, print_status, status
 
@@ -129,6 +132,21 @@ def test_print_status_table_says_why_a_service_is_not_well(
     assert said.splitlines()[0].split() == ["service", "state", "pid", "MB", "restarts", "URL"]
     assert "mlflow: exited with code 3" in said
     assert "password" not in said
+
+
+@pytest.mark.parametrize("ask", [status, print_logs, find_environments])
+def test_state_of_another_user_is_not_taken_for_none(
+    ask: Callable[[Settings], object], settings: Settings
+) -> None:
+    with supervised(settings.run_dir, "mlflow"):
+        make_dir(settings.log_dir)
+        settings.var.chmod(0o700)
+        with (
+            as_another_user(),
+            pytest.raises(DiskError, match=r"can't be used: Permission denied.* belongs to"),
+            disk_errors(lambda: settings.folders),
+        ):
+            ask(settings)
 
 
 def test_print_status_tells_of_a_disk_with_little_room(
