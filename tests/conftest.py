@@ -16,7 +16,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from mlflow_server import MlflowServer
-from terraflow import probes
+from terraflow import files, probes
 from terraflow.settings import Settings, load
 
 # Airflow reads it once, when it is imported: without it, it writes into the home folder
@@ -59,6 +59,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 2 if item.get_closest_marker("services") else 3
 
     items.sort(key=rank)
+
+
+@pytest.fixture(autouse=True)
+def own_umask() -> Iterator[None]:
+    """Let no test find the umask of one before, which a task has set in this process."""
+    os.umask(0o022)
+    yield
+    os.umask(0o022)
+    files._users_umask.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -36,10 +36,13 @@ def make_dir(path: Path) -> Path:
         The folder can't be made or written to.
     """
     try:
-        for folder in (*reversed(path.parents), path):  # `parents=True` goes by the umask alone
-            if not folder.exists():
-                folder.mkdir(mode=0o700, exist_ok=True)
-        path.mkdir(exist_ok=True)  # which tells where it is no folder
+        for again in (True, True, False):
+            try:
+                _make(path)
+                break
+            except FileNotFoundError:  # a reset has deleted one of them meanwhile
+                if not again:
+                    raise
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
@@ -48,6 +51,13 @@ def make_dir(path: Path) -> Path:
             "TERRAFLOW_VAR to a folder you may write to."
         ) from error
     return path
+
+
+def _make(path: Path) -> None:
+    for folder in (*reversed(path.parents), path):  # `parents=True` goes by the umask alone
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
+    path.mkdir(exist_ok=True)  # which tells where it is no folder
 
 
 def list_dir(path: Path) -> list[Path]:

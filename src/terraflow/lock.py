@@ -54,7 +54,7 @@ class Lock:
         StorageError
             Its folder can't be written.
         OSError
-            The file can't be written; it is removed again.
+            The file can't be written; it is removed again, unless others may share it.
         """
         make_dir(self.path.parent)
         file = open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+")  # noqa: SIM115
@@ -71,7 +71,8 @@ class Lock:
         try:
             self._note(os.getpid())
         except OSError:  # of a full disk
-            self.path.unlink(missing_ok=True)
+            if not shared:  # others may hold the same file
+                self.path.unlink(missing_ok=True)
             self._file = None
             with suppress(OSError):  # what is not written yet is tried again
                 file.close()

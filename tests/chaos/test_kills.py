@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 
 import mlflow
@@ -69,18 +70,19 @@ class Chaos:
     stack: Stack
     random: random.Random
     rounds: list[Round] = field(default_factory=list)
-    commands: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    commands: list[tuple[subprocess.Popen[bytes], Path]] = field(default_factory=list)
+    finished: set[str] = field(default_factory=set)
 
     def start(self, work: str) -> None:
         """Begin some work, and let it get somewhere."""
         if work == "serve":
-            self.stack.run("serve", "--model", "models:/land-cover@champion", "--detach")
+            self.stack.ok("serve", "--model", "models:/land-cover@champion", "--detach")
         elif work != "nothing":
             if work.startswith("up"):
                 self.stack.ok("down")
             log = self.stack.var / f"work-{len(self.rounds)}.log"
             more = ("--output", str(self.stack.var / "chaos.tif")) if work == "map" else ()
-            self.commands.append(self.stack.start(*work.split(), *more, log=log))
+            self.commands.append((self.stack.start(*work.split(), *more, log=log), log))
         time.sleep(self.random.uniform(0.5, 12))
 
     def kinds(self) -> dict[str, list[psutil.Process]]:
@@ -141,7 +143,7 @@ class Chaos:
 
     def end_work(self) -> None:
         """Let commands end: by themselves, or by Ctrl+C."""
-        for command in self.commands:
+        for command, log in self.commands:
             with suppress(ProcessLookupError):
                 os.killpg(command.pid, signal.SIGCONT)  # it may be the one that was suspended
             with suppress(subprocess.TimeoutExpired):
@@ -149,6 +151,9 @@ class Chaos:
             if command.poll() is None:
                 os.killpg(command.pid, signal.SIGINT)
                 command.wait(30)
+            said = log.read_text()
+            assert command.returncode in (0, 1, 130, -signal.SIGKILL), said
+            assert "Traceback" not in said, said
         self.commands.clear()
         self.stack.stop_model_server()
 
@@ -164,6 +169,9 @@ class Chaos:
         open_runs = client.search_runs(experiments, "attributes.status = 'RUNNING'")
         tags = [run.data.tags for run in open_runs]  # a DAG's task may have been begun anew
         assert all(is_same(int(t[PID]), float(t[STARTED])) for t in tags), tags
+        done = client.search_runs(experiments, "attributes.status = 'FINISHED'")
+        before, self.finished = self.finished, {run.info.run_id for run in done}
+        assert before <= self.finished
         version = client.get_model_version_by_alias("land-cover", "champion")
         assert client.download_artifacts(version.run_id, "", str(self.stack.var / "tmp"))
 
@@ -171,7 +179,8 @@ class Chaos:
 @pytest.fixture(scope="module")
 def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
     store = "minio" if minio.find() else "local"
-    stack = Stack(tmp_path_factory.mktemp("chaos"), TERRAFLOW_STORE=store)
+    folder = tmp_path_factory.mktemp("chaos")
+    stack = Stack(folder, TERRAFLOW_STORE=store, TERRAFLOW_SERVICES_HUNG_S="15")
     stack.train_quickly()
     try:
         stack.ok("up", "--detach")
@@ -195,6 +204,7 @@ def test_kills_lose_nothing_and_leave_nothing(chaos: Chaos) -> None:
         row = f"{number + 1:>3} {told.work:<16} {told.kind:<13} {told.seconds:5.1f} s"
         sys.stdout.write(f"{row} {'by up' if told.by_up else ''} {told.victim}\n")
         sys.stdout.flush()
+    chaos.stack.ok("map", "--output", str(chaos.stack.var / "last.tif"))  # all images can be read
     chaos.stack.ok("down")
     chaos.stack.wait_until_gone(5)
     seconds = sorted(told.seconds for told in chaos.rounds)

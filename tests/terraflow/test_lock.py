@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -111,6 +112,24 @@ def test_shared_lock_is_of_several_and_of_none_alone(tmp_path: Path) -> None:
     assert alone.acquire()
     assert not one.acquire(shared=True)
     alone.release()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_lock_that_a_full_disk_refuses_goes_unless_others_may_share_it(
+    shared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_lock: Lock, _pid: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "a.lock"
+    first = Lock(path)
+    assert not shared or first.acquire(shared=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Lock, "_note", fail)
+        with pytest.raises(OSError, match="No space"):
+            Lock(path).acquire(shared=shared)
+    assert path.exists() == shared
+    assert Lock(path).acquire() != shared
 
 
 def test_hand_over_leaves_it_to_a_child_that_has_the_descriptor(tmp_path: Path) -> None:

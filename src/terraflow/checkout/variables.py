@@ -197,6 +197,8 @@ def _without_proxy(variables: Mapping[str, str]) -> str:
     """Join both spellings of NO_PROXY, of which each program reads its own, and this machine."""
     told = ",".join(variables.get(name, "") for name in ("no_proxy", "NO_PROXY"))
     hosts = [host.strip() for host in told.split(",")]
+    if "*" in hosts:  # no proxy at all, which * means alone only
+        return "*"
     return ",".join(dict.fromkeys([*(host for host in hosts if host), *LOOPBACK]))
 
 

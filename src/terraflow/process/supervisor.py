@@ -11,13 +11,11 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 from terraflow.disks.space import Disk
 from terraflow.errors import StorageError
 from terraflow.files import make_dir
 from terraflow.probes import Health, answers
-from terraflow.process.child_processes import Child, Start
+from terraflow.process.child_processes import Child, Start, end_adopted
 from terraflow.process.output import Output
 from terraflow.state import SILENT, Phase, ServiceState, started_at
 
@@ -27,6 +25,8 @@ MAX_RESTARTS = 5
 WINDOW_S = 600.0
 GRACE_S = 4.0  # honcho kills after 5 s what has not stopped
 TICK_S = 1.0
+#: Of 64 kB, which are read in one turn: a service that prints without pause leaves others theirs.
+CHUNKS = 16
 
 
 def pause_before_restart(ends: deque[float], now: float) -> float | None:
@@ -197,31 +197,20 @@ class Supervisor:
             while child.poll() is None and time.monotonic() < deadline:
                 yield 0.1
         child.send_signal(signal.SIGKILL)
+        while child.poll() is None:  # which the system may delay, as while a disk hangs
+            yield 0.1
 
     def _end_leftovers(self) -> None:
         """Kill what the service left behind: a new one would find its port or files taken."""
         if self.child:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.child.pid, signal.SIGKILL)
-        for orphan in self._orphans():
-            with suppress(psutil.Error):
-                orphan.kill()
-                orphan.wait(timeout=1)
-        self.output.close()
-
-    def _orphans(self) -> list[psutil.Process]:
-        """Find what this process has adopted: children that are no service, and all below."""
-        services = {
+        end_adopted(
             key.data.child.pid
             for key in self.selector.get_map().values()
             if isinstance(key.data, Supervisor) and key.data.child
-        }
-        adopted = [c for c in psutil.Process().children() if c.pid not in services]
-        below = []
-        for process in adopted:
-            with suppress(psutil.Error):
-                below += process.children(recursive=True)
-        return adopted + below
+        )
+        self.output.close()
 
     def _after_end(self, code: int) -> Iterator[float]:
         how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
@@ -255,7 +244,7 @@ class Supervisor:
     def drain(self) -> None:
         """Write what the service has printed to its log, and to whoever reads the terminal."""
         assert self.child and self.child.stdout  # noqa: S101, PT018 - for the type checker
-        while True:
+        for _ in range(CHUNKS):
             try:
                 chunk = os.read(self.child.stdout.fileno(), 65536)
             except (BlockingIOError, ValueError):

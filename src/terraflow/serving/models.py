@@ -20,7 +20,7 @@ from terraflow.files import make_dir
 from terraflow.serving.environments import differences, make_environment
 from terraflow.settings import Settings
 from terraflow.stack.model_server import ServedModel, Way
-from terraflow.tracking.trust import check_trusted, is_ours
+from terraflow.tracking.trust import check_address, check_trusted, is_ours
 
 __all__ = [
     "FoundModel",
@@ -105,6 +105,7 @@ def find_model(settings: Settings, run_id: str, model_uri: str) -> FoundModel:
     from terraflow.serving.app.model.example import sample_request  # noqa: PLC0415
     from terraflow.tracking import runs as tracking  # noqa: PLC0415
 
+    check_address(model_uri, settings.mlflow_url)
     asked, name, version = model_uri, "", ""
     if run_id:
         tracking.find_run(settings, run_id)

@@ -14,6 +14,7 @@ from terraflow.stack import minio
 from terraflow.stack.databases import postgres
 from terraflow.stack.databases.addresses import address, socket_folder
 from terraflow.stack.services import SERVICES
+from terraflow.state import MARK
 
 __all__ = ["environment"]
 
@@ -36,6 +37,7 @@ def environment(settings: Settings) -> dict[str, str]:
         s3=settings.store == "s3",
         postgresql=settings.database.is_here,
     )
+    own.pop(MARK, None)  # in a terminal of JupyterLab, of whose supervisor this is no part
     binaries = str(Path(sys.executable).parent)
     own |= settings.to_environment() | {
         "TERRAFLOW_RESOLVED": "1",

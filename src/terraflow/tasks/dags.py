@@ -61,10 +61,11 @@ def dags(
     from terraflow.orchestration.rest import approvals, backfill, dag_runs
     from terraflow.orchestration.rest import dags as known
     from terraflow.orchestration.rest.api import AirflowApi
+    from terraflow.stack.lifecycle.readiness import watched
 
     loaded = settings.load()
     days = backfill.read_days(from_, to) if action == "backfill" else None
-    with AirflowApi(loaded) as api:
+    with watched(loaded, ("airflow-api",)), AirflowApi(loaded) as api:
         if action == "list":
             known.print_dags(api)
         elif action == "trigger":

@@ -68,7 +68,8 @@ def _run(row: Step, given: dict[str, Any]) -> int:
     settings = project.storage.settings
     wait_for(settings, AIRFLOW if airflow else STORES)
     if airflow:
-        return _run_dag(row, project, options, config)
+        with watched(settings, ("airflow-api",)):
+            return _run_dag(row, project, options, config)
     with working(settings), watched(settings, STORES):
         outputs = steps.run_up_to(row.name, project, options)
         code = steps.show(row.name, project, outputs)

@@ -56,7 +56,10 @@ def _abandoned(settings: Settings) -> Iterator[str]:
         tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
         here = tags.get(HOST) == socket.gethostname()
         if here and not is_same(int(tags.get(PID, 0)), float(tags.get(STARTED, 0))):
-            yield run["info"]["run_id"]
+            run_id = run["info"]["run_id"]
+            again = f"{query['filter']} and attributes.run_id = '{run_id}'"
+            if list(_rows(settings, "runs", {**query, "filter": again})):  # did not end meanwhile
+                yield run_id
 
 
 def _rows(settings: Settings, kind: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from terraflow.errors import ConfigError, first_line
 
-__all__ = ["check_trusted", "code_that_runs", "is_ours"]
+__all__ = ["check_address", "check_trusted", "code_that_runs", "is_ours"]
 
 #: Addresses in this stack's MLflow: a name or an id follows, and no other server's.
 _OURS = re.compile(r"(models|runs):/[^/]")
@@ -39,6 +40,30 @@ MAX_NAMES = 5
 def is_ours(uri: str) -> bool:
     """Tell whether an address leads to a model of this stack's MLflow."""
     return bool(_OURS.match(uri))
+
+
+def check_address(uri: str, server: str) -> None:
+    """Refuse an address to whose server MLflow's client would send this stack's token.
+
+    Parameters
+    ----------
+    uri : str
+        Of a model.
+    server : str
+        Address of this stack's MLflow.
+
+    Raises
+    ------
+    ConfigError
+        It is another server's.
+    """
+    parts = urlsplit(uri.strip())
+    by_http = parts.scheme.lower() in ("http", "https", "mlflow-artifacts")
+    if by_http and parts.netloc not in ("", urlsplit(server).netloc):
+        raise ConfigError(
+            f"Model {uri} lies on another server, which would get the token of this stack's "
+            "MLflow; download it by that server's own means, and name its folder."
+        )
 
 
 def check_trusted(folder: Path, uri: str, *, ours: bool) -> None:
@@ -75,14 +100,15 @@ def code_that_runs(folder: Path, *, ours: bool) -> Iterator[str]:
     loader = str(function.get("loader_module"))
     own = flavors.get(loader.rpartition(".")[2], {}) if loader in LOADERS else {}
     files = {str(f[key]) for f in (function, own) for key in LOADERS.get(loader, ()) if key in f}
-    outside = {n for n in files if not (folder / n).resolve().is_relative_to(folder.resolve())}
+    outside = {n for n in files if not _is_plain(folder, n)}
     pickles = {path for path in folder.rglob("*") if _is_pickle(path)}
     is_text = loader == "mlflow.lightgbm" and own.get("model_class", BOOSTER) == BOOSTER
     is_skops = own.get("serialization_format") == "skops"
     if not is_text and not is_skops:  # MLflow goes by the format, whatever the names
         pickles |= {folder / name for name in files - outside}
     for name in sorted(outside):
-        yield f"the file {name}, which is outside of it"
+        yield f"the file {name}, which does not lie right in its folder"
+    yield from _second_models(folder, flavors, loader) if loader in LOADERS else ()
     for path in sorted(pickles):
         yield f"the pickle {path.relative_to(folder)} calls {_imports(path)}"
     if loader not in LOADERS and not pickles:
@@ -92,8 +118,26 @@ def code_that_runs(folder: Path, *, ours: bool) -> Iterator[str]:
     for name in sorted(files - outside) if is_skops and not is_text else ():
         if types := _foreign_types(folder / name):
             yield f"types of {name}: {_some(types)}"
-    if code := sorted({str(f["code"]) for f in (function, own) if f.get("code")}):
+    if code := sorted({str(f["code"]) for f in flavors.values() if f.get("code")}):
         yield f"the folder {', '.join(code)}"
+
+
+def _is_plain(folder: Path, name: str) -> bool:
+    """Tell whether a name is that of a file right in a folder."""
+    path = folder / name
+    return path.parent == folder and path.name == name and not path.is_symlink() and path.is_file()
+
+
+def _second_models(folder: Path, flavors: dict[str, Any], loader: str) -> Iterator[str]:
+    """Name what may be loaded in place of the model that its loader names."""
+    known = {"python_function", loader.rpartition(".")[2]}
+    if other := sorted(set(flavors) - known):
+        yield f"flavors beside that of its loader: {_some(other)}"
+    if loader == "mlflow.sklearn" and (data := flavors["python_function"].get("data")):
+        yield f"the model in {data}"
+    for path in sorted(folder.rglob("*")):
+        if path.name.lower() == "mlmodel" and path.parent != folder:
+            yield f"the model in {path.parent.relative_to(folder)}"
 
 
 def _is_pickle(path: Path) -> bool:

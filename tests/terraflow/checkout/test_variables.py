@@ -126,6 +126,12 @@ def test_data_of_the_environment_that_runs_this_are_kept() -> None:
     assert "PROJ_DATA" not in shielded({"PROJ_DATA": "\0"}, None)
 
 
+@pytest.mark.parametrize("told", ["*", "a.org, *", "*,b.org"])
+def test_no_proxy_for_all_stays_so(told: str) -> None:
+    """As httpx and requests read it, * counts alone only."""
+    assert shielded({"NO_PROXY": told}, None)["no_proxy"] == "*"
+
+
 @pytest.mark.parametrize(
     "told", [{}, {"no_proxy": "a.org"}, {"NO_PROXY": "a.org"}, {"NO_PROXY": " a.org ,"}]
 )

@@ -42,7 +42,10 @@ def variables(served: Stack) -> dict[str, str]:
     return environment
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "notebook",
+    [pytest.param(p, id=p.stem, marks=pytest.mark.slow if p.stem < "1" else ()) for p in NOTEBOOKS],
+)
 def test_notebook_runs_and_examples_show_pictures(
     notebook: Path, variables: dict[str, str], tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ from terraflow.settings import Settings
 from terraflow.stack.databases import postgres
 from terraflow.stack.databases.addresses import address, probe, socket_folder
 
+pytestmark = pytest.mark.slow
 NewStack = Callable[..., Stack]
 
 
@@ -123,7 +124,6 @@ def kill_a_copy(stack: Stack) -> None:
     copy.wait()
 
 
-@pytest.mark.slow
 def test_moved_stack_has_its_run_its_model_and_its_dag_run(moved: Moved) -> None:
     assert (moved.stack.var / "mlflow" / "mlflow.db").exists()
     run = mlflow.get_run(moved.run)

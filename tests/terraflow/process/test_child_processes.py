@@ -97,6 +97,34 @@ def test_adopt_orphans_makes_the_grandchild_a_child(first: str, adopted: str) ->
     assert done.stdout == f"{adopted}\n"
 
 
+#: Ends what it has adopted of three; then it tells which of them live: one of its own mark, one
+#: that is no part of a stack, and one that was started to go on.
+ENDER = """
+import os, subprocess, sys, psutil
+from terraflow.process.child_processes import adopt_orphans, end_adopted
+adopt_orphans()
+code = "import subprocess as s; print(s.Popen(['sleep', '60'], stdout=s.DEVNULL).pid)"
+path = {"PATH": os.environ["PATH"]}
+pids = [
+    int(subprocess.check_output([sys.executable, "-c", code], env=path | more))
+    for more in ({"TERRAFLOW_VAR": "x", "TERRAFLOW_SUPERVISOR": "1:2"}, {}, {"TERRAFLOW_VAR": "x"})
+]
+service = subprocess.Popen(["sleep", "60"])
+end_adopted([service.pid])
+print([psutil.pid_exists(pid) for pid in pids], service.poll())
+psutil.Process(pids[-1]).kill()
+service.kill()
+"""
+
+
+@linux
+def test_end_adopted_spares_services_and_what_was_started_to_go_on() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ENDER], stdout=subprocess.PIPE, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "[False, False, True] None\n"
+
+
 @pytest.mark.parametrize("ask", [die_with_parent, adopt_orphans])
 def test_elsewhere_than_linux_the_kernel_is_not_asked(
     ask: Callable[[], None], monkeypatch: pytest.MonkeyPatch

@@ -122,6 +122,19 @@ def test_service_output_goes_to_its_log_and_to_the_reader(
     assert (one.var / "log" / "sample.log").stat().st_mode & 0o777 == 0o600
 
 
+def test_service_that_prints_without_pause_is_ended_in_time(
+    supervise: Callable[..., Supervised],
+) -> None:
+    one = supervise("import os; os.execvp('yes', ['yes'])", TERRAFLOW_ECHO="0")
+    wait_for((one.var / "log" / "sample.log.1").exists)
+    began = time.monotonic()
+    one.process.terminate()
+    assert one.process.wait(20) == 0
+    assert time.monotonic() - began < 10  # and not killed, as `down` does after that
+    assert one.state
+    assert one.state.phase == "stopped"
+
+
 def test_service_with_much_output_keeps_two_logs_of_bounded_size(
     supervise: Callable[..., Supervised],
 ) -> None:

@@ -70,6 +70,22 @@ def test_end_abandoned_runs_are_found_on_every_page(
     assert {client.get_run(run).info.status for run in left} == {"KILLED"}
 
 
+def test_run_that_ends_at_that_moment_is_left(
+    tracked_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = mlflow.MlflowClient(tracked_settings.mlflow_url)
+    gone = {abandoned.HOST: socket.gethostname(), abandoned.PID: str(2**22 - 1)}
+    run = client.create_run(client.create_experiment("ends"), tags=gone).info.run_id
+
+    def end_it(_pid: int, _started: float) -> bool:
+        client.set_terminated(run, "FINISHED")
+        return False
+
+    monkeypatch.setattr(abandoned, "is_same", end_it)
+    assert run not in abandoned.end_abandoned_runs(tracked_settings)
+    assert client.get_run(run).info.status == "FINISHED"
+
+
 def make_project(folder: Path) -> str:
     """A repository with a project and a commit, whose id is returned."""
     folder.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import mlflow
 import pandas as pd
 import pytest
 import skops.io
+import yaml
 from lightgbm import LGBMClassifier
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import RandomForestClassifier
@@ -20,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from terraflow.errors import ConfigError
-from terraflow.tracking.trust import check_trusted, code_that_runs, is_ours
+from terraflow.tracking.trust import check_address, check_trusted, code_that_runs, is_ours
 
 TABLE = pd.DataFrame({"red": [0.1, 0.9, 0.2, 0.8], "nir": [0.9, 0.1, 0.8, 0.2]})
 CLASSES = ["forest", "water"] * 2
@@ -101,6 +103,30 @@ def test_address_of_this_registry_is_told_from_others(uri: str, ours: bool) -> N
     assert is_ours(uri) is ours
 
 
+@pytest.mark.parametrize(
+    ("uri", "refused"),
+    [
+        ("mlflow-artifacts://127.0.0.1:9999/model", True),
+        ("mlflow-artifacts://evil.example/model", True),
+        ("http://127.0.0.1:5001/api/2.0/mlflow-artifacts/artifacts/model", True),
+        (" HTTPS://evil.example/model", True),
+        ("MLFLOW-ARTIFACTS://x@127.0.0.1:5000/model", True),
+        ("mlflow-artifacts://127.0.0.1:5000/model", False),
+        ("http://127.0.0.1:5000/api/2.0/mlflow-artifacts/artifacts/model", False),
+        ("mlflow-artifacts:/1/model", False),
+        ("models:/land-cover@champion", False),
+        ("s3://bucket/model", False),
+        ("folder/model", False),
+        ("", False),
+    ],
+)
+def test_address_that_would_get_the_token_is_refused(uri: str, refused: bool) -> None:
+    if not refused:
+        return check_address(uri, "http://127.0.0.1:5000")
+    with pytest.raises(ConfigError, match="lies on another server, which would get the token"):
+        check_address(uri, "http://127.0.0.1:5000")
+
+
 def test_type_of_a_stranger_is_told_and_one_of_ours_is_trusted(tmp_path: Path) -> None:
     path = save(Own(), tmp_path)
     assert list(code_that_runs(path, ours=True)) == []
@@ -155,7 +181,58 @@ def test_file_outside_of_the_model_is_told(name: str, kind: str, tmp_path: Path)
     text = (path / "MLmodel").read_text().replace("format: skops", f"format: {kind}")
     outside = text.replace("pickled_model: model.skops", f"pickled_model: {name}")
     (path / "MLmodel").write_text(outside)
-    assert f"the file {name}, which is outside of it" in list(code_that_runs(path, ours=True))
+    assert f"the file {name}, which does not lie right in its folder" in list(
+        code_that_runs(path, ours=True)
+    )
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    document = yaml.safe_load((path / "MLmodel").read_text())
+    change(document["flavors"])
+    (path / "MLmodel").write_text(yaml.safe_dump(document))
+
+
+def test_flavor_beside_that_of_the_loader_is_told(tmp_path: Path) -> None:
+    """`load_model` asks for the flavor of scikit-learn, whatever the loader is."""
+    path = tmp_path / "model"
+    model = LGBMClassifier(n_estimators=2, verbose=-1).fit(TABLE, CLASSES)
+    mlflow.lightgbm.save_model(model.booster_, path, pip_requirements=[])
+    (path / "weights.txt").write_bytes(pickle.dumps(Evil(tmp_path / "ran"), 0))
+    other = {"pickled_model": "weights.txt", "serialization_format": "pickle"}
+    edit(path, lambda flavors: flavors.update(sklearn=other))
+    assert list(code_that_runs(path, ours=True)) == ["flavors beside that of its loader: sklearn"]
+
+
+@pytest.mark.parametrize("kind", ["sklearn", "lightgbm"])
+def test_second_model_inside_is_told(kind: str, tmp_path: Path) -> None:
+    inner = save(LogisticRegression(), tmp_path, serialization_format="pickle")
+    if kind == "sklearn":
+        path = save(LogisticRegression(), tmp_path / "outer")
+        edit(path, lambda flavors: flavors["python_function"].update(data="sub"))
+    else:
+        path = tmp_path / "outer"
+        model = LGBMClassifier(n_estimators=2, verbose=-1).fit(TABLE, CLASSES)
+        mlflow.lightgbm.save_model(model.booster_, path, pip_requirements=[])
+        edit(path, lambda flavors: flavors["python_function"].update(data="sub/model.pkl"))
+    inner.rename(path / "sub")
+    (path / "sub" / "model.pkl").write_bytes(pickle.dumps(Evil(tmp_path / "ran"), 0))
+    assert "the model in sub" in list(code_that_runs(path, ours=False))
+    (path / "sub" / "MLmodel").unlink()
+    assert list(code_that_runs(path, ours=False))
+
+
+@pytest.mark.parametrize("flavor", ["python_function", "sklearn", "lightgbm"])
+def test_code_of_any_flavor_is_told(flavor: str, tmp_path: Path) -> None:
+    path = save(LogisticRegression(), tmp_path)
+    edit(path, lambda flavors: flavors.setdefault(flavor, {}).update(code="code"))
+    assert "the folder code" in list(code_that_runs(path, ours=False))
+
+
+def test_link_in_the_place_of_a_model_is_told(tmp_path: Path) -> None:
+    path = save(LogisticRegression(), tmp_path)
+    (path / "model.skops").rename(tmp_path / "model.skops")
+    (path / "model.skops").symlink_to(tmp_path / "model.skops")
+    assert any("model.skops, which does not" in told for told in code_that_runs(path, ours=False))
 
 
 def test_lightgbm_goes_by_its_class_and_format_and_not_by_the_name(tmp_path: Path) -> None:

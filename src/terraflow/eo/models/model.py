@@ -30,7 +30,7 @@ from terraflow.errors import ConfigError, DataError, first_line
 from terraflow.settings import Settings
 from terraflow.tracking import model_lock, runs
 from terraflow.tracking.registry import registered_version
-from terraflow.tracking.trust import check_trusted, is_ours
+from terraflow.tracking.trust import check_address, check_trusted, is_ours
 
 __all__ = ["LoadedModel", "ModelInfo", "load_model", "log_model", "open_model"]
 
@@ -228,6 +228,7 @@ def load_model(uri: str, settings: Settings, hooks: Hooks, *, trust: bool = Fals
     DataError
         It is no model of TerraFlow, or a hook is missing or changed.
     """
+    check_address(uri, settings.mlflow_url)
     runs.connect(settings)
     folder = TemporaryDirectory(prefix="terraflow-model-")  # MLflow would not delete its own
     try:

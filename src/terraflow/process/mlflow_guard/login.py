@@ -16,10 +16,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -110,12 +110,9 @@ class Login:
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and _same(given.strip(), self.token):
             return True
-        try:
-            cookies = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return False
-        found = cookies.get(self.cookie_name)
-        return found is not None and _same(found.value, self.cookie)
+        # of the other programs on this machine, too, in whatever form: cookies know no ports
+        found = cookie_parser(headers.get("cookie", "")).get(self.cookie_name)
+        return found is not None and _same(found, self.cookie)
 
 
 def _take_token(scope: Scope) -> tuple[str | None, bytes]:

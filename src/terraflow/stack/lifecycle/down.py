@@ -14,6 +14,7 @@ from terraflow.console import say
 from terraflow.errors import ServiceError
 from terraflow.lock import Lock
 from terraflow.settings import Settings
+from terraflow.stack.lifecycle.work import wait_for_reset
 from terraflow.state import ServiceState, end_leftovers, is_same, read_all, started_at
 
 __all__ = ["down"]
@@ -38,8 +39,9 @@ def down(settings: Settings) -> bool:
     Raises
     ------
     ServiceError
-        A process did not end even when killed.
+        A process did not end even when killed, or a reset does not end.
     """
+    wait_for_reset(settings)  # which holds the lock of the stack as well
     lock = Lock(settings.run_dir / "up.lock")
     before = _running(settings)
     managers, supervisors = _processes(before, lock)

@@ -48,10 +48,10 @@ def _delete(settings: Settings, confirm: Callable[[str], bool]) -> bool:
     ):
         return False
     try:
-        for folder in folders:
+        shutil.rmtree(socket_folder(settings), ignore_errors=True)
+        for folder in reversed(folders):  # once the locks are gone, others may begin anew
             if folder.exists():  # it may lie in the one before
                 _remove(folder, settings.run_dir)
-        shutil.rmtree(socket_folder(settings), ignore_errors=True)
     except OSError as error:
         why = f"{error.filename} can't be deleted: {error.strerror}"
         raise StorageError(f"{why}; delete it yourself.") from error

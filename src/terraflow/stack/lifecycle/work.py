@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -11,7 +12,7 @@ from terraflow.lock import Lock
 from terraflow.settings import Settings
 from terraflow.state import read_all
 
-__all__ = ["alone", "working"]
+__all__ = ["alone", "wait_for_reset", "working"]
 
 #: Shared by all commands that work on the state.
 WORK = "work.lock"
@@ -36,6 +37,28 @@ def working(settings: Settings) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def wait_for_reset(settings: Settings) -> None:
+    """Wait until nobody has the state alone; unlike `working`, make no file for that.
+
+    Raises
+    ------
+    ServiceError
+        That does not come to an end.
+    """
+    lock = Lock(settings.run_dir / WORK)
+    deadline, told = time.monotonic() + RESET_S, False
+    while lock.is_held():
+        if not told:
+            told = True
+            say(f"Waiting for the reset that process {lock.holder()} is running")
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"Process {lock.holder()} has not ended the reset within {RESET_S:.0f} s; see "
+                "whether it hangs, and end it if so, then repeat."
+            )
+        time.sleep(0.1)
 
 
 @contextmanager

@@ -93,6 +93,11 @@ def test_log_model_reads_back_the_same_model_for_maps_and_for_the_server(
     assert (answer == names).all()
 
 
+def test_load_model_of_another_server_gets_no_token(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match="lies on another server"):
+        load_model("mlflow-artifacts://127.0.0.1:9/model", settings)
+
+
 def test_load_model_unknown_one_is_a_sentence(tracked_settings: Settings) -> None:
     with pytest.raises(ConfigError, match=r"models:/none@champion can't be read: .*; name a model"):
         load_model("models:/none@champion", tracked_settings)

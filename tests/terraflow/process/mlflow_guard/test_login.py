@@ -33,7 +33,7 @@ def ask(
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(Login(INNER, TOKEN))
         async with httpx.AsyncClient(transport=transport, base_url=HOST, cookies=cookies) as client:
-            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            named = {k.replace("_", "-"): value.encode("latin-1") for k, value in headers.items()}
             return await client.request(method, path, headers=named)
 
     return asyncio.run(send())
@@ -111,6 +111,23 @@ def test_link_sets_a_cookie_that_lets_the_browser_in() -> None:
     assert ask("/", cookies=dict(answer.cookies)).text.startswith("in: /")
     assert ask("/", cookies={name: answer.cookies[name] + "0"}).status_code == 401
     assert ask("/", cookies={name: TOKEN}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "cookies",
+    [
+        'prefs={"theme":"dark"}; %s',
+        "%s; prefs={}",
+        "k=\xe9; %s",
+        "x=a b; %s",
+        "%s; x=a b",
+        ";;=; %s",
+    ],
+)
+def test_cookies_of_other_programs_do_not_hide_ours(cookies: str) -> None:
+    ((name, value),) = log_in().cookies.items()
+    assert ask("/", cookie=cookies % f"{name}={value}").text.startswith("in: /")
+    assert ask("/", cookie=cookies % f"{name}={value[:-1]}").status_code == 401
 
 
 def test_cookie_holds_no_token_and_differs_between_stacks() -> None:

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from terraflow.errors import ServiceError
 from terraflow.lock import Lock
 from terraflow.settings import Settings
 from terraflow.stack.lifecycle import down as down_module
+from terraflow.stack.lifecycle import work
 from terraflow.stack.lifecycle.down import down
 from terraflow.stack.lifecycle.reset import reset
 from terraflow.state import read_state
@@ -34,6 +36,35 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_down_with_nothing_running_says_so(settings: Settings) -> None:
     assert not down(settings)
+
+
+def test_down_waits_for_a_reset_and_does_not_end_it(settings: Settings, capsys: Captured) -> None:
+    (settings.var / "deep").mkdir(parents=True)
+    stopped: list[bool] = []
+
+    def agree_slowly(_loss: str) -> bool:
+        thread.start()
+        thread.join(0.5)
+        assert not stopped
+        return True
+
+    thread = threading.Thread(target=lambda: stopped.append(down(settings)))
+    assert reset(settings, agree_slowly)
+    thread.join(10)
+    assert stopped == [False]  # nothing was left to stop
+    assert "Waiting for the reset that process" in capsys.readouterr().out
+    assert not settings.var.exists()
+
+
+def test_down_gives_up_on_a_reset_that_hangs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "RESET_S", 0.3)
+    lock = Lock(settings.run_dir / work.WORK)
+    assert lock.acquire()
+    with pytest.raises(ServiceError, match=r"has not ended the reset within 0 s; see whether it"):
+        down(settings)
+    lock.release()
 
 
 def test_down_stops_the_stack_and_the_model_server(settings: Settings, start: Start) -> None:

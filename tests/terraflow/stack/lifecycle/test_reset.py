@@ -136,6 +136,21 @@ def test_work_waits_for_a_reset_and_begins_anew(kept: Settings, capsys: Captured
     assert [path.name for path in kept.var.rglob("*")] == ["run", "work.lock"]
 
 
+def test_reset_deletes_all_else_before_the_locks(
+    kept: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rmtree = shutil.rmtree
+
+    def look(path: Path, **more: bool) -> None:
+        if path == kept.run_dir:
+            assert not kept.artifacts.exists()
+            assert [each.name for each in kept.var.iterdir()] == ["run"]
+        rmtree(path, **more)
+
+    monkeypatch.setattr(reset_module.shutil, "rmtree", look)
+    assert reset(kept, agree)
+
+
 @pytest.mark.parametrize("when", ["before the locks go", "after the locks went"])
 def test_reset_leaves_what_is_begun_anew(
     when: str, kept: Settings, monkeypatch: pytest.MonkeyPatch
