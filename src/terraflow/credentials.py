@@ -61,7 +61,7 @@ def read_secrets(settings: Settings) -> dict[str, str]:
     path = settings.var / "secrets.json"
     if not path.exists():
         values = {name: make() for name, make in _MAKERS.items()}
-        write_private(path, json.dumps(values, indent=1))
+        write_private(path, json.dumps(values, indent=1), once=True)
     try:
         loaded: dict[str, str] = json.loads(path.read_text())
     except ValueError as error:
@@ -124,7 +124,7 @@ def mlflow_token_file(settings: Settings) -> Path:
 
 def _make_token(path: Path) -> Path:
     if not path.exists():
-        write_private(path, f"Authorization: Bearer {secrets.token_urlsafe(32)}\n")
+        write_private(path, f"Authorization: Bearer {secrets.token_urlsafe(32)}\n", once=True)
     return path
 
 

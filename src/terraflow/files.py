@@ -99,8 +99,13 @@ def close_folder(path: Path, keep: int = 0) -> None:
         path.chmod(mode & (0o700 | keep))
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str, *, once: bool = False) -> None:
     """Write a file of mode 0600; it has its name only once it is complete.
+
+    Parameters
+    ----------
+    once : bool
+        Leave one that is there, as another process may have written it at this moment.
 
     Raises
     ------
@@ -115,7 +120,10 @@ def write_private(path: Path, text: str) -> None:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(name, path)
+            if once:
+                _give_name(name, path)
+            else:
+                os.replace(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
@@ -123,6 +131,17 @@ def write_private(path: Path, text: str) -> None:
         raise StorageError(
             f"{path} can't be written: {error.strerror}; free disk space or change its mode."
         ) from error
+
+
+def _give_name(name: str, path: Path) -> None:
+    """Move a file to a name that none has."""
+    try:
+        os.link(name, path)
+    except FileExistsError:
+        pass
+    except OSError:  # of a file system without links
+        return os.replace(name, path)
+    os.unlink(name)
 
 
 def is_there(path: Path) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -35,6 +36,42 @@ def open_umask() -> Iterator[None]:
     before = os.umask(0)
     yield
     os.umask(before)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_write_private_once_leaves_what_another_process_wrote(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_source: str, _target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if links:
+        (tmp_path / "secret").write_text("theirs")
+    else:
+        monkeypatch.setattr(os, "link", refuse)
+    write_private(tmp_path / "secret", "mine", once=True)
+    assert (tmp_path / "secret").read_text() == ("theirs" if links else "mine")
+    assert [path.name for path in tmp_path.glob("*secret*")] == ["secret"]
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_make_dir_whose_folders_are_deleted_meanwhile(
+    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir, deleted = Path.mkdir, []
+
+    def delete_first(self: Path, *args: Any, **more: Any) -> None:
+        if self.name == "inner" and len(deleted) < times:
+            deleted.append(self)
+            self.parent.rmdir()
+        mkdir(self, *args, **more)
+
+    monkeypatch.setattr(Path, "mkdir", delete_first)
+    if times < 3:
+        assert make_dir(tmp_path / "outer" / "inner").is_dir()
+    else:
+        with pytest.raises(StorageError, match="can't be written: No such file or directory"):
+            make_dir(tmp_path / "outer" / "inner")
 
 
 def test_make_dir_closes_those_above_that_it_makes_whatever_the_umask(

@@ -71,7 +71,7 @@ def is_inside(location: str, destination: str) -> bool:
     if "\0" in plain or "\\" in plain or ".." in re.split(r"[/:?#]", plain):
         return False
     if parts.scheme in OWN:
-        return not parts.netloc
+        return not parts.netloc and urlsplit(location).scheme == parts.scheme
     store = urlsplit(destination)
     if parts.scheme in LOCAL and store.scheme in LOCAL:
         return not parts.netloc and _path(location).is_relative_to(_path(destination))

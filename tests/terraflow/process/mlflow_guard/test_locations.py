@@ -31,6 +31,8 @@ def test_what_mlflow_names_itself_is_inside(location: str, destination: str) -> 
         "~/x",
         "mlflow-artifacts://127.0.0.1:9999/1",
         "mlflow-artifacts:/../x",
+        "mlflow-artifacts%3A/x",
+        "%6dlflow-artifacts:/x",
         "mlflow-artifacts:..",
         "mlflow-artifacts:/1/%2e%2e/x",
         "mlflow-artifacts:/1/%252e%252e/x",
