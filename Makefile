@@ -1,5 +1,7 @@
 # Without pixi: a virtual environment from requirements.lock, then the tasks. `make help` lists them.
 PYTHON ?= python3
+# words for a task, which make's own command line gives, and no variable of the shell
+ARGS :=
 # where Python finds the platform before anything is installed
 PLATFORM := src
 VENV := .venv

@@ -154,7 +154,7 @@ def made(index: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> C
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "src" / "terraflow", folder / "src" / "terraflow", ignore=ignored)
     one = Checkout(folder, index[0])
-    said = one.status(**ODD)
+    said = one.status(ARGS="--of-another-make", **ODD)
     assert "installing requirements.lock into .venv, 1 to 3 minutes" in said
     assert said.endswith("Python packages: installed\n")
     return one
