@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ __all__ = [
     "MARK",
     "SILENT",
     "ServiceState",
+    "end_adopted",
     "end_leftovers",
     "is_same",
     "manager_pid",
@@ -191,3 +192,30 @@ def _find_leftovers(var: Path) -> Iterator[psutil.Process]:
             pid, _, started = variables[MARK].partition(":")
             if not is_same(int(pid), float(started)):
                 yield process
+
+
+def end_adopted(services: Iterable[int]) -> None:
+    """Kill what this process has adopted and all below, but not its services.
+
+    Nor what was started to go on by itself: a stack, or a model server, which somebody has started
+    from a terminal of JupyterLab.
+    """
+    known = set(services)
+    adopted = [child for child in psutil.Process().children() if child.pid not in known]
+    adopted = [child for child in adopted if not _goes_on(child)]
+    below = []
+    for process in adopted:
+        with suppress(psutil.Error):
+            below += process.children(recursive=True)
+    for process in adopted + below:
+        with suppress(psutil.Error):
+            process.kill()
+            process.wait(timeout=1)
+
+
+def _goes_on(process: psutil.Process) -> bool:
+    """Tell whether a process has the stack's variables and no supervisor's mark."""
+    with suppress(psutil.Error, OSError):
+        variables = process.environ()
+        return "TERRAFLOW_VAR" in variables and MARK not in variables
+    return False

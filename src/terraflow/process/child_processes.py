@@ -5,13 +5,8 @@ from __future__ import annotations
 import ctypes
 import signal
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 from typing import IO, Protocol
-
-import psutil
-
-from terraflow.state import MARK
 
 __all__ = [
     "BecomeService",
@@ -19,7 +14,6 @@ __all__ = [
     "Start",
     "adopt_orphans",
     "die_with_parent",
-    "end_adopted",
 ]
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -63,30 +57,3 @@ def adopt_orphans() -> None:
     """Become the parent of grandchildren whose parent dies, so that they can be ended."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def end_adopted(services: Iterable[int]) -> None:
-    """Kill what this process has adopted and all below, but not its services.
-
-    Nor what was started to go on by itself: a stack, or a model server, which somebody has started
-    from a terminal of JupyterLab.
-    """
-    known = set(services)
-    adopted = [child for child in psutil.Process().children() if child.pid not in known]
-    adopted = [child for child in adopted if not _goes_on(child)]
-    below = []
-    for process in adopted:
-        with suppress(psutil.Error):
-            below += process.children(recursive=True)
-    for process in adopted + below:
-        with suppress(psutil.Error):
-            process.kill()
-            process.wait(timeout=1)
-
-
-def _goes_on(process: psutil.Process) -> bool:
-    """Tell whether a process has the stack's variables and no supervisor's mark."""
-    with suppress(psutil.Error, OSError):
-        variables = process.environ()
-        return "TERRAFLOW_VAR" in variables and MARK not in variables
-    return False

@@ -15,9 +15,9 @@ from terraflow.disks.space import Disk
 from terraflow.errors import StorageError
 from terraflow.files import make_dir
 from terraflow.probes import Health, answers
-from terraflow.process.child_processes import Child, Start, end_adopted
+from terraflow.process.child_processes import Child, Start
 from terraflow.process.output import Output
-from terraflow.state import SILENT, Phase, ServiceState, started_at
+from terraflow.state import SILENT, Phase, ServiceState, end_adopted, started_at
 
 __all__ = ["Supervisor", "pause_before_restart"]
 

@@ -101,7 +101,8 @@ def test_adopt_orphans_makes_the_grandchild_a_child(first: str, adopted: str) ->
 #: that is no part of a stack, and one that was started to go on.
 ENDER = """
 import os, subprocess, sys, psutil
-from terraflow.process.child_processes import adopt_orphans, end_adopted
+from terraflow.process.child_processes import adopt_orphans
+from terraflow.state import end_adopted
 adopt_orphans()
 code = "import subprocess as s; print(s.Popen(['sleep', '60'], stdout=s.DEVNULL).pid)"
 path = {"PATH": os.environ["PATH"]}
