@@ -112,8 +112,25 @@ class Lock:
         StorageError
             Its folder can't be written.
         """
+        self._wait_until(lambda: self.acquire(shared=shared), what, seconds, tell)
+
+    def wait_until_free(self, what: str, seconds: float, tell: Callable[[str], None]) -> None:
+        """Wait until nobody holds the lock alone, and make no file for that.
+
+        Parameters are those of `wait`.
+
+        Raises
+        ------
+        ServiceError
+            It was not free in time.
+        """
+        self._wait_until(lambda: not self.is_held(), what, seconds, tell)
+
+    def _wait_until(
+        self, done: Callable[[], bool], what: str, seconds: float, tell: Callable[[str], None]
+    ) -> None:
         deadline, told = time.monotonic() + seconds, False
-        while not self.acquire(shared=shared):
+        while not done():
             if time.monotonic() > deadline:
                 raise ServiceError(
                     f"Process {self.holder()} has not ended {what} within {seconds:.0f} s; see "

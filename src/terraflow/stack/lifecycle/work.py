@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -40,25 +39,14 @@ def working(settings: Settings) -> Iterator[None]:
 
 
 def wait_for_reset(settings: Settings) -> None:
-    """Wait until nobody has the state alone; unlike `working`, make no file for that.
+    """Wait until nobody has the state alone.
 
     Raises
     ------
     ServiceError
         That does not come to an end.
     """
-    lock = Lock(settings.run_dir / WORK)
-    deadline, told = time.monotonic() + RESET_S, False
-    while lock.is_held():
-        if not told:
-            told = True
-            say(f"Waiting for the reset that process {lock.holder()} is running")
-        if time.monotonic() > deadline:
-            raise ServiceError(
-                f"Process {lock.holder()} has not ended the reset within {RESET_S:.0f} s; see "
-                "whether it hangs, and end it if so, then repeat."
-            )
-        time.sleep(0.1)
+    Lock(settings.run_dir / WORK).wait_until_free("the reset", RESET_S, say)
 
 
 @contextmanager
