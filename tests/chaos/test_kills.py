@@ -58,6 +58,7 @@ class Round:
 
     work: str
     kind: str
+    signal: str
     victim: str
     seconds: float = 0.0
     by_up: bool = False
@@ -114,12 +115,12 @@ class Chaos:
         kinds = self.kinds()
         kind = self.random.choices(list(kinds), [WEIGHTS[kind] for kind in kinds])[0]
         victim = self.random.choice(kinds[kind])
-        told = Round(work, kind, " ".join(victim.cmdline())[:100])
         number = self.random.choice([signal.SIGKILL] * 4 + [signal.SIGSTOP])
-        with suppress(
-            psutil.NoSuchProcess
-        ):  # a suspended task would run into its time limit, of hours
-            victim.send_signal(signal.SIGKILL if kind == "task" else number)
+        if kind == "task":  # suspended, it would run into its time limit, of hours
+            number = signal.SIGKILL
+        told = Round(work, kind, number.name, " ".join(victim.cmdline())[:100])
+        with suppress(psutil.NoSuchProcess):
+            victim.send_signal(number)
         self.rounds.append(told)
         return told
 
@@ -132,7 +133,7 @@ class Chaos:
             gone = not any("honcho_start" in " ".join(p.cmdline()) for p in self.stack.processes())
             if not told.by_up and (gone or passed > RECOVERY_S / 2):
                 told.by_up = True
-                self.stack.run("down")
+                self.stack.ok("down")
                 self.stack.ok("up", "--detach")
             assert passed < RECOVERY_S + 60 * told.by_up, told
             time.sleep(0.5)
@@ -197,13 +198,14 @@ def test_kills_lose_nothing_and_leave_nothing(chaos: Chaos) -> None:
         work = chaos.random.choice(WORK)
         chaos.start(work)
         told = chaos.kill(work)
+        row = f"{number + 1:>3} {told.work:<16} {told.signal} {told.kind:<13}"
+        sys.stdout.write(f"{row} {told.victim}\n")
+        sys.stdout.flush()  # before anything fails
         chaos.recover(told)
         chaos.end_work()
         wait_for(chaos.is_well, RECOVERY_S)
         chaos.check()
-        row = f"{number + 1:>3} {told.work:<16} {told.kind:<13} {told.seconds:5.1f} s"
-        sys.stdout.write(f"{row} {'by up' if told.by_up else ''} {told.victim}\n")
-        sys.stdout.flush()
+        sys.stdout.write(f"    {told.seconds:5.1f} s {'by up' if told.by_up else ''}\n")
     chaos.stack.ok("map", "--output", str(chaos.stack.var / "last.tif"))  # all images can be read
     chaos.stack.ok("down")
     chaos.stack.wait_until_gone(5)

@@ -11,12 +11,15 @@ import select
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from honcho.environ import parse_procfile
 from honcho.manager import Manager
 from honcho.printer import Printer
+from honcho.process import Process
 
 from terraflow.config import host_environment
+from terraflow.process.child_processes import die_with_parent
 from terraflow.process.output import bound_output
 from terraflow.process.signals import let_pass
 
@@ -54,11 +57,24 @@ class _Terminal:
         """Do nothing: nothing is kept back."""
 
 
+class _Helper(Process):  # type: ignore[misc]  # honcho has no types
+    """honcho's, between itself and one line, which has the lock of the stack from it."""
+
+    def run(self, *arguments: Any, **more: Any) -> None:
+        """Run the line, and end with honcho: also where this process is suspended by then."""
+        die_with_parent()
+        super().run(*arguments, **more)
+
+
 class _Manager(Manager):  # type: ignore[misc]  # honcho has no types
     """honcho's, which waits for ever for a helper that was killed, and tells so at each turn."""
 
     _killed_at = 0.0
     log: Path
+
+    def __init__(self, printer: Printer) -> None:
+        super().__init__(printer)
+        self._process_ctor = _Helper
 
     def _all_started(self) -> bool:
         self._note_killed_helpers()

@@ -17,6 +17,7 @@ import httpx
 import mlflow
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from mlflow.entities import Run
 from sklearn.linear_model import LogisticRegression
@@ -142,11 +143,17 @@ def test_up_killed_leaves_no_orphan_and_the_next_has_everything(
     assert read_note(run) == "kept"
 
 
-def test_up_at_once_after_a_kill_waits_for_the_old_services(new_stack: NewStack) -> None:
+@pytest.mark.parametrize("helper", ["runs", "is suspended"])
+def test_up_at_once_after_a_kill_waits_for_the_old_services(
+    helper: str, new_stack: NewStack
+) -> None:
     stack = new_stack(TERRAFLOW_STORE="local")
     stack.ok("up", "--detach", "--only", "jupyter")
     said = stack.fails("up", "--detach")
-    os.kill(int(said.split("(pid ")[1].split(",")[0]), signal.SIGKILL)
+    honcho = psutil.Process(int(said.split("(pid ")[1].split(",")[0]))
+    if helper == "is suspended":
+        honcho.children()[0].suspend()
+    honcho.kill()
     stack.ok("up", "--detach", "--only", "jupyter")
     assert stack.services()["jupyter"]["state"] == "ready"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness import wait_for
 from terraflow.process import honcho_start
 from terraflow.process.signals import held
 
@@ -79,6 +80,22 @@ def test_helper_that_is_killed_ends_all_and_is_told_once(victim: int, tmp_path: 
     for process in all_of_it:  # a line whose helper is gone ends by its supervisor
         if process.is_running():
             process.kill()
+
+
+def test_suspended_helper_ends_with_honcho(tmp_path: Path) -> None:
+    """It held the lock of the stack, which no `down` and no `up` could take any more."""
+    procfile = tmp_path / "Procfile"
+    procfile.write_text(f"one: {LINE.format(python=sys.executable)}")
+    command = [sys.executable, "-m", honcho_start.__name__, str(procfile), "one"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as honcho:
+        running = psutil.Process(honcho.pid)
+        wait_for(lambda: len(running.children(recursive=True)) == 2)
+        helper, line = running.children(recursive=True)
+        helper.suspend()
+        honcho.kill()
+    psutil.wait_procs([helper], 10)
+    assert not helper.is_running()
+    line.kill()
 
 
 def test_log_of_honcho_is_bounded(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def up(
     variables = environment(settings) | {"TERRAFLOW_ECHO": "0"}
     os.chdir(root)
     if not detach:
-        _watch_in_child(settings, services, began, when_ready)
+        _watch_in_child(lock, settings, services, began, when_ready)
         with held():
             os.execve(sys.executable, honcho_command, variables)  # the lock stays with honcho
     honcho = None
@@ -146,6 +146,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _watch_in_child(
+    lock: Lock,
     settings: Settings,
     services: list[Service],
     began: float,
@@ -155,6 +156,7 @@ def _watch_in_child(
     parent = os.getpid()
     if os.fork():
         return
+    lock.release()  # the lock is honcho's: it would be held as long as this process is suspended
     code = 0
     try:
         with disk_errors(lambda: settings.folders):
