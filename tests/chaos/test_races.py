@@ -91,7 +91,7 @@ class Races:
 
     def runs(self) -> dict[str, str]:
         """Give all runs of MLflow and how they stand."""
-        mlflow.set_tracking_uri(self.stack.url("mlflow"))
+        self.stack.track()
         found = mlflow.search_runs(search_all_experiments=True, output_format="list")
         return {run.info.run_id: run.info.status for run in found}
 
@@ -263,7 +263,7 @@ def test_train_with_map_and_reset(running: Races) -> None:
 
 def champion(races: Races) -> str:
     """Give the run of the champion, whose model can be read."""
-    mlflow.set_tracking_uri(races.stack.url("mlflow"))
+    races.stack.track()
     client = mlflow.MlflowClient()
     version = client.get_model_version_by_alias("land-cover", "champion")
     aliased = [
