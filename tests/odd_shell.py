@@ -62,6 +62,7 @@ NONSENSE = {
     },
     "Go": {"GOFLAGS": "-mod=vendor", "GOOS": "plan9", "GOBIN": "/nowhere"},
     "Python": {
+        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": "/nowhere/packages",
         "PYTHONWARNINGS": "error",
         "PYTHONOPTIMIZE": "2",

@@ -82,8 +82,8 @@ FAMILIES = {
     ),
     "Python": Family(
         "PYTHON*",  # of PYTHONPATH, `_own_path` keeps some
-        kept="PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX PYTHONUNBUFFERED PYTHONNOUSERSITE "
-        "PYTHONPATH",
+        # without bytecode each task of a DAG would compile for seconds what it imports
+        kept="PYTHONPYCACHEPREFIX PYTHONUNBUFFERED PYTHONNOUSERSITE PYTHONPATH",
     ),
     "git": Family(
         "GIT_*",

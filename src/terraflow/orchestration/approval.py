@@ -45,13 +45,15 @@ class ApprovePromotion(HITLOperator):
 
     def execute(self, context: Context) -> Any:
         """Write the page and wait, or go on at once."""
+        gated = self._gated(context)
+        if not gated["verdict"]["promote"]:  # before seconds of imports
+            return gated
         from terraflow.eo.promotion.gate import Verdict
         from terraflow.orchestration.operators import open_with
 
-        gated = self._gated(context)
         verdict = Verdict.model_validate(gated["verdict"])
         project = open_with(dict(context["params"]))
-        if not (project.config.promotion.approve and verdict.promote):
+        if not project.config.promotion.approve:
             return gated
         self.subject = f"Shall version {verdict.version} of {verdict.name} become the champion?"
         self.body = page(verdict, project)

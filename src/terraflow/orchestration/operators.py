@@ -124,8 +124,6 @@ class StepOperator(WiredOperator):
 
     def execute(self, context: Context) -> Any:
         """Open the project, and run the step on its inputs."""
-        from airflow.utils.deprecation_tools import DeprecatedImportWarning
-
         from terraflow.eo.steps import check_steps, run_step
         from terraflow.orchestration.reasons import event_inputs, event_whys, order, result_link
         from terraflow.orchestration.rest.events import note_run
@@ -135,17 +133,14 @@ class StepOperator(WiredOperator):
         params = {key: value for key, value in context["params"].items() if value is not None}
         inputs = params | event_inputs(context) | before | dict(self.inputs or {})
         inputs["key"] = order(context)
-        with told_to_airflow():
+        with told_to_airflow(), _no_former_names():
             project = open_with(params)
             if not self.upstream_task_ids:
                 check_steps(self._steps(), project, inputs)
                 if why := event_whys(context):
                     run = context["dag_run"]
                     note_run(project.storage.settings, run.dag_id, run.run_id, why)
-            with warnings.catch_warnings():
-                # skops looks at all that is imported, Airflow's former names among it
-                warnings.simplefilter("ignore", DeprecatedImportWarning)
-                outputs = run_step(self.step, project, inputs)
+            outputs = run_step(self.step, project, inputs)
         self.link = result_link(outputs, project.storage.settings)
         if scene := inputs.get("scene"):
             context["scene"] = scene  # type: ignore[typeddict-unknown-key] # for map_index_template
@@ -169,6 +164,19 @@ class AnnounceOperator(WiredOperator):
         extra.setdefault("why", str(told.get("reason", "")))
         for asset in self.outlets:
             context["outlet_events"][asset].extra = extra
+
+
+@contextmanager
+def _no_former_names() -> Iterator[None]:
+    """Keep warnings of Airflow's former names out of the log.
+
+    skops looks for each of some hundred functions in all that is imported.
+    """
+    from airflow.utils.deprecation_tools import DeprecatedImportWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecatedImportWarning)
+        yield
 
 
 @contextmanager

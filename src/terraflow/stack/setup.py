@@ -212,6 +212,8 @@ def _write_configuration(settings: Settings, secret: dict[str, str]) -> None:
             "task_instance_heartbeat_timeout_detection_interval": 10,
             "orphaned_tasks_check_interval": 20,
         },
+        # the end of a task that was skipped is seen that late
+        "workers": {"min_heartbeat_interval": 2},
         "dag_processor": {"refresh_interval": 15, "min_file_process_interval": 60},
         "usage_data_collection": {"enabled": False},
         "dag_factory": {"enable_telemetry": False},

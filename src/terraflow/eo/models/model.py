@@ -12,7 +12,6 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-import skops.io
 from mlflow.exceptions import MlflowException
 from mlflow.models.model import ModelInfo as LoggedModel
 from pydantic import model_validator
@@ -176,6 +175,8 @@ def log_model(
     info = info.model_copy(update={"example_predictions": predictions.tolist()})
     trusted = choice.kind.trusted
     if trusted is None:  # a model of the project: this process has just made it
+        import skops.io  # noqa: PLC0415 - slow, beside Airflow above all
+
         trusted = tuple(skops.io.get_untrusted_types(data=skops.io.dumps(estimator)))
     requirements = _requirements(trusted, package)
     logged: LoggedModel = mlflow.sklearn.log_model(
