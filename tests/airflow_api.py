@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from textwrap import indent
 from typing import Any
 
 import httpx
 import psutil
 
-from harness import ROOT, Stack, wait_for
+from harness import A_PART, ROOT, Stack, wait_for
 
 DAGS = {
     "example_dag",
@@ -21,12 +22,21 @@ DAGS = {
     "land_cover_training_yaml",
     "land_cover_watch",
 }
+#: What starts by itself when images come or a champion changes.
+FOLLOWING = ("land_cover_mapping", "land_cover_monitoring", "land_cover_watch")
 
 
-def configure(stack: Stack, *changes: tuple[str, str], weak: bool = False, more: str = "") -> None:
+def configure(
+    stack: Stack,
+    *changes: tuple[str, str],
+    weak: bool = False,
+    whole: bool = False,
+    more: str = "",
+) -> None:
     """Write the project file of a stack anew, with a model that is quick, or that learns nothing.
 
-    All labelled pixels are taken, so that two models are tested on the same ones.
+    All labelled pixels of a part of the area, or of the whole, are taken, so that two models are
+    tested on the same ones.
     """
     text = (ROOT / "config" / "land_cover.toml").read_text()
     model = (
@@ -34,7 +44,11 @@ def configure(stack: Stack, *changes: tuple[str, str], weak: bool = False, more:
         if weak
         else "hidden_layer_sizes = [64], max_iter = 30"
     )
-    ours = (("samples_per_class = 1000\n", ""), ("hidden_layer_sizes = [64]", model))
+    ours = (
+        ("[data]\n", "[data]\n" if whole else f"[data]\n{A_PART}"),
+        ("samples_per_class = 1000\n", ""),
+        ("hidden_layer_sizes = [64]", model),
+    )
     for old, new in (*ours, *changes):
         assert old in text
         text = text.replace(old, new)
@@ -42,10 +56,17 @@ def configure(stack: Stack, *changes: tuple[str, str], weak: bool = False, more:
 
 
 @contextmanager
-def dag_file(name: str, text: str) -> Iterator[str]:
-    """Put a DAG file into dags/ for a while; {name} in its text is the name."""
+def dag_file(name: str, text: str, stack: Stack | None = None) -> Iterator[str]:
+    """Put a DAG file into dags/ for a while; {name} in its text is the name.
+
+    All stacks of the checkout read it, and have its DAG unless it is for one of them.
+    """
     path = ROOT / "dags" / f"{name}.py"
-    path.write_text(text.format(name=name))
+    code = text.format(name=name)
+    if stack:
+        mine = f"import os\nif os.environ['TERRAFLOW_VAR'] == {str(stack.var)!r}:\n"
+        code = mine + indent(code, "    ")
+    path.write_text(code)
     try:
         yield name
     finally:
@@ -69,6 +90,15 @@ class Airflow:
         login = {"username": "admin", "password": stack.credentials()["airflow password"]}
         token = self.client.post("/auth/token", json=login).json()["access_token"]
         self.client.headers["Authorization"] = f"Bearer {token}"
+
+    @classmethod
+    def at_rest(cls, stack: Stack) -> Airflow:
+        """Let no DAG of a stack start by itself, where its tests look at other things."""
+        api = cls(stack)
+        wait_for(lambda: {dag["dag_id"] for dag in api.get("/dags")["dags"]} >= DAGS, 90)
+        for dag in FOLLOWING:
+            api.send("PATCH", f"/dags/{dag}", {"is_paused": True})
+        return api
 
     def get(self, path: str, **params: Any) -> Any:
         answer = self.client.get(f"/api/v2{path}", params=params)

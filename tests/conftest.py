@@ -15,8 +15,10 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from harness import Stack
 from mlflow_server import MlflowServer
 from terraflow import files, probes
+from terraflow.lock import Lock
 from terraflow.settings import Settings, load
 
 # Airflow reads it once, when it is imported: without it, it writes into the home folder
@@ -56,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         group = group_of(item.path)
         if group in order:
             return order.index(group)
-        return 2 if item.get_closest_marker("services") else 3
+        return 2 if item.get_closest_marker("services") or item.get_closest_marker("slow") else 3
 
     items.sort(key=rank)
 
@@ -99,6 +101,24 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings with local files as the store."""
     monkeypatch.setenv("TERRAFLOW_STORE", "local")
     return load()
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """State folder whose databases are migrated, of all workers: it takes long to make one."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    one = Stack(folder / "migrated", TERRAFLOW_STORE="local")
+    lock, made = Lock(folder / "migrated.lock"), folder / "migrated" / "made"
+    lock.wait("another worker's setup", 300)
+    try:
+        if not made.exists():
+            one.ok("setup")
+            made.touch()
+    finally:
+        lock.release()
+    return one.var
 
 
 @pytest.fixture(scope="session")

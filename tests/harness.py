@@ -22,6 +22,8 @@ from terraflow.settings import Settings
 from terraflow.stack.databases.addresses import socket_folder
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Of the simulated area, a square of 256 pixels with each class in six blocks or more.
+A_PART = "area = [15.03308, 46.02475, 15.06618, 46.04781]\n"
 PORTS = (
     "AIRFLOW_PORT",
     "MLFLOW_PORT",
@@ -170,6 +172,18 @@ class Stack:
             except psutil.Error:
                 continue
         return found
+
+    def take_databases(self, migrated: Path) -> None:
+        """Take a copy of the databases in another state folder."""
+        for database in ("airflow", "mlflow"):
+            (self.var / database).mkdir(parents=True)
+            for path in (migrated / database).glob(f"{database}.*"):
+                shutil.copy2(path, self.var / database)
+
+    def map_a_part(self) -> None:
+        """Give the project a quarter of its area."""
+        path = self.config / "land_cover.toml"
+        path.write_text(path.read_text().replace("[data]\n", f"[data]\n{A_PART}", 1))
 
     def train_quickly(self) -> None:
         """Give the project fewer samples and trees."""

@@ -99,14 +99,6 @@ class Races:
         return list((self.stack.var / "eo-data").glob("*/collection-*.json"))
 
 
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """State with databases, which take long to make."""
-    stack = Stack(tmp_path_factory.mktemp("migrated"), TERRAFLOW_STORE="local")
-    stack.ok("setup")
-    return stack.var
-
-
 @pytest.fixture
 def new_races(migrated: Path, tmp_path: Path) -> Iterator[Callable[[int], Races]]:
     """Make a stack for a round, which is stopped; what a round before left is ended."""
@@ -118,10 +110,7 @@ def new_races(migrated: Path, tmp_path: Path) -> Iterator[Callable[[int], Races]
             shutil.rmtree(races.stack.var.parent)
         stack = Stack(tmp_path / f"round-{number}", TERRAFLOW_STORE="local")
         stack.train_quickly()
-        for database in ("airflow", "mlflow"):
-            (stack.var / database).mkdir(parents=True)
-            for path in (migrated / database).glob(f"{database}.*"):
-                shutil.copy2(path, stack.var / database)
+        stack.take_databases(migrated)
         made.append(Races(stack, random.Random(f"{SEED} {number}")))
         return made[-1]
 

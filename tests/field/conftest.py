@@ -18,9 +18,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def field_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def field_stack(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Stack]:
     """A stack with local files as the store, of which MLflow alone runs."""
     one = Stack(tmp_path_factory.mktemp("field"), TERRAFLOW_STORE="local")
+    one.take_databases(migrated)
     try:
         one.ok("up", "--detach", "--only", "mlflow")
         yield one

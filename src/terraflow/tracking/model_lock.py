@@ -6,6 +6,7 @@ import hashlib
 import sys
 import tempfile
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def attach(model_id: str, requirements: Iterable[str]) -> None:
         MlflowClient().log_model_artifacts(model_id, str(folder))
 
 
+@cache  # it reads a file of each package
 def installed() -> list[str]:
     """List what is installed here, as name==version."""
     found = {f"{d.name}=={d.version}" for d in distributions() if d.name != "terraflow-eo"}

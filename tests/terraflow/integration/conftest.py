@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,22 +25,20 @@ def minio_binary() -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, minio_binary: Path) -> Iterator[Stack]:
-    """All services, running."""
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, minio_binary: Path, migrated: Path
+) -> Iterator[Stack]:
+    """All services, running; no DAG starts by itself."""
     one = Stack(tmp_path_factory.mktemp("stack"), TERRAFLOW_STORE="minio")
+    one.take_databases(migrated)
+    one.map_a_part()
+    one.train_quickly()
     try:
         one.ok("up", "--detach")
+        Airflow.at_rest(one)
         yield one
     finally:
         one.close()
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """State folder whose databases are migrated: that takes long and is tested elsewhere."""
-    one = Stack(tmp_path_factory.mktemp("migrated"), TERRAFLOW_STORE="local")
-    one.ok("setup")
-    return one.var
 
 
 @pytest.fixture
@@ -52,10 +49,7 @@ def new_stack(tmp_path: Path, migrated: Path) -> Iterator[Callable[..., Stack]]:
     def make(name: str = "stack", *, bare: bool = False, **variables: str) -> Stack:
         made.append(Stack(tmp_path / name, **variables))
         if not bare:
-            for database in ("airflow", "mlflow"):
-                (made[-1].var / database).mkdir(parents=True)
-                for path in (migrated / database).glob(f"{database}.*"):
-                    shutil.copy2(path, made[-1].var / database)
+            made[-1].take_databases(migrated)
         return made[-1]
 
     yield make
@@ -67,10 +61,7 @@ def new_stack(tmp_path: Path, migrated: Path) -> Iterator[Callable[..., Stack]]:
 def dag_stack(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Stack]:
     """A stack with local files, so that tests can make scenes of their own."""
     one = Stack(tmp_path_factory.mktemp("dags"), TERRAFLOW_STORE="local")
-    for database in ("airflow", "mlflow"):
-        (one.var / database).mkdir(parents=True)
-        for path in (migrated / database).glob(f"{database}.*"):
-            shutil.copy2(path, one.var / database)
+    one.take_databases(migrated)
     try:
         configure(one, ("2024-09-30", "2024-08-31"))
         one.ok("up", "--detach", "--only", "airflow,mlflow")

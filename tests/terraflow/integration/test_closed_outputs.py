@@ -37,8 +37,15 @@ def is_ready(stack: Stack) -> bool:
     return stack.services().get("mlflow", {}).get("state") == "ready"
 
 
-@pytest.mark.parametrize("when", ["at once", "when all is ready"])
-@pytest.mark.parametrize("end", ["Ctrl+C", "down"])
+@pytest.mark.parametrize(
+    ("when", "end"),
+    [
+        ("at once", "down"),
+        ("when all is ready", "Ctrl+C"),
+        pytest.param("at once", "Ctrl+C", marks=pytest.mark.exhaustive),
+        pytest.param("when all is ready", "down", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_up_whose_reader_is_gone_runs_and_ends(new_stack: NewStack, when: str, end: str) -> None:
     """As `make up | tee log` at Ctrl+C, where tee is the first to end."""
     stack = new_stack(TERRAFLOW_STORE="local")
@@ -62,7 +69,13 @@ def test_up_whose_reader_is_gone_runs_and_ends(new_stack: NewStack, when: str, e
     assert "Nothing was running" in stack.ok("down")
 
 
-@pytest.mark.parametrize("redirection", [">/dev/full", ">/dev/full 2>&1", ">&-", ">&- 2>&- <&-"])
+@pytest.mark.parametrize(
+    "redirection",
+    [
+        *(">/dev/full 2>&1", ">&- 2>&- <&-"),
+        *(pytest.param(one, marks=pytest.mark.exhaustive) for one in (">/dev/full", ">&-")),
+    ],
+)
 def test_up_without_an_output_runs_and_ends(new_stack: NewStack, redirection: str) -> None:
     stack = new_stack(TERRAFLOW_STORE="local")
     up = in_shell(stack, redirection)
@@ -112,6 +125,7 @@ def test_up_detached_with_no_reader_and_no_output_is_ready(new_stack: NewStack) 
 
 def test_train_whose_reader_is_gone_goes_on_to_its_end(new_stack: NewStack, tmp_path: Path) -> None:
     stack = new_stack(TERRAFLOW_STORE="local")
+    stack.map_a_part()
     stack.train_quickly()
     stack.ok("up", "--detach", "--only", "mlflow")
     code = tmp_path / "code"

@@ -44,14 +44,14 @@ BROKEN = "from airflow.sdk import dag\n\ny = 1 / 0\n"
 
 @pytest.fixture(scope="module")
 def asks(stack: Stack) -> Iterator[str]:
-    with dag_file("dags_command_asks", ASKS) as name:
+    with dag_file("dags_command_asks", ASKS, stack) as name:
         wait_for(lambda: name in stack.ok("dags"), 90)
         yield name
 
 
 @pytest.fixture(scope="module")
 def maps(stack: Stack) -> Iterator[str]:
-    with dag_file("dags_command_maps", MAPS) as name:
+    with dag_file("dags_command_maps", MAPS, stack) as name:
         wait_for(lambda: name in stack.ok("dags"), 90)
         yield name
 
@@ -64,9 +64,9 @@ def test_dags_lists_dags_with_schedules(stack: Stack, asks: str) -> None:
 
 
 def test_dags_names_a_broken_file_with_line_and_error(stack: Stack) -> None:
-    with dag_file("dags_command_broken", BROKEN):
+    with dag_file("dags_command_broken", BROKEN, stack):
         said = wait_for(lambda: "dags_command_broken" in (told := stack.ok("dags")) and told, 90)
-    assert "dags_command_broken.py, line 3 can't be imported: ZeroDivisionError" in said
+    assert "dags_command_broken.py, line 5 can't be imported: ZeroDivisionError" in said
 
 
 def test_dags_mistakes_are_sentences(stack: Stack, asks: str) -> None:

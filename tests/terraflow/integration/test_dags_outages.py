@@ -67,7 +67,7 @@ def started(folder: Path, **variables: str) -> Iterator[tuple[Stack, Airflow]]:
     stack = Stack(folder, **variables)
     only = ["mlflow", "airflow"] + ["minio"] * (variables["TERRAFLOW_STORE"] == "minio")
     try:
-        configure(stack, ("2024-09-30", "2024-04-30"))
+        configure(stack, ("2024-09-30", "2024-04-30"), whole=True)
         stack.ok("up", "--detach", "--only", ",".join(only))
         stack.track()
         airflow = Airflow(stack)

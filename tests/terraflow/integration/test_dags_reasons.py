@@ -54,7 +54,7 @@ def test_schedule_starts_a_run_when_its_time_has_come(
     trained: str, airflow: Airflow, dag_stack: Stack
 ) -> None:
     configure(dag_stack)
-    with dag_file("dags_reasons_minutely", MINUTELY) as name:
+    with dag_file("dags_reasons_minutely", MINUTELY, dag_stack) as name:
         wait_for(lambda: name in {dag["dag_id"] for dag in airflow.get("/dags")["dags"]}, 90)
         run = airflow.next_run(name, set(), bool)
         assert [each["run_type"] for each in airflow.runs(name)][-1] == "scheduled"

@@ -29,7 +29,8 @@ def open_to_others(*folders: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("store", [pytest.param("minio", marks=pytest.mark.slow), "local"])
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["minio", pytest.param("local", marks=pytest.mark.exhaustive)])
 def test_nothing_of_a_stack_is_open_to_others_with_umask_000(
     store: str,
     minio_binary: Path,
@@ -38,6 +39,7 @@ def test_nothing_of_a_stack_is_open_to_others_with_umask_000(
     open_umask: None,
 ) -> None:
     stack = new_stack(TERRAFLOW_STORE=store)
+    stack.map_a_part()
     stack.train_quickly()
     for old in (stack.var, stack.var / "jupyter", stack.artifacts):  # of an older release
         old.mkdir(exist_ok=True)

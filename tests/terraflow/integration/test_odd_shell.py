@@ -14,6 +14,7 @@ import mlflow
 import psutil
 import pytest
 
+from airflow_api import Airflow
 from harness import ROOT, Stack
 from odd_shell import KEPT, NONSENSE
 from terraflow.config import cache_dir
@@ -54,7 +55,9 @@ def fill_home(home: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def odd_stack(tmp_path_factory: pytest.TempPathFactory, minio_binary: Path) -> Iterator[Stack]:
+def odd_stack(
+    tmp_path_factory: pytest.TempPathFactory, minio_binary: Path, migrated: Path
+) -> Iterator[Stack]:
     """All services, started and used from there."""
     folder = tmp_path_factory.mktemp("odd")
     fill_home(folder / "home")
@@ -66,9 +69,12 @@ def odd_stack(tmp_path_factory: pytest.TempPathFactory, minio_binary: Path) -> I
     }
     one = Stack(folder, TERRAFLOW_STORE="minio")
     one.environment |= ODD | own
+    one.take_databases(migrated)
+    one.map_a_part()
     one.train_quickly()
     try:
         one.ok("up", "--detach")
+        Airflow.at_rest(one)
         yield one
     finally:
         one.close()

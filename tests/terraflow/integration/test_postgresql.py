@@ -20,6 +20,7 @@ import psutil
 import pytest
 from sqlalchemy import create_engine, text
 
+from airflow_api import Airflow
 from harness import PORTS, Stack, holders, interrupt, open_folder, run_id, wait_for
 from terraflow.probes import answers
 from terraflow.sections import Database
@@ -86,9 +87,11 @@ class Moved:
 def moved() -> Iterator[Moved]:
     with open_folder() as folder:
         stack = Stack(folder, TERRAFLOW_STORE="local")
+        stack.map_a_part()
         stack.train_quickly()
         try:
             stack.ok("up", "--detach", "--only", "mlflow,airflow")
+            Airflow.at_rest(stack)
             assert "postgresql" not in stack.services()
             run = run_id(stack.ok("train", "--airflow"))
             stack.track()

@@ -9,6 +9,7 @@ import signal
 import time
 import urllib.request
 from contextlib import suppress
+from pathlib import Path
 
 import boto3
 import httpx
@@ -98,10 +99,9 @@ def test_secrets_are_private_and_in_no_log_argument_or_environment(stack: Stack)
     assert seen > 10
 
 
-def test_secrets_differ_between_stacks(
-    stack: Stack, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    other = Stack(tmp_path_factory.mktemp("other"), TERRAFLOW_STORE="local")
+def test_secrets_differ_between_stacks(stack: Stack, migrated: Path, tmp_path: Path) -> None:
+    other = Stack(tmp_path, TERRAFLOW_STORE="local")
+    other.take_databases(migrated)
     other.ok("setup")
     first = json.loads((stack.var / "secrets.json").read_text())
     second = json.loads((other.var / "secrets.json").read_text())

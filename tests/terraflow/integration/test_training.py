@@ -315,7 +315,6 @@ def all_runs() -> list[Run]:
 
 @pytest.mark.slow
 def test_train_through_airflow_gives_the_same_result(stack: Stack) -> None:
-    stack.train_quickly()
     said = stack.ok("train", "--airflow", timeout=500)
     for task in ("ingest", "preprocess", "train", "gate", "promote"):
         assert f"  {task}: success after" in said

@@ -18,6 +18,11 @@ NAMES = sorted(Collection.from_module(tasks).tasks)
 WITHOUT_SETTINGS = {"bench", "doctor", "lint", "lock", "new", "test", "update", "version", "wheel"}
 #: They read the project's own file, too.
 STEPS = ["ingest", "preprocess", "train", "map", "report", "scenes", "monitor", "label-next"]
+#: What all tasks have from one place is tried with a few of them, and with all on demand.
+SOME = [
+    name if number % 6 == 0 else pytest.param(name, marks=pytest.mark.exhaustive)
+    for number, name in enumerate(NAMES)
+]
 VALUES = ["nonsense", "../../etc/passwd", "🌍 'x\n;", "-1", "9" * 30, "nan", "a" * 5000]
 #: What a task needs before its settings matter.
 WORDS = {
@@ -60,16 +65,14 @@ def arguments(name: str) -> list[str]:
     return [name, *WORDS.get(name, [])]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOME)
 def test_words_and_options_that_there_are_not(name: str) -> None:
     for words in (["--nonsense"], ["-Z"], ["1", "2", "3", "🌍"]):
         said = told(*arguments(name), *words)
         assert "No idea what" in said or words[-1] in said, said
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOME)
 def test_folder_that_is_no_project(name: str, tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "nowhere"):
         said = told(*arguments(name), TERRAFLOW_ROOT=str(place))

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,10 +39,7 @@ def code_digest(names: Iterable[str], *, whole_packages: bool = True) -> str:
     digest = hashlib.sha256()
     entries = {entry for name in names for entry in _sources(name, whole_packages)}
     for module, path in sorted(entries):
-        tree = ast.parse(path.read_bytes())
-        for node in ast.walk(tree):
-            _drop_docstring(node)
-        digest.update(f"{module}\n{ast.dump(tree)}\n".encode())
+        digest.update(f"{module}\n{_what_it_does(path.read_bytes())}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -72,6 +70,14 @@ def value_digest(value: Any) -> str:
     """Digest a plain value: 16 hexadecimal digits, the same for the same keys in any order."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache  # each step of a command asks anew, and parsing takes most of its time
+def _what_it_does(source: bytes) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        _drop_docstring(node)
+    return ast.dump(tree)
 
 
 def _source(name: str) -> Path:
