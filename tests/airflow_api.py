@@ -95,10 +95,15 @@ class Airflow:
     def at_rest(cls, stack: Stack) -> Airflow:
         """Let no DAG of a stack start by itself, where its tests look at other things."""
         api = cls(stack)
-        wait_for(lambda: {dag["dag_id"] for dag in api.get("/dags")["dags"]} >= DAGS, 90)
+        api.wait_for_dags()
         for dag in FOLLOWING:
             api.send("PATCH", f"/dags/{dag}", {"is_paused": True})
         return api
+
+    def wait_for_dags(self, *more: str) -> None:
+        """Wait until Airflow has read the DAGs of the checkout, and others."""
+        wanted = {*DAGS, *more}
+        wait_for(lambda: {dag["dag_id"] for dag in self.get("/dags")["dags"]} >= wanted, 120, 1)
 
     def get(self, path: str, **params: Any) -> Any:
         answer = self.client.get(f"/api/v2{path}", params=params)
@@ -139,7 +144,7 @@ class Airflow:
 
         Airflow loses an answer that comes before its scheduler knows that the task waits.
         """
-        wait_for(lambda: self.states(dag, run_id).get("approve") == ["awaiting_input"], 400)
+        wait_for(lambda: self.states(dag, run_id).get("approve") == ["awaiting_input"], 400, 1)
         path = f"/dags/{dag}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
         page = dict(self.get(path))
         time.sleep(10)
@@ -150,7 +155,7 @@ class Airflow:
     def events(self, dag: str, run_id: str) -> list[dict[str, Any]]:
         """Asset events that started a run; Airflow fails while a run of theirs is queued."""
         path = f"/api/v2/dags/{dag}/dagRuns/{run_id}/upstreamAssetEvents"
-        answer = wait_for(lambda: (got := self.client.get(path)).status_code != 500 and got, 120)
+        answer = wait_for(lambda: (got := self.client.get(path)).status_code != 500 and got, 120, 1)
         return list(answer.json()["asset_events"])
 
     def result(self, dag: str, run_id: str, task: str) -> Any:
@@ -164,7 +169,7 @@ class Airflow:
         """Wait for a run's end, which must be this one; give the states of its tasks."""
         path = f"/dags/{dag}/dagRuns/{run_id}"
         ended = wait_for(
-            lambda: (now := self.get(path)["state"]) in ("success", "failed") and now, seconds
+            lambda: (now := self.get(path)["state"]) in ("success", "failed") and now, seconds, 1
         )
         states = self.states(dag, run_id)
         assert ended == state, f"{dag}: {states}\n{self.failures(dag, run_id)}"
@@ -194,4 +199,4 @@ class Airflow:
             new = [r["dag_run_id"] for r in self.runs(dag) if r["dag_run_id"] not in known]
             return next((run for run in new if where(run)), None)
 
-        return str(wait_for(found, seconds))
+        return str(wait_for(found, seconds, 1))

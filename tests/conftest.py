@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from harness import Stack
+from harness import SHARED, Stack
 from mlflow_server import MlflowServer
 from terraflow import files, probes
 from terraflow.lock import Lock
@@ -61,6 +61,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 2 if item.get_closest_marker("services") or item.get_closest_marker("slow") else 3
 
     items.sort(key=rank)
+
+
+@pytest.hookimpl(trylast=True)  # after the fixtures of the test
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the stacks of a group with it: those that are idle take their part of the machine."""
+    if nextitem and group_of(item.path) != group_of(nextitem.path):
+        for stack in SHARED:
+            stack.close()
 
 
 @pytest.fixture(autouse=True)

@@ -34,12 +34,12 @@ PORTS = (
 )
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """Return the condition's first true value."""
+def wait_for(condition: Callable[[], Any], seconds: float = 60, every_s: float = 0.1) -> Any:
+    """Return the condition's first true value; asking often takes the time of what is awaited."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not true within {seconds} s"
-        time.sleep(0.1)
+        time.sleep(every_s)
     return value
 
 
@@ -214,6 +214,21 @@ class Stack:
         for process in self.processes():
             process.kill()
         shutil.rmtree(socket_folder(Settings(var=self.var)), ignore_errors=True)
+
+
+#: Stacks that the tests of a group share; they end with it.
+SHARED: list[Stack] = []
+
+
+@contextmanager
+def shared(stack: Stack) -> Iterator[Stack]:
+    """Keep a stack for the tests of a group."""
+    SHARED.append(stack)
+    try:
+        yield stack
+    finally:
+        stack.close()
+        SHARED.remove(stack)
 
 
 def interrupt(process: subprocess.Popen[bytes]) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from airflow_api import DAGS, Airflow, configure
-from harness import Stack, wait_for
+from airflow_api import Airflow, configure
+from harness import Stack, shared
 from terraflow.stack import minio
 
 
@@ -33,12 +33,10 @@ def stack(
     one.take_databases(migrated)
     one.map_a_part()
     one.train_quickly()
-    try:
+    with shared(one):
         one.ok("up", "--detach")
         Airflow.at_rest(one)
         yield one
-    finally:
-        one.close()
 
 
 @pytest.fixture
@@ -62,12 +60,10 @@ def dag_stack(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Itera
     """A stack with local files, so that tests can make scenes of their own."""
     one = Stack(tmp_path_factory.mktemp("dags"), TERRAFLOW_STORE="local")
     one.take_databases(migrated)
-    try:
+    with shared(one):
         configure(one, ("2024-09-30", "2024-08-31"))
         one.ok("up", "--detach", "--only", "airflow,mlflow")
         yield one
-    finally:
-        one.close()
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +76,7 @@ def tracked(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="session")
 def airflow(dag_stack: Stack) -> Airflow:
     api = Airflow(dag_stack)
-    wait_for(lambda: {dag["dag_id"] for dag in api.get("/dags")["dags"]} >= DAGS, 90)
+    api.wait_for_dags()
     return api
 
 

@@ -79,7 +79,7 @@ def test_new_champion_maps_every_scene_and_reports(
                 return str(run["dag_run_id"])
         return None
 
-    run = wait_for(with_maps, 400)
+    run = wait_for(with_maps, 400, 1)
     tasks = airflow.tasks("land_cover_mapping", run)
     assert {row["state"] for rows in tasks.values() for row in rows} == {"success"}
     names = [row["rendered_map_index"] for row in tasks["map"]]
@@ -149,7 +149,7 @@ def test_drift_retrains_asks_a_person_and_maps_with_the_new_champion(
     assert event["name"] == "land_cover_drift"
     assert "The images of 2024-08 have drifted" in event["extra"]["why"]
     page = f"/dags/land_cover_retraining/dagRuns/{run}"
-    note = wait_for(lambda: airflow.get(page)["note"], 120)
+    note = wait_for(lambda: airflow.get(page)["note"], 120, 1)
     assert "The images of 2024-08 have drifted" in note
 
     words = ("monitor", "--items", items, "--model", "models:/land-cover/1")

@@ -43,88 +43,92 @@ BROKEN = "from airflow.sdk import dag\n\ny = 1 / 0\n"
 
 
 @pytest.fixture(scope="module")
-def asks(stack: Stack) -> Iterator[str]:
-    with dag_file("dags_command_asks", ASKS, stack) as name:
-        wait_for(lambda: name in stack.ok("dags"), 90)
+def asks(dag_stack: Stack) -> Iterator[str]:
+    with dag_file("dags_command_asks", ASKS, dag_stack) as name:
+        wait_for(lambda: name in dag_stack.ok("dags"), 90, 1)
         yield name
 
 
 @pytest.fixture(scope="module")
-def maps(stack: Stack) -> Iterator[str]:
-    with dag_file("dags_command_maps", MAPS, stack) as name:
-        wait_for(lambda: name in stack.ok("dags"), 90)
+def maps(dag_stack: Stack) -> Iterator[str]:
+    with dag_file("dags_command_maps", MAPS, dag_stack) as name:
+        wait_for(lambda: name in dag_stack.ok("dags"), 90, 1)
         yield name
 
 
-def test_dags_lists_dags_with_schedules(stack: Stack, asks: str) -> None:
-    lines = {line.split()[0]: line for line in stack.ok("dags").splitlines() if line.strip()}
+def test_dags_lists_dags_with_schedules(dag_stack: Stack, asks: str) -> None:
+    lines = {line.split()[0]: line for line in dag_stack.ok("dags").splitlines() if line.strip()}
     assert "when updated: land_cover_champion, land_cover_scenes" in lines["land_cover_mapping"]
     assert "daily at 05:00, and when updated: land_cover_scenes" in lines["land_cover_monitoring"]
     assert "by hand" in lines[asks]
 
 
-def test_dags_names_a_broken_file_with_line_and_error(stack: Stack) -> None:
-    with dag_file("dags_command_broken", BROKEN, stack):
-        said = wait_for(lambda: "dags_command_broken" in (told := stack.ok("dags")) and told, 90)
+def test_dags_names_a_broken_file_with_line_and_error(dag_stack: Stack) -> None:
+    with dag_file("dags_command_broken", BROKEN, dag_stack):
+        said = wait_for(
+            lambda: "dags_command_broken" in (told := dag_stack.ok("dags")) and told, 90, 1
+        )
     assert "dags_command_broken.py, line 5 can't be imported: ZeroDivisionError" in said
 
 
-def test_dags_mistakes_are_sentences(stack: Stack, asks: str) -> None:
-    assert "write one of dags_command_asks" in stack.fails("dags", "trigger", f"{asks}s")
-    assert "has no parameter 'm'" in stack.fails("dags", "trigger", asks, "--conf", "m=1")
-    said = stack.fails("dags", "trigger", asks, "--conf", "n=-1")
+def test_dags_mistakes_are_sentences(dag_stack: Stack, asks: str) -> None:
+    assert "write one of dags_command_asks" in dag_stack.fails("dags", "trigger", f"{asks}s")
+    assert "has no parameter 'm'" in dag_stack.fails("dags", "trigger", asks, "--conf", "m=1")
+    said = dag_stack.fails("dags", "trigger", asks, "--conf", "n=-1")
     assert "n -1: Invalid input for param n: -1 is less than the minimum of 0; correct it." in said
-    assert f"No task of {asks} waits" in stack.fails("dags", "approve", asks)
+    assert f"No task of {asks} waits" in dag_stack.fails("dags", "approve", asks)
     dates = ("--from", "2024-01-01", "--to", "2024-02-01")
-    assert "no schedule by date" in stack.fails("dags", "backfill", asks, *dates)
+    assert "no schedule by date" in dag_stack.fails("dags", "backfill", asks, *dates)
 
 
-def test_dags_pause_holds_a_run_back_and_unpause_lets_it_go(stack: Stack, maps: str) -> None:
-    stack.ok("dags", "pause", maps)
-    assert f"invoke dags unpause {maps}" in stack.fails("dags", "trigger", maps)
-    stack.ok("dags", "unpause", maps)
-    said = stack.ok("dags", "trigger", maps, "--wait")
+def test_dags_pause_holds_a_run_back_and_unpause_lets_it_go(dag_stack: Stack, maps: str) -> None:
+    dag_stack.ok("dags", "pause", maps)
+    assert f"invoke dags unpause {maps}" in dag_stack.fails("dags", "trigger", maps)
+    dag_stack.ok("dags", "unpause", maps)
+    said = dag_stack.ok("dags", "trigger", maps, "--wait")
     assert "  odd 1/3: success" in said
     assert "  odd 2/3: skipped" in said
-    logs = stack.ok("dags", "logs", maps, "--task", "odd")
+    logs = dag_stack.ok("dags", "logs", maps, "--task", "odd")
     assert "number 3" in logs
     assert "Even numbers are left out." in logs
-    assert "has no task 'even'" in stack.fails("dags", "logs", maps, "--task", "even")
+    assert "has no task 'even'" in dag_stack.fails("dags", "logs", maps, "--task", "even")
 
 
 @pytest.mark.slow
-def test_dags_backfill_follows_each_run_and_leaves_what_is_there(stack: Stack, maps: str) -> None:
+def test_dags_backfill_follows_each_run_and_leaves_what_is_there(
+    dag_stack: Stack, maps: str
+) -> None:
     words = ("dags", "backfill", maps, "--from", "2024-01-01", "--to", "2024-02-28")
-    said = stack.ok(*words)
+    said = dag_stack.ok(*words)
     assert said.count(": success (odd was skipped: Even numbers are left out)") == 2
-    again = stack.ok(*words)
+    again = dag_stack.ok(*words)
     assert again.count("there is run backfill__") == 2
     assert f"No run of {maps} was left to make" in again
 
 
-def both_wait(stack: Stack, dag_id: str, runs: list[str]) -> str:
+def both_wait(dag_stack: Stack, dag_id: str, runs: list[str]) -> str:
     """Give the refusal to choose between two runs, once both wait; until then answer none."""
     wrong = "--reason", "x", "--run", "none"
-    assert "has no run 'none'" in stack.fails("dags", "approve", dag_id, *wrong)
-    ready = wait_for(lambda: all(waits(stack, dag_id, run) for run in runs), 180)
+    assert "has no run 'none'" in dag_stack.fails("dags", "approve", dag_id, *wrong)
+    ready = wait_for(lambda: all(waits(dag_stack, dag_id, run) for run in runs), 180)
     assert ready
-    return stack.fails("dags", "approve", dag_id)
+    return dag_stack.fails("dags", "approve", dag_id)
 
 
-def waits(stack: Stack, dag_id: str, run: str) -> bool:
-    return "ask: awaiting_input" in stack.ok("dags", "logs", dag_id, "--run", run)
+def waits(dag_stack: Stack, dag_id: str, run: str) -> bool:
+    return "ask: awaiting_input" in dag_stack.ok("dags", "logs", dag_id, "--run", run)
 
 
 @pytest.mark.slow
-def test_dags_approve_answers_the_run_that_is_named(stack: Stack, asks: str) -> None:
+def test_dags_approve_answers_the_run_that_is_named(dag_stack: Stack, asks: str) -> None:
     runs = []
     for _ in range(2):
-        said = stack.ok("dags", "trigger", asks)
+        said = dag_stack.ok("dags", "trigger", asks)
         runs.append(said.splitlines()[0].split(": ")[0].removeprefix("DAG run "))
-    said = both_wait(stack, asks, runs)
+    said = both_wait(dag_stack, asks, runs)
     assert all(run in said for run in runs)
-    said = stack.ok("dags", "approve", asks, "--run", runs[0], "--reason", "Seen.")
+    said = dag_stack.ok("dags", "approve", asks, "--run", runs[0], "--reason", "Seen.")
     assert "Shall it?\n\nSome **text**\n" in said
     assert f"Task ask of run {runs[0]}: approved." in said
-    assert f"{runs[1]}: rejected." in stack.ok("dags", "approve", asks, "--reject")
-    assert "waits for a person" in stack.fails("dags", "approve", asks)
+    assert f"{runs[1]}: rejected." in dag_stack.ok("dags", "approve", asks, "--reject")
+    assert "waits for a person" in dag_stack.fails("dags", "approve", asks)

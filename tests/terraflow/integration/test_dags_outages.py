@@ -15,7 +15,7 @@ import mlflow
 import psutil
 import pytest
 
-from airflow_api import DAGS, Airflow, configure, dag_file, task_process
+from airflow_api import Airflow, configure, dag_file, task_process
 from harness import Stack, open_folder, run_id, wait_for
 from terraflow.stack.databases import postgres
 
@@ -71,7 +71,7 @@ def started(folder: Path, **variables: str) -> Iterator[tuple[Stack, Airflow]]:
         stack.ok("up", "--detach", "--only", ",".join(only))
         stack.track()
         airflow = Airflow(stack)
-        wait_for(lambda: {dag["dag_id"] for dag in airflow.get("/dags")["dags"]} >= DAGS, 90)
+        airflow.wait_for_dags()
         yield stack, airflow
     finally:
         stack.close()
@@ -103,10 +103,6 @@ def all_ready(stack: Stack) -> None:
 
     names = {name for name, row in stack.services().items() if row["state"] != "stopped"}
     wait_for(lambda: states() == {"ready"}, 120)
-
-
-def known_to(airflow: Airflow, *dags: str) -> None:
-    wait_for(lambda: {dag["dag_id"] for dag in airflow.get("/dags")["dags"]} >= set(dags), 120)
 
 
 def events_of(airflow: Airflow, asset: str) -> list[dict[str, Any]]:
@@ -164,7 +160,7 @@ def test_component_killed_while_eight_tasks_run(
     service: str, eight: tuple[Stack, Airflow], many: str, tmp_path: Path
 ) -> None:
     stack, airflow = eight
-    known_to(airflow, many, f"{many}_told")
+    airflow.wait_for_dags(many, f"{many}_told")
     before = len(events_of(airflow, f"{many}_numbered"))
     told = collections_told(airflow)
     (folder := tmp_path / "done").mkdir()
@@ -305,7 +301,7 @@ def run_64(
     """Run 64 short tasks, do something once a third has ended; return the seconds."""
     stack, airflow = both
     folder.mkdir()
-    known_to(airflow, many, f"{many}_told")
+    airflow.wait_for_dags(many, f"{many}_told")
     before = len(events_of(airflow, f"{many}_numbered"))
     began = time.monotonic()
     run = airflow.trigger(many, count=64, seconds=0.2, folder=str(folder))

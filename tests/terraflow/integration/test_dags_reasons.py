@@ -10,7 +10,7 @@ import mlflow
 import pytest
 
 from airflow_api import Airflow, configure, dag_file
-from harness import Stack, wait_for
+from harness import Stack
 
 MONITORING = "land_cover_monitoring"
 MINUTELY = """
@@ -55,7 +55,7 @@ def test_schedule_starts_a_run_when_its_time_has_come(
 ) -> None:
     configure(dag_stack)
     with dag_file("dags_reasons_minutely", MINUTELY, dag_stack) as name:
-        wait_for(lambda: name in {dag["dag_id"] for dag in airflow.get("/dags")["dags"]}, 90)
+        airflow.wait_for_dags(name)
         run = airflow.next_run(name, set(), bool)
         assert [each["run_type"] for each in airflow.runs(name)][-1] == "scheduled"
         airflow.finished(name, run)
