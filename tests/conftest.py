@@ -169,6 +169,9 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowSe
 @pytest.fixture
 def tracked_settings(monkeypatch: pytest.MonkeyPatch, mlflow_server: MlflowServer) -> Settings:
     """Settings with local files as the store, and a real MLflow server that answers."""
+    import mlflow  # slow, and most tests do without
+
+    mlflow.set_registry_uri(None)  # a test of a stack may have left that stack's
     monkeypatch.setenv("TERRAFLOW_STORE", "local")
     monkeypatch.setenv("TERRAFLOW_MLFLOW_PORT", str(mlflow_server.port))
     monkeypatch.setenv("TERRAFLOW_MLFLOW_TOKEN_FILE", str(mlflow_server.token_file))

@@ -78,8 +78,8 @@ class Stack:
         self.artifacts = folder / "artifacts"
         self.config = folder / "config"
         self.config.mkdir(parents=True, exist_ok=True)
-        source = ROOT / "config" / "land_cover.toml"
-        (self.config / "land_cover.toml").write_bytes(source.read_bytes())
+        if not (own := self.config / "land_cover.toml").exists():
+            own.write_bytes((ROOT / "config" / "land_cover.toml").read_bytes())
         hidden = ("TERRAFLOW_", "AWS_", "MLFLOW_", "AIRFLOW", "INIT_CWD")
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
         self.environment |= {
@@ -180,15 +180,18 @@ class Stack:
             for path in (migrated / database).glob(f"{database}.*"):
                 shutil.copy2(path, self.var / database)
 
-    def map_a_part(self) -> None:
-        """Give the project a quarter of its area."""
+    def shrink(self) -> None:
+        """Give the project a quarter of its area, fewer samples and a small forest."""
+        self.train_quickly()
         path = self.config / "land_cover.toml"
-        path.write_text(path.read_text().replace("[data]\n", f"[data]\n{A_PART}", 1))
+        text = path.read_text().replace("[data]\n", f"[data]\n{A_PART}", 1)
+        text = text.replace('name = "mlp"', 'name = "random_forest"')
+        path.write_text(text.replace("hidden_layer_sizes = [64]", "n_estimators = 20"))
 
     def train_quickly(self) -> None:
-        """Give the project fewer samples and trees."""
+        """Give the project fewer samples."""
         path = self.config / "land_cover.toml"
-        text = path.read_text().replace("n_estimators = 200", "n_estimators = 20")
+        text = path.read_text()
         path.write_text(text.replace("samples_per_class = 1000", "samples_per_class = 200"))
 
     def stop_model_server(self) -> None:

@@ -155,6 +155,17 @@ class Bed:
         return said
 
 
+def latin(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
+    """Pair each value of both with one of the other; all other pairs are exhaustive."""
+    return [
+        (one, other)
+        if number % len(second) == place
+        else pytest.param(one, other, marks=pytest.mark.exhaustive)
+        for number, one in enumerate(first)
+        for place, other in enumerate(second)
+    ]
+
+
 def read_samples(text: str) -> pd.DataFrame:
     """Read the samples whose address `preprocess` printed."""
     found = re.search(r"Samples: (\S+)", text)

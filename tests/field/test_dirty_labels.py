@@ -10,7 +10,7 @@ import rasterio
 from shapely import MultiPolygon, Polygon
 from shapely.geometry import GeometryCollection, LineString
 
-from field.bed import Bed
+from field.bed import Bed, latin
 from field.scenes import CRS, labels, reflectance, truth, write_scene
 
 ALL = {"water": 960, "crop": 960, "forest": 2176}
@@ -106,8 +106,13 @@ def codes(numbers: dict[str, int], dtype: str) -> np.ndarray:
     return np.vectorize(numbers.get)(truth()).astype(dtype)
 
 
-@pytest.mark.parametrize("numbers", [(2, 10, 11), (1, 2, 3), (7, 50, 255)])
-@pytest.mark.parametrize("kind", ["raster", "integers", "texts", "floats"])
+NUMBERS = ((2, 10, 11), (1, 2, 3), (7, 50, 255))
+KINDS = ("raster", "integers", "texts", "floats")
+
+
+@pytest.mark.parametrize(
+    ("kind", "numbers"), latin(KINDS, NUMBERS), ids=lambda value: str(value).replace(", ", "-")
+)
 def test_codes_stay_the_values_of_the_map(
     scene: Bed, kind: str, numbers: tuple[int, int, int]
 ) -> None:

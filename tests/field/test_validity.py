@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from field.bed import Bed
+from field.bed import Bed, latin
 from field.scenes import REFLECTANCE_BANDS, labels, reflectance, truth, write_catalogue, write_scene
 
+MASKS = ("alpha", "internal", "msk")
 RING = np.ones((96, 96), bool)
 RING[8:-8, 8:-8] = False
 WEST = np.zeros((96, 96), bool)
@@ -23,8 +24,7 @@ def catalogue(bed: Bed, items: list[dict[str, Any]], **options: Any) -> None:
     labels().to_file(bed.folder / "labels.gpkg")
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-@pytest.mark.parametrize("mask", ["alpha", "internal", "msk"])
+@pytest.mark.parametrize(("mask", "dtype"), latin(MASKS, ("uint8", "uint16", "float32")))
 def test_mask_of_an_image(bed: Bed, mask: str, dtype: str) -> None:
     """What the mask hides looks like water: dark."""
     values = reflectance() * (1 if dtype == "float32" else 250)
@@ -65,7 +65,7 @@ def test_mask_of_a_layer(bed: Bed) -> None:
     bed.check_map(RING)
 
 
-@pytest.mark.parametrize("mask", ["alpha", "internal", "msk"])
+@pytest.mark.parametrize("mask", MASKS)
 def test_mask_of_a_raster_of_labels(bed: Bed, mask: str) -> None:
     """Where the mask hides, codes are wrong."""
     write_scene(bed.folder / "scene_20240514.tif", reflectance().astype("float32"))

@@ -53,10 +53,13 @@ def attach(model_id: str, requirements: Iterable[str]) -> None:
         MlflowClient().log_model_artifacts(model_id, str(folder))
 
 
-@cache  # it reads a file of each package
+@cache
 def installed() -> list[str]:
     """List what is installed here, as name==version."""
-    found = {f"{d.name}=={d.version}" for d in distributions() if d.name != "terraflow-eo"}
+    told = [
+        d.metadata for d in distributions()
+    ]  # which is read anew each time that it is asked for
+    found = {f"{one['Name']}=={one['Version']}" for one in told if one["Name"] != "terraflow-eo"}
     return sorted(found)
 
 

@@ -31,8 +31,7 @@ def stack(
     """All services, running; no DAG starts by itself."""
     one = Stack(tmp_path_factory.mktemp("stack"), TERRAFLOW_STORE="minio")
     one.take_databases(migrated)
-    one.map_a_part()
-    one.train_quickly()
+    one.shrink()
     with shared(one):
         one.ok("up", "--detach")
         Airflow.at_rest(one)

@@ -125,8 +125,7 @@ def test_up_detached_with_no_reader_and_no_output_is_ready(new_stack: NewStack) 
 
 def test_train_whose_reader_is_gone_goes_on_to_its_end(new_stack: NewStack, tmp_path: Path) -> None:
     stack = new_stack(TERRAFLOW_STORE="local")
-    stack.map_a_part()
-    stack.train_quickly()
+    stack.shrink()
     stack.ok("up", "--detach", "--only", "mlflow")
     code = tmp_path / "code"
     command = '{ "$1" -m invoke train; echo $? >"$0"; } 2>&1 | true'

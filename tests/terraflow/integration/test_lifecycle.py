@@ -294,7 +294,7 @@ def test_setup_twice_changes_nothing(new_stack: NewStack) -> None:
 
 
 def test_reset_asks_says_what_is_lost_and_deletes(new_stack: NewStack) -> None:
-    stack = new_stack(bare=True, TERRAFLOW_STORE="local")
+    stack = new_stack(TERRAFLOW_STORE="local")
     stack.ok("setup")
     said = stack.fails("reset")
     assert "all runs and models" in said
@@ -354,7 +354,7 @@ def test_honcho_start_runs_the_stack_with_restarts(new_stack: NewStack, tmp_path
     ):
         ports[f"TERRAFLOW_{name}_PORT"] = str(sock.getsockname()[1])
         sock.close()
-    stack = new_stack(bare=True, TERRAFLOW_STORE="local", **ports)
+    stack = new_stack(TERRAFLOW_STORE="local", **ports)
     log = tmp_path / "honcho.log"
     lines = ["minio", "mlflow", "jupyter", "airflow"]  # minio waits: nothing needs it
     honcho = stack.start("start", *lines, log=log, command="honcho")

@@ -70,8 +70,7 @@ def odd_stack(
     one = Stack(folder, TERRAFLOW_STORE="minio")
     one.environment |= ODD | own
     one.take_databases(migrated)
-    one.map_a_part()
-    one.train_quickly()
+    one.shrink()
     try:
         one.ok("up", "--detach")
         Airflow.at_rest(one)

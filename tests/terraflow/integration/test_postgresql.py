@@ -87,8 +87,7 @@ class Moved:
 def moved() -> Iterator[Moved]:
     with open_folder() as folder:
         stack = Stack(folder, TERRAFLOW_STORE="local")
-        stack.map_a_part()
-        stack.train_quickly()
+        stack.shrink()
         try:
             stack.ok("up", "--detach", "--only", "mlflow,airflow")
             Airflow.at_rest(stack)

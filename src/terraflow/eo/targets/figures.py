@@ -54,6 +54,7 @@ def fitted(figure: Figure) -> Figure:
         if wide + high <= 0:
             break
         figure.set_size_inches(width + wide + MARGIN, height + high + MARGIN)
+    figure.set_layout_engine("none")  # saving it would find the same layout once more
     return figure
 
 
