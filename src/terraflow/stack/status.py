@@ -105,12 +105,14 @@ def _late() -> float:
 
 def memory_mb(pid: int | None) -> float:
     """Proportional set size of a process and all below it; resident where that is not told."""
-    total = 0
+    total, members = 0, list[psutil.Process]()
     if not pid:
         return 0.0
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
-        for member in [process, *process.children(recursive=True)]:
+        members = [process, *process.children(recursive=True)]
+    for member in members:
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile; the others have not
             total += _pss(member.pid) or member.memory_info().rss
     return total / 2**20
 

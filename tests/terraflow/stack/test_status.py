@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness import wait_for
@@ -230,4 +232,41 @@ def test_print_logs_follow_goes_on_as_they_grow(settings: Settings) -> None:
         assert process.stdout.readline().endswith("| one more\n")
     finally:
         process.kill()
+        process.wait()
+
+
+FAMILY = """
+import subprocess, sys, time
+short = subprocess.Popen(["sleep", "60"])
+code = "import time; held = bytearray(b'x') * 100_000_000; time.sleep(60)"
+long = subprocess.Popen([sys.executable, "-c", code])
+print(short.pid, flush=True)
+while long.poll() is None:
+    short.poll()
+    time.sleep(0.01)
+"""
+
+
+def test_memory_mb_counts_the_others_when_one_ends_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = [sys.executable, "-c", FAMILY]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        short = int(process.stdout.readline())
+        wait_for(lambda: memory_mb(process.pid) > 100, 20)
+
+        def ends(pid: int) -> int:
+            if pid == short:
+                os.kill(short, signal.SIGKILL)
+                wait_for(lambda: not psutil.pid_exists(short), 10)
+            return 0
+
+        monkeypatch.setattr("terraflow.stack.status._pss", ends)
+        assert memory_mb(process.pid) > 100
+        assert not psutil.pid_exists(short)
+    finally:
+        for child in psutil.Process(process.pid).children():
+            child.kill()
         process.wait()
