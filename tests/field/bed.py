@@ -155,6 +155,11 @@ class Bed:
         return said
 
 
+def beside(first: Any, *others: Any) -> list[Any]:
+    """Give a case, and others of its kind that are exhaustive."""
+    return [first, *(pytest.param(each, marks=pytest.mark.exhaustive) for each in others)]
+
+
 def latin(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
     """Pair each value of both with one of the other; all other pairs are exhaustive."""
     return [

@@ -10,7 +10,7 @@ import rasterio
 from shapely import MultiPolygon, Polygon
 from shapely.geometry import GeometryCollection, LineString
 
-from field.bed import Bed, latin
+from field.bed import Bed, beside, latin
 from field.scenes import CRS, labels, reflectance, truth, write_scene
 
 ALL = {"water": 960, "crop": 960, "forest": 2176}
@@ -130,7 +130,7 @@ def test_codes_stay_the_values_of_the_map(
         assert (file.read(1) == codes(code, "uint8")).mean() > 0.98
 
 
-@pytest.mark.parametrize("numbers", [(0, 1, 2), (111, 211, 311), (-1, 1, 2)])
+@pytest.mark.parametrize("numbers", beside((0, 1, 2), (111, 211, 311), (-1, 1, 2)))
 def test_codes_that_do_not_fit_ask_for_a_table(scene: Bed, numbers: tuple[int, int, int]) -> None:
     code = dict(zip(("water", "crop", "forest"), numbers, strict=True))
     write_scene(scene.folder / "labels" / "codes.tif", codes(code, "int16"))
@@ -140,7 +140,7 @@ def test_codes_that_do_not_fit_ask_for_a_table(scene: Bed, numbers: tuple[int, i
     scene.check_map()
 
 
-@pytest.mark.parametrize("none", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("none", beside(np.nan, np.inf, -np.inf))
 def test_number_of_labels_that_is_none(scene: Bed, none: float) -> None:
     numbers = codes({"water": 1, "crop": 2, "forest": 3}, "float32")
     numbers[:10] = none

@@ -13,7 +13,7 @@ import rasterio
 from affine import Affine
 from rasterio.control import GroundControlPoint
 
-from field.bed import Bed
+from field.bed import Bed, beside
 from field.scenes import (
     CRS,
     GRID,
@@ -99,7 +99,7 @@ def test_geoparquet(bed: Bed) -> None:
     bed.check_map()
 
 
-@pytest.mark.parametrize("folder", ["tiles [2024]", "50% *", "a#b?c", "{x} & 'y'"])
+@pytest.mark.parametrize("folder", beside("tiles [2024]", "50% *", "a#b?c", "{x} & 'y'"))
 def test_folder_with_signs_of_patterns(bed: Bed, folder: str) -> None:
     bed.folder = bed.folder / folder
     bed.folder.mkdir()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from field.bed import Bed, latin
+from field.bed import Bed, beside, latin
 from field.scenes import REFLECTANCE_BANDS, labels, reflectance, truth, write_catalogue, write_scene
 
 MASKS = ("alpha", "internal", "msk")
@@ -65,7 +65,7 @@ def test_mask_of_a_layer(bed: Bed) -> None:
     bed.check_map(RING)
 
 
-@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("mask", beside(*MASKS))
 def test_mask_of_a_raster_of_labels(bed: Bed, mask: str) -> None:
     """Where the mask hides, codes are wrong."""
     write_scene(bed.folder / "scene_20240514.tif", reflectance().astype("float32"))
@@ -100,7 +100,7 @@ def test_nodata_of_an_item_that_the_type_can_not_hold(bed: Bed, dtype: str, noda
     bed.check_map()
 
 
-@pytest.mark.parametrize("told", [-3.4e38, -3.4028234663852886e38, -3.402823e38])
+@pytest.mark.parametrize("told", beside(-3.4e38, -3.4028234663852886e38, -3.402823e38))
 def test_nodata_rounded_by_another_writer(bed: Bed, told: float) -> None:
     values = reflectance()
     values[:, WEST] = np.finfo("float32").min
@@ -108,7 +108,7 @@ def test_nodata_rounded_by_another_writer(bed: Bed, told: float) -> None:
     bed.check_map(WEST)
 
 
-@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("value", beside(np.inf, -np.inf, np.nan))
 def test_value_that_is_not_finite(bed: Bed, value: float) -> None:
     """In the first of four dates: the median is of the three others, in every statistic."""
     for number, day in enumerate(("03", "12", "21", "28")):
@@ -149,7 +149,7 @@ def test_per_cent_of_clouds_have_a_threshold(bed: Bed) -> None:
     bed.check_map(WEST)
 
 
-@pytest.mark.parametrize("bit", [0, 15, 31])
+@pytest.mark.parametrize("bit", beside(31, 0, 15))
 def test_flags_of_32_bits(bed: Bed, bit: int) -> None:
     cloudy(bed, np.where(WEST, 1 << bit, 0).astype("uint32"), "uint32", cloudy_bits=[bit])
     bed.check_map(WEST)

@@ -182,7 +182,7 @@ def test_update_lists_conflicts_and_says_what_to_do(
     assert "## How to start" in text
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_update_lists_a_conflict_in_the_metadata(
     project: Path, template: Path, newer: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -232,7 +232,7 @@ def test_update_stopped_by_ctrl_c_is_taken_back(
     assert git(project, "status", "--porcelain") == ""
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_update_with_packages_of_its_own_locks_anew_or_is_taken_back(
     project: Path, newer: Callable[..., None]
 ) -> None:

@@ -117,6 +117,7 @@ def test_training_by_a_task_and_map_and_report_go_to_this_stack(odd_stack: Stack
     assert named == {head}
 
 
+@pytest.mark.exhaustive  # its processes have what the service that starts them has
 def test_training_by_airflow_has_none_of_it(odd_stack: Stack) -> None:
     found: dict[str, dict[str, str]] = {}
     ended = threading.Event()

@@ -203,7 +203,7 @@ def test_version_that_is_broken_is_refused_and_the_old_one_goes_on(registry: Set
         assert set(clients.answers) == {good, other}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_version_that_runs_code_is_refused(registry: Settings) -> None:
     good = register(1)
     table = pd.DataFrame({"x": [0.0, 1.0]})
@@ -267,7 +267,7 @@ def code(tmp_path: Path) -> list[str]:
     return [str(folder)]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_version_with_code_of_its_own_gets_a_process_of_its_own(
     registry: Settings, code: list[str]
 ) -> None:
@@ -287,7 +287,7 @@ def test_version_with_code_of_its_own_gets_a_process_of_its_own(
         assert set(clients.answers) == set(values)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_connection_that_waits_is_answered_once_more_after_the_move(
     registry: Settings, code: list[str]
 ) -> None:
