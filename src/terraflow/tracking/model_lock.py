@@ -56,9 +56,7 @@ def attach(model_id: str, requirements: Iterable[str]) -> None:
 @cache
 def installed() -> list[str]:
     """List what is installed here, as name==version."""
-    told = [
-        d.metadata for d in distributions()
-    ]  # which is read anew each time that it is asked for
+    told = [d.metadata for d in distributions()]  # read anew whenever name or version is asked for
     found = {f"{one['Name']}=={one['Version']}" for one in told if one["Name"] != "terraflow-eo"}
     return sorted(found)
 

@@ -203,7 +203,7 @@ def test_version_that_is_broken_is_refused_and_the_old_one_goes_on(registry: Set
         assert set(clients.answers) == {good, other}
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_version_that_runs_code_is_refused(registry: Settings) -> None:
     good = register(1)
     table = pd.DataFrame({"x": [0.0, 1.0]})
